@@ -1,0 +1,1 @@
+"""Convolution with holes, done properly in JAX."""

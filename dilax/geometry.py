@@ -1,0 +1,195 @@
+"""Where a convolution's numbers come from: plain integers, no arrays, no JAX.
+
+Along one axis of ``n`` inputs, a kernel of ``k`` taps at dilation ``d`` covers
+``d (k - 1) + 1`` inputs, its *effective* size. With ``low + high`` padded entries and a stride of
+``s`` it fits ``floor((n + low + high - d (k - 1) - 1) / s) + 1`` times. Everything here is that
+sentence, made canonical once so that the rest of the library meets only tuples of integers.
+
+Sources: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), for the
+arithmetic; ``jax.lax.padtype_to_pads`` for the meaning of SAME.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import operator
+from collections.abc import Sequence
+
+__all__ = [
+    "AxisPadding",
+    "ConvGeometry",
+    "PaddingLike",
+    "canonical_tuple",
+    "effective_kernel_size",
+    "output_size",
+    "resolve_padding",
+]
+
+AxisPadding = tuple[int, int]
+PaddingLike = str | int | Sequence[int | Sequence[int]]
+
+_PADDING_NAMES = ("SAME", "SAME_LOWER", "VALID", "CAUSAL")
+
+
+def effective_kernel_size(kernel_size: int, dilation: int) -> int:
+    """Inputs that a dilated kernel spans along one axis, ``d (k - 1) + 1``.
+
+    >>> effective_kernel_size(3, dilation=2)
+    5
+    """
+    return dilation * (kernel_size - 1) + 1
+
+
+def output_size(
+    input_size: int, kernel_size: int, stride: int, dilation: int, padding: AxisPadding
+) -> int:
+    """Outputs along one axis, ``floor((n + low + high - d (k - 1) - 1) / s) + 1``, at least 0.
+
+    >>> output_size(224, kernel_size=3, stride=1, dilation=2, padding=(2, 2))
+    224
+    """
+    room = input_size + sum(padding) - effective_kernel_size(kernel_size, dilation)
+    return max(room // stride + 1, 0)
+
+
+def canonical_tuple(
+    value: int | Sequence[int], rank: int, name: str, *, minimum: int = 1
+) -> tuple[int, ...]:
+    """One integer for every window axis, from an integer or a sequence of them.
+
+    Raises:
+        TypeError: if an entry is no integer.
+        ValueError: if there are not ``rank`` entries, or one is below ``minimum``.
+
+    >>> canonical_tuple(2, 3, "strides")
+    (2, 2, 2)
+    """
+    entries = tuple(value) if isinstance(value, Sequence) else (value,) * rank
+    if len(entries) != rank:
+        raise ValueError(
+            f"{name} has {len(entries)} entries, got {value!r}; the kernel has {rank} window "
+            f"axes: give one integer, or one for each axis."
+        )
+    integers = tuple(_integer(entry, name) for entry in entries)
+    if min(integers, default=minimum) < minimum:
+        raise ValueError(f"{name} must be at least {minimum} on every axis, got {value!r}.")
+    return integers
+
+
+def resolve_padding(
+    padding: PaddingLike,
+    input_size: Sequence[int],
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    kernel_dilation: Sequence[int],
+) -> tuple[AxisPadding, ...]:
+    """The ``(low, high)`` padding of each window axis.
+
+    ``"SAME"`` gives ``ceil(n / s)`` outputs, its odd entry at the high end (``"SAME_LOWER"``: at
+    the low end); ``"VALID"`` pads nothing; ``"CAUSAL"`` puts ``d (k - 1)`` entries at the low end
+    of every axis, so that no output looks ahead. An integer pads both ends of every axis, a
+    sequence gives each axis its integer or its pair.
+
+    Raises:
+        TypeError: if an entry is no integer.
+        ValueError: for an unknown name, or a sequence that does not match the axes.
+
+    >>> resolve_padding("SAME", (28, 28), (3, 3), (2, 1), (1, 4))
+    ((0, 1), (4, 4))
+    """
+    if isinstance(padding, str):
+        axes = zip(input_size, kernel_size, strides, kernel_dilation, strict=True)
+        return tuple(_named_padding(padding, *axis) for axis in axes)
+    if not isinstance(padding, Sequence):
+        padding = (padding,) * len(kernel_size)
+    if len(padding) != len(kernel_size):
+        raise ValueError(
+            f"padding has {len(padding)} entries, got {padding!r}; the kernel has "
+            f"{len(kernel_size)} window axes: give one integer or (low, high) pair for each."
+        )
+    return tuple(_axis_padding(entry) for entry in padding)
+
+
+def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int) -> AxisPadding:
+    reach = effective_kernel_size(kernel, dilation) - 1
+    match name.upper():
+        case "VALID":
+            return (0, 0)
+        case "CAUSAL":
+            return (reach, 0)
+        case "SAME" | "SAME_LOWER":
+            outputs = math.ceil(size / stride)
+            total = max((outputs - 1) * stride + reach + 1 - size, 0)
+            smaller, larger = total // 2, total - total // 2
+            return (smaller, larger) if name.upper() == "SAME" else (larger, smaller)
+    raise ValueError(unknown_padding(name, _PADDING_NAMES))
+
+
+def unknown_padding(name: str, known: Sequence[str]) -> str:
+    """The message for a padding name that nobody knows, with the nearest one."""
+    nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
+    return f"padding {name!r} is not known; it must be one of {list(known)}. Is it {nearest!r}?"
+
+
+def _axis_padding(entry: int | Sequence[int]) -> AxisPadding:
+    pair = tuple(entry) if isinstance(entry, Sequence) else (entry, entry)
+    if len(pair) != 2:
+        raise ValueError(f"padding of one axis must be an integer or (low, high), got {entry!r}.")
+    return (_integer(pair[0], "padding"), _integer(pair[1], "padding"))
+
+
+def _integer(value: object, name: str) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be made of integers, got {value!r}.") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvGeometry:
+    """All the integers of one convolution, resolved: what a lowering needs beside its arrays.
+
+    One entry for each window axis everywhere. Hashable, so it can be static under ``jax.jit``.
+
+    >>> geometry = ConvGeometry((28, 28), (3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 16)
+    >>> geometry.output_size
+    (28, 28)
+    """
+
+    input_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[AxisPadding, ...]
+    kernel_dilation: tuple[int, ...]
+    feature_group_count: int = 1
+
+    @property
+    def rank(self) -> int:
+        """Number of window axes."""
+        return len(self.kernel_size)
+
+    @property
+    def taps(self) -> int:
+        """Number of kernel positions, the product of the kernel's sizes."""
+        return math.prod(self.kernel_size)
+
+    @property
+    def effective_kernel_size(self) -> tuple[int, ...]:
+        """Inputs that the dilated kernel spans, axis by axis."""
+        pairs = zip(self.kernel_size, self.kernel_dilation, strict=True)
+        return tuple(effective_kernel_size(size, dilation) for size, dilation in pairs)
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        """Outputs along each window axis."""
+        axes = zip(
+            self.input_size,
+            self.kernel_size,
+            self.strides,
+            self.kernel_dilation,
+            self.padding,
+            strict=True,
+        )
+        return tuple(output_size(*axis) for axis in axes)

@@ -1,0 +1,82 @@
+"""Which lowering computes which pass where: the one table, read top to bottom.
+
+Each row holds a platform, a pass, a condition on the convolution and the lowering to use; the first
+row that fits is taken, and where none fits, `direct`, so a platform that nobody has measured
+runs what lax runs. ``experiments/op_speed.py`` measures the rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from dilax.geometry import ConvGeometry
+from dilax.lowerings._direct import direct
+from dilax.lowerings._lowering import Lowering
+from dilax.lowerings._patches import patches
+from dilax.lowerings._taps import taps
+
+PassName = Literal["conv", "input_gradient", "kernel_gradient"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a choice may depend on: the integers of a convolution and its channels."""
+
+    geometry: ConvGeometry
+    in_features: int
+    out_features: int
+
+    @property
+    def members(self) -> int:
+        """Input channels that each output channel sees."""
+        return self.in_features // self.geometry.feature_group_count
+
+
+class Row(NamedTuple):
+    """One line of the table; ``None`` stands for every pass."""
+
+    platform: str
+    pass_name: PassName | None
+    condition: Callable[[Problem], bool]
+    lowering: Lowering
+
+
+def few_members(problem: Problem) -> bool:
+    """Depthwise, or a grouped convolution that is nearly so, with taps few enough to write out."""
+    groups, members = problem.geometry.feature_group_count, problem.members
+    return groups > 1 and members <= 4 and problem.geometry.taps <= 128
+
+
+def pointwise(problem: Problem) -> bool:
+    """A dense kernel of size one: a matrix product, whatever the strides."""
+    return problem.geometry.taps == 1 and problem.geometry.feature_group_count == 1
+
+
+def stem(problem: Problem) -> bool:
+    """The first layer of a network: dense, with one to four input channels and a small kernel."""
+    dense = problem.geometry.feature_group_count == 1
+    return dense and problem.members <= 4 and problem.geometry.taps <= 64
+
+
+TABLE = (
+    Row("cpu", None, few_members, taps),
+    Row("cpu", None, pointwise, patches),
+    Row("cpu", "conv", stem, patches),
+    Row("cpu", "kernel_gradient", stem, patches),
+)
+
+
+def choose(platform: str, pass_name: PassName, problem: Problem) -> Lowering:
+    """The lowering of the first row that fits, or `direct`."""
+    for row in TABLE:
+        fits = row.platform == platform and row.pass_name in (None, pass_name)
+        if fits and row.condition(problem):
+            return row.lowering
+    return direct
+
+
+def is_direct_everywhere(problem: Problem) -> bool:
+    """Whether no row of any platform fits any pass, so that lax itself can be called."""
+    return not any(row.condition(problem) for row in TABLE)

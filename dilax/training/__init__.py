@@ -1,0 +1,11 @@
+"""Training of image classifiers: pure steps, wrappers that run them, one loop, and what it leaves.
+
+It knows no model and no data set by name; programs bring both. Each module is one room:
+
+- `functional`: a Flax NNX module as a pure function and plain dictionaries
+- `losses`, `schedules`, `state`, `step`, `epoch`: the pure mathematics of training
+- `wrappers`: the ways in which the pure functions reach the hardware
+- `loop`: `fit`, the only loop over epochs, the only clock; with `progress`, `interrupt`
+- `folder`, `checkpoint`, `record`, `pictures`: what a run leaves on disk
+- `device`, `statistics`: which device; numbers over several runs
+"""

@@ -1,0 +1,78 @@
+"""The folder that a run leaves behind, and the JSON in it."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+
+
+def open_folder(folder: Path, *, resume: bool) -> None:
+    """Make the folder of a new run, or check that of a run to continue.
+
+    Raises:
+        ValueError: a new run would write into a folder that holds something, or there is no run to
+            resume, or the path cannot be written.
+    """
+    if resume and not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"output folder {folder} holds no run to resume ({CONFIG} is missing); leave out "
+            "--resume to start one"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except OSError as error:
+        raise ValueError(f"output folder {folder} cannot be used: {error.strerror}") from error
+    if occupied and not resume:
+        raise ValueError(
+            f"output folder {folder} is not empty; add --resume to continue the run in it, or "
+            "choose another --output"
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object an epoch, in order, none twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[dict[str, Any]]:
+        """Give the epochs written so far."""
+        if not self.path.is_file():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+
+    def append(self, epoch: Mapping[str, Any]) -> None:
+        """Write the line of one epoch."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(epoch) + "\n")
+
+    def keep_until(self, step: int) -> None:
+        """Drop the epochs that ended after `step`: they will be trained again."""
+        kept = [json.dumps(epoch) for epoch in self.read() if epoch["step"] <= step]
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,106 @@
+"""A Flax NNX module as a pure function and two plain dictionaries of arrays.
+
+Everything after this file is written for the function and the dictionaries, so a training step is
+plain `jax.jit` over plain pytrees and does not care which version of Flax made the module.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from flax import nnx
+from jax import Array
+
+Pytree = Any
+
+
+class Apply(Protocol):
+    """A network as a pure function."""
+
+    def __call__(
+        self, params: Pytree, batch_stats: Pytree, images: Array, *, train: bool
+    ) -> tuple[Array, Pytree]:
+        """Map float images `(N, H, W, C)` to logits `(N, classes)` and new batch statistics.
+
+        With `train` the batch is normalised by its own statistics and the running ones move on;
+        without it the running ones are used and returned unchanged.
+        """
+
+
+class Functional(NamedTuple):
+    """What `functional` takes a module apart into."""
+
+    apply: Apply
+    params: Pytree
+    """What the optimiser changes: nested dictionaries of arrays."""
+    batch_stats: Pytree
+    """What a forward pass in training changes: running means and variances; may be empty."""
+
+
+def functional(module: nnx.Module) -> Functional:
+    """Take a module apart into a pure function and its arrays.
+
+    Args:
+        module: maps images `(N, H, W, C)` to logits. It is left as it is.
+
+    Returns:
+        `apply(params, batch_stats, images, *, train)`, the parameters, the batch statistics.
+
+    Raises:
+        ValueError: the module holds variables other than `nnx.Param` and `nnx.BatchStat`. A pure
+            step would freeze them at their present value: dropout would drop the same units for
+            ever.
+
+    >>> import jax.numpy as jnp
+    >>> apply, params, batch_stats = functional(nnx.Linear(4, 10, rngs=nnx.Rngs(0)))
+    >>> logits, batch_stats = apply(params, batch_stats, jnp.ones((2, 4)), train=False)
+    >>> logits.shape
+    (2, 10)
+    """
+    graphdef, params, batch_stats, rest = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
+    _refuse_other_state(rest)
+
+    def apply(
+        param_arrays: Pytree, stat_arrays: Pytree, images: Array, *, train: bool
+    ) -> tuple[Array, Pytree]:
+        merged = nnx.merge(
+            graphdef, _filled(params, param_arrays), _filled(batch_stats, stat_arrays)
+        )
+        if train:
+            merged.train()
+        else:
+            merged.eval()
+        logits = merged(images)
+        return logits, nnx.to_pure_dict(nnx.state(merged, nnx.BatchStat))
+
+    return Functional(apply, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
+
+
+def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:
+    """Write trained arrays back into the module that `functional` took apart.
+
+    >>> import jax.numpy as jnp
+    >>> module = nnx.Linear(4, 10, rngs=nnx.Rngs(0))
+    >>> _, params, batch_stats = functional(module)
+    >>> load_into(module, jax.tree.map(jnp.zeros_like, params), batch_stats)
+    >>> float(abs(module.kernel[...]).max())
+    0.0
+    """
+    nnx.update(module, _filled(nnx.state(module, nnx.Param), params))
+    nnx.update(module, _filled(nnx.state(module, nnx.BatchStat), batch_stats))
+
+
+def _filled(state: nnx.State, arrays: Pytree) -> nnx.State:
+    """Give a copy of `state` that holds `arrays`."""
+    filled = jax.tree.map(lambda leaf: leaf, state)
+    nnx.replace_by_pure_dict(filled, arrays)
+    return filled
+
+
+def _refuse_other_state(rest: nnx.State) -> None:
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(rest)]
+    if paths:
+        raise ValueError(
+            "module must hold only nnx.Param and nnx.BatchStat variables, received also "
+            f"{', '.join(paths)}; for dropout, give the module no random streams of its own "
+            "(rngs=None)"
+        )

@@ -1,0 +1,62 @@
+"""The optimiser and its learning rate over the run."""
+
+from typing import Any
+
+import jax
+import optax
+
+WARM_UP_SHARE = 0.3
+"""Share of the run in which the learning rate rises."""
+START_DIVISOR = 25.0
+"""The run starts at the peak learning rate divided by this."""
+END_DIVISOR = 1e4
+"""The run ends at its start divided by this."""
+
+
+def one_cycle(peak: float, *, total_steps: int) -> optax.Schedule:
+    r"""Learning rate that rises and falls once, both along half a cosine.
+
+    From `peak / 25` it reaches `peak` after 30 % of the steps and ends at `peak / 25 / 1e4`.
+
+    Args:
+        peak: the largest learning rate.
+        total_steps: steps of the whole run.
+
+    Raises:
+        ValueError: `peak` or `total_steps` is not positive.
+
+    Source: L. Smith and N. Topin, "Super-Convergence", 2018; the cosine form is fast.ai's.
+
+    >>> schedule = one_cycle(0.01, total_steps=100)
+    >>> [round(float(schedule(step)), 5) for step in (0, 30, 100)]
+    [0.0004, 0.01, 0.0]
+    """
+    if not peak > 0:
+        raise ValueError(f"learning_rate must be positive, received {peak}; try 0.01")
+    if total_steps < 1:
+        raise ValueError(f"total_steps must be at least 1, received {total_steps}")
+    return optax.cosine_onecycle_schedule(
+        total_steps, peak, WARM_UP_SHARE, START_DIVISOR, END_DIVISOR
+    )
+
+
+def adamw(
+    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float
+) -> optax.GradientTransformation:
+    """AdamW that decays kernels only.
+
+    Biases, scales and other vectors are left out: pulling them to zero regularises nothing.
+
+    Raises:
+        ValueError: `weight_decay` is negative.
+
+    Source: I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", 2019.
+    """
+    if not weight_decay >= 0:
+        raise ValueError(f"weight_decay must not be negative, received {weight_decay}")
+    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=is_kernel)
+
+
+def is_kernel(params: Any) -> Any:
+    """Say of each array of a pytree whether it is a kernel: two axes or more."""
+    return jax.tree.map(lambda array: array.ndim > 1, params)
