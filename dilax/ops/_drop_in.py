@@ -1,0 +1,148 @@
+"""``lax.conv_general_dilated``, argument for argument, computed faster where dilax can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+
+from dilax.geometry import ConvGeometry
+from dilax.lowerings import Lowering
+from dilax.lowerings._choice import Problem, is_direct_everywhere
+from dilax.ops._conv import conv_canonical
+
+
+def conv_general_dilated(
+    lhs: ArrayLike,
+    rhs: ArrayLike,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: Any = None,
+    *,
+    lowering: Lowering | None = None,
+) -> jax.Array:
+    """A drop-in for ``jax.lax.conv_general_dilated``: same arguments, same meaning, same errors.
+
+    Convolutions that dilax computes faster (depthwise and nearly so, pointwise, first layers, of
+    one to three window axes, in any order of dimensions) take its lowerings; every other, with
+    ``lhs_dilation``, ``batch_group_count`` or ``out_sharding`` too, is handed to lax as it came.
+
+    Args:
+      lhs: input of rank ``n + 2``.
+      rhs: kernel of rank ``n + 2``.
+      window_strides: as in lax.
+      padding: as in lax.
+      lhs_dilation: as in lax.
+      rhs_dilation: as in lax.
+      dimension_numbers: as in lax; ``None`` means batch and features first.
+      feature_group_count: as in lax.
+      batch_group_count: as in lax.
+      precision: as in lax.
+      preferred_element_type: as in lax.
+      out_sharding: as in lax.
+      lowering: how to compute it where it is not handed to lax; the only argument of dilax's own.
+
+    Returns:
+      The array that lax returns, equal up to rounding.
+
+    Raises:
+      Whatever lax raises for the same arguments.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))
+    >>> conv_general_dilated(x, kernel, (1, 1), "SAME", rhs_dilation=(2, 2), feature_group_count=16,
+    ...                      dimension_numbers=("NHWC", "HWIO", "NHWC")).shape
+    (8, 28, 28, 16)
+    """
+    sharding = {} if out_sharding is None else {"out_sharding": out_sharding}
+
+    def by_lax(x: ArrayLike, kernel: ArrayLike) -> jax.Array:
+        return lax.conv_general_dilated(
+            x,  # type: ignore[arg-type]
+            kernel,  # type: ignore[arg-type]
+            window_strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            batch_group_count=batch_group_count,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+            **sharding,
+        )
+
+    result = jax.eval_shape(by_lax, lhs, rhs)  # lax checks the arguments, and says what is wrong
+    x, kernel = jnp.asarray(lhs), jnp.asarray(rhs)
+    plain = batch_group_count == 1 and out_sharding is None and set(lhs_dilation or ()) <= {1}
+    if not (plain and 1 <= x.ndim - 2 <= 3 and x.size and kernel.size and result.size):
+        return by_lax(lhs, rhs)
+    numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
+    x = _permute(x, _channels_last(numbers.lhs_spec))
+    kernel = _permute(kernel, _kernel_last(numbers.rhs_spec))
+    geometry = _geometry(x, kernel, window_strides, padding, rhs_dilation, feature_group_count)
+    if lowering is None and is_direct_everywhere(Problem(geometry, x.shape[-1], kernel.shape[-1])):
+        return by_lax(lhs, rhs)
+    y = conv_canonical(
+        x,
+        kernel,
+        geometry,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        lowering=lowering,
+    )
+    return _permute(y, _inverse(_channels_last(numbers.out_spec)))
+
+
+def _geometry(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None,
+    groups: int,
+) -> ConvGeometry:
+    """Lax's arguments, which it has checked, as the integers of a convolution."""
+    rank = x.ndim - 2
+    window, size = x.shape[1:-1], kernel.shape[:-2]
+    dilation = dilation or (1,) * rank
+    if isinstance(padding, str):
+        spans = [step * (taps - 1) + 1 for taps, step in zip(size, dilation, strict=True)]
+        padding = lax.padtype_to_pads(window, spans, strides, padding)
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return ConvGeometry(window, size, _integers(strides), pads, _integers(dilation), groups)
+
+
+def _integers(values: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)
+
+
+def _channels_last(spec: Sequence[int]) -> tuple[int, ...]:
+    """Axes in the order batch, window, features, from lax's batch, features, window."""
+    batch, features, *window = spec
+    return (batch, *window, features)
+
+
+def _kernel_last(spec: Sequence[int]) -> tuple[int, ...]:
+    """Axes in the order window, in-features, out-features, from lax's out, in, window."""
+    out_features, in_features, *window = spec
+    return (*window, in_features, out_features)
+
+
+def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(axes)), key=lambda place: axes[place]))
+
+
+def _permute(array: jax.Array, axes: Sequence[int]) -> jax.Array:
+    return array if tuple(axes) == tuple(range(array.ndim)) else jnp.transpose(array, axes)

@@ -1,0 +1,213 @@
+"""Pooling whose gradients are slices and sums, not a search for the window that won.
+
+A pool over a box is a pool along each axis in turn, and along one axis it is a fold of shifted,
+strided slices. XLA fuses those, and their transposes are paddings; the transpose of lax's
+``reduce_window`` maximum (select-and-scatter) is twenty times slower on CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from dilax.geometry import (
+    AxisPadding,
+    PaddingLike,
+    canonical_tuple,
+    effective_kernel_size,
+    output_size,
+    resolve_padding,
+)
+
+FOLDED_WINDOW = 32
+"""Longer windows are left to lax: a fold would unroll too many slices."""
+
+
+def max_pool(
+    x: ArrayLike,
+    window_shape: Sequence[int],
+    *,
+    strides: int | Sequence[int] | None = None,
+    padding: PaddingLike = "VALID",
+    window_dilation: int | Sequence[int] = 1,
+) -> jax.Array:
+    """Largest entry of each window: ``y[..., i, c] = max_k x[..., s i + d k - low, c]``.
+
+    Where several entries are largest, the gradient goes to the first, as in lax. A NaN in the
+    window makes the result NaN.
+
+    Args:
+      x: ``(batch..., *window, features)``.
+      window_shape: entries of the window, one for each window axis.
+      strides: entries between neighbouring windows; ones when left out, as in Flax.
+      padding: as in `conv`, without "CIRCULAR" and "REFLECT"; padding is never the largest.
+      window_dilation: entries between neighbouring entries of a window.
+
+    Returns:
+      ``(batch..., *window_out, features)``.
+
+    Raises:
+      ValueError: if an argument does not fit the window axes, or a window fits nowhere.
+
+    >>> import jax.numpy as jnp
+    >>> max_pool(jnp.ones((8, 28, 28, 16)), (2, 2), strides=2).shape
+    (8, 14, 14, 16)
+    """
+    x = jnp.asarray(x)
+    axes = _window_axes(x, window_shape, strides, padding, window_dilation)
+    if max(axis.size for axis in axes) > FOLDED_WINDOW:
+        return _reduce_window(x, _lowest(x.dtype), lax.max, axes)
+    for axis in reversed(axes):
+        x = _fold_windows(x, axis, _lowest(x.dtype), _first_larger)
+    return x
+
+
+def avg_pool(
+    x: ArrayLike,
+    window_shape: Sequence[int],
+    *,
+    strides: int | Sequence[int] | None = None,
+    padding: PaddingLike = "VALID",
+    window_dilation: int | Sequence[int] = 1,
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """Mean of each window: ``y[..., i, c] = sum_k x[..., s i + d k - low, c] / count``.
+
+    Args:
+      x: ``(batch..., *window, features)``, floating point; half precision is summed in float32.
+      window_shape: entries of the window, one for each window axis.
+      strides: entries between neighbouring windows; ones when left out, as in Flax.
+      padding: as in `conv`, without "CIRCULAR" and "REFLECT".
+      window_dilation: entries between neighbouring entries of a window.
+      count_include_pad: divide by the window's size; if false, by its entries that are not padding.
+
+    Returns:
+      ``(batch..., *window_out, features)``.
+
+    Raises:
+      ValueError: if an argument does not fit the window axes, or a window fits nowhere.
+
+    >>> import jax.numpy as jnp
+    >>> avg_pool(jnp.arange(6.0)[:, None], (2,), strides=2)[:, 0]
+    Array([0.5, 2.5, 4.5], dtype=float32)
+    """
+    x = jnp.asarray(x)
+    axes = _window_axes(x, window_shape, strides, padding, window_dilation)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if max(axis.size for axis in axes) > FOLDED_WINDOW:
+        total = _reduce_window(wide, wide.dtype.type(0), lax.add, axes)
+    else:
+        zero = wide.dtype.type(0)
+        total = functools.reduce(lambda y, axis: _fold_windows(y, axis, zero, lax.add), axes, wide)
+    counts = [axis.counts(count_include_pad) for axis in axes]
+    count = functools.reduce(np.multiply, np.ix_(*counts))[..., None]
+    shape = (1,) * (total.ndim - count.ndim) + count.shape
+    return (total / jnp.asarray(count.reshape(shape), total.dtype)).astype(x.dtype)
+
+
+class _WindowAxis:
+    """One axis of a pool: which axis of the array, and the integers of its windows."""
+
+    def __init__(
+        self, axis: int, length: int, size: int, stride: int, dilation: int, padding: AxisPadding
+    ) -> None:
+        self.axis, self.length, self.size = axis, length, size
+        self.stride, self.dilation, self.padding = stride, dilation, padding
+        self.outputs = output_size(length, size, stride, dilation, padding)
+        span = effective_kernel_size(size, dilation)
+        if not self.outputs and length:
+            raise ValueError(
+                f"window_shape does not fit: a window spans {span} entries of axis {axis}, the "
+                f"padded input has {length + sum(padding)}; pad more, or take a smaller window."
+            )
+
+    def starts(self) -> range:
+        """Where each entry of a window begins in the padded input."""
+        return range(0, self.size * self.dilation, self.dilation)
+
+    def counts(self, include_pad: bool) -> np.ndarray:
+        """Entries that each window divides by."""
+        if include_pad:
+            return np.full(self.outputs, self.size)
+        first = np.arange(self.outputs) * self.stride - self.padding[0]
+        places = first[:, None] + np.asarray(self.starts())
+        return ((places >= 0) & (places < self.length)).sum(axis=1)
+
+
+def _window_axes(
+    x: jax.Array,
+    window_shape: Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: PaddingLike,
+    window_dilation: int | Sequence[int],
+) -> list[_WindowAxis]:
+    sizes = canonical_tuple(tuple(window_shape), len(window_shape), "window_shape")
+    rank = len(sizes)
+    if rank == 0 or x.ndim < rank + 1:
+        raise ValueError(
+            f"x must have shape (batch..., *window, features) with {rank} window axes for "
+            f"window_shape {tuple(window_shape)}, got {x.shape}."
+        )
+    steps = canonical_tuple(1 if strides is None else strides, rank, "strides")
+    dilations = canonical_tuple(window_dilation, rank, "window_dilation")
+    first = x.ndim - rank - 1
+    lengths = x.shape[first:-1]
+    pads = resolve_padding(padding, lengths, sizes, steps, dilations)
+    columns = zip(lengths, sizes, steps, dilations, pads, strict=True)
+    return [_WindowAxis(first + place, *column) for place, column in enumerate(columns)]
+
+
+def _fold_windows(
+    x: jax.Array,
+    window: _WindowAxis,
+    neutral: np.generic,
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+) -> jax.Array:
+    """Combine, along one axis, the slices that each entry of the windows sees, first to last."""
+    config = [(0, 0, 0)] * x.ndim
+    config[window.axis] = (*window.padding, 0)
+    padded = lax.pad(x, neutral, config)
+    span = window.stride * (window.outputs - 1) + 1 if window.outputs else 0
+    slices = [
+        lax.slice_in_dim(padded, start, start + span, window.stride, axis=window.axis)
+        for start in window.starts()
+    ]
+    return functools.reduce(combine, slices)
+
+
+def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
+    """The larger one; the first if equal, and NaN if either is."""
+    keep = (best >= candidate) | (best != best)
+    return jnp.where(keep, best, candidate)
+
+
+def _lowest(dtype: np.dtype) -> np.generic:
+    lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    return np.asarray(lowest).astype(dtype)[()]
+
+
+def _reduce_window(
+    x: jax.Array,
+    neutral: np.generic,
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    axes: Sequence[_WindowAxis],
+) -> jax.Array:
+    def per_axis(value: Callable[[_WindowAxis], object], other: object) -> tuple:
+        batch = (other,) * (x.ndim - len(axes) - 1)
+        return (*batch, *map(value, axes), other)
+
+    return lax.reduce_window(
+        x,
+        neutral,
+        combine,
+        per_axis(lambda a: a.size, 1),
+        per_axis(lambda a: a.stride, 1),
+        per_axis(lambda a: a.padding, (0, 0)),
+        window_dilation=per_axis(lambda a: a.dilation, 1),
+    )
