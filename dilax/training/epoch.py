@@ -45,7 +45,7 @@ def make_train_steps(train_step: TrainStep) -> TrainSteps:
             state, totals = carry
             batch = Batch(data.images[rows], data.labels[rows])
             state, step_totals = train_step(state, batch, state.step_key())
-            return (state, jax.tree.map(jnp.add, totals, step_totals)), None
+            return (state, totals + step_totals), None
 
         carry, _ = lax.scan(body, (state, totals), batches)
         return carry
@@ -69,7 +69,7 @@ def make_evaluate(eval_step: EvalStep, *, batch_size: int = 500) -> Evaluate:
             inside = jnp.minimum(rows, num_images - 1)
             batch = Batch(data.images[inside], data.labels[inside])
             batch_totals, logits = eval_step(weights, batch, rows < num_images)
-            return jax.tree.map(jnp.add, totals, batch_totals), logits
+            return totals + batch_totals, logits
 
         totals, logits = lax.scan(body, Totals.zero(), rows)
         return totals, logits.reshape(-1, logits.shape[-1])[:num_images]

@@ -17,7 +17,7 @@ class Apply(Protocol):
     """A network as a pure function."""
 
     def __call__(
-        self, params: Pytree, batch_stats: Pytree, images: Array, *, train: bool
+        self, params: Pytree, batch_stats: Pytree, images: Array, /, *, train: bool
     ) -> tuple[Array, Pytree]:
         """Map float images `(N, H, W, C)` to logits `(N, classes)` and new batch statistics.
 
@@ -56,7 +56,8 @@ def functional(module: nnx.Module) -> Functional:
     >>> logits.shape
     (2, 10)
     """
-    graphdef, params, batch_stats, rest = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
+    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
+    params, batch_stats, rest = states
     _refuse_other_state(rest)
 
     def apply(

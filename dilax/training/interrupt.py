@@ -8,8 +8,8 @@ from types import FrameType, TracebackType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
-    """A run that was asked to stop, and whose state is saved."""
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop, by Ctrl-C or SIGTERM; its state is saved."""
 
     def __init__(self, signal_number: int, *, step: int, total_steps: int, folder: Path) -> None:
         self.signal_number = signal_number

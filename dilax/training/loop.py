@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.stages import Wrapped
 from rich.console import Console
 
 from dilax.training.checkpoint import Checkpoints
@@ -19,10 +20,7 @@ from dilax.training.interrupt import Interrupted, StopRequest
 from dilax.training.progress import TrainingBar
 from dilax.training.state import TrainState
 from dilax.training.step import Batch, Totals, TrainStep
-from dilax.training.wrappers import Compilable, Wrapper, jit
-
-MOST_CHUNKS = 12
-"""An epoch returns from the device at most so often, to move the bar and to hear Ctrl-C."""
+from dilax.training.wrappers import Wrapper, jit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +35,8 @@ class Plan:
     num_images: int
     batch_size: int
     epochs: int
+    most_chunks: int = 12
+    """An epoch returns from the device at most so often, to move the bar and to hear Ctrl-C."""
 
     def __post_init__(self) -> None:
         if not 0 < self.batch_size <= self.num_images:
@@ -60,7 +60,7 @@ class Plan:
     @property
     def chunk_steps(self) -> int:
         """Steps in one call to the device: equal chunks, so that one compilation serves all."""
-        divisors = (n for n in range(MOST_CHUNKS, 0, -1) if self.steps_per_epoch % n == 0)
+        divisors = (n for n in range(self.most_chunks, 0, -1) if self.steps_per_epoch % n == 0)
         return self.steps_per_epoch // next(divisors)
 
     def chunks(self, key: Array, *, step: int) -> Iterator[Array]:
@@ -200,7 +200,7 @@ class _Run:
             **{f"validation_{name}": value for name, value in held_out.items()},
             "learning_rate": float(learning_rate(self.step - 1)),
             "seconds": self.seconds,
-            "images_per_second": int(totals.count) / self.seconds,
+            "images_per_second": int(totals.examples) / self.seconds,
         }
         self.position, self.seconds = Position(state, Totals.zero()), 0.0
         return line
@@ -214,7 +214,7 @@ def _start(plan: Plan, state: TrainState, checkpoints: Checkpoints) -> _Run:
     return _Run(plan, position, int(position.state.step), seconds)
 
 
-def _compile(train_steps: Compilable, run: _Run, data: Batch) -> tuple[TrainSteps, float]:
+def _compile(train_steps: Wrapped, run: _Run, data: Batch) -> tuple[TrainSteps, float]:
     """Compile ahead of the first call, so that its time is known apart."""
     started = time.perf_counter()
     batches = jnp.zeros((run.plan.chunk_steps, run.plan.batch_size), jnp.int32)

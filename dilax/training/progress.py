@@ -52,7 +52,7 @@ class TrainingBar:
         if "validation_accuracy" in line:
             text += f"  validation accuracy {line['validation_accuracy']:.4f}"
         text += f"  {line['images_per_second']:,.0f} images/s  {line['seconds']:.1f} s"
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def _numbers(means: dict[str, float]) -> str:

@@ -10,8 +10,8 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
 
     The standard deviation of a single value is 0.
 
-    >>> over_seeds([0.5, 1.0])
-    {'mean': 0.75, 'std': 0.35355339059327373, 'min': 0.5, 'max': 1.0, 'n': 2}
+    >>> over_seeds([0.5, 1.0, 1.5])
+    {'mean': 1.0, 'std': 0.5, 'min': 0.5, 'max': 1.5, 'n': 3}
     """
     array = np.asarray(values, np.float64)
     if array.size == 0:

@@ -1,5 +1,6 @@
 """One step of training and of evaluation, as pure functions: no device, no clock, no loop."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,25 +25,30 @@ class Batch(NamedTuple):
     """`(N,)` int32."""
 
 
-class Totals(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Totals:
     """Sums over examples, so that totals of parts add up to the total of the whole."""
 
     loss: Array
     """`()` float32: sum of losses in nats."""
     correct: Array
     """`()` int32: how many predictions were right."""
-    count: Array
-    """`()` int32: how many examples."""
+    examples: Array
+    """`()` int32: how many there were."""
 
     @classmethod
     def zero(cls) -> "Totals":
         """Give the totals of no example."""
-        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return jax.tree.map(jnp.add, self, other)
 
     def means(self) -> dict[str, float]:
         """Give `loss` and `accuracy` per example; this waits for the device."""
-        count = int(self.count)
-        return {"loss": float(self.loss) / count, "accuracy": int(self.correct) / count}
+        examples = int(self.examples)
+        return {"loss": float(self.loss) / examples, "accuracy": int(self.correct) / examples}
 
 
 Augment = Callable[[Array, Array], Array]
@@ -124,7 +130,7 @@ def _totals(losses: Array, logits: Array, labels: Array, mask: Array | None = No
     return Totals(
         loss=jnp.sum(losses, where=counted, dtype=jnp.float32),
         correct=jnp.sum(correct(logits, labels), where=counted, dtype=jnp.int32),
-        count=jnp.sum(counted, dtype=jnp.int32),
+        examples=jnp.sum(counted, dtype=jnp.int32),
     )
 
 

@@ -1,0 +1,228 @@
+import dataclasses
+import io
+import json
+import math
+import signal
+
+import jax
+import numpy as np
+import optax
+import pytest
+from rich.console import Console
+
+from dilax.training.interrupt import Interrupted
+from dilax.training.loop import Plan, fit
+from dilax.training.wrappers import jit
+from tests.training.network import assert_equal_trees, labelled_images, training
+
+DATA = labelled_images(50)
+PLAN = Plan(num_images=50, batch_size=8, epochs=2)
+CONFIG = {"epochs": 2}
+
+
+class Compiled:
+    """The jit wrapper, compiled once for all runs of this file; it can raise a signal in a call."""
+
+    def __init__(self):
+        self.functions = {}
+        self.calls = 0
+        self.stop_in_call = None
+        self.signal = signal.SIGINT
+
+    def __call__(self, train_steps):
+        self.calls = 0
+        return self
+
+    def lower(self, *arguments):
+        self.shape = arguments[-1].shape
+        if self.shape not in self.functions:
+            _, train_step, _ = training()
+            from dilax.training.epoch import make_train_steps
+
+            self.functions[self.shape] = (
+                jit(make_train_steps(train_step)).lower(*arguments).compile()
+            )
+        return self
+
+    def compile(self):
+        def call(*arguments):
+            self.calls += 1
+            if self.calls == self.stop_in_call:
+                signal.raise_signal(self.signal)
+            return self.functions[self.shape](*arguments)
+
+        return call
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return Compiled()
+
+
+def run(folder, wrapper, *, plan=PLAN, stop_in_call=None, **options):
+    folder.mkdir(exist_ok=True)
+    wrapper.stop_in_call = stop_in_call
+    state, train_step, _ = training()
+    return fit(
+        state,
+        DATA,
+        train_step=train_step,
+        plan=plan,
+        folder=folder,
+        **{
+            "config": CONFIG,
+            "learning_rate": optax.linear_schedule(1.0, 0.0, plan.total_steps),
+            "wrapper": wrapper,
+            "console": Console(file=io.StringIO()),
+        }
+        | options,
+    )
+
+
+def lines_without_time(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line.pop("seconds") > 0 and line.pop("images_per_second") > 0
+    return lines
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, compiled):
+    folder = tmp_path_factory.mktemp("unbroken")
+    return folder, run(folder, compiled)
+
+
+def test_a_run_trains_every_step_and_notes_every_epoch(unbroken):
+    folder, fitted = unbroken
+    assert int(fitted.state.step) == 12
+    lines = lines_without_time(folder)
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 6), (2, 12)]
+    assert lines[1]["train_loss"] < lines[0]["train_loss"]
+    assert lines[0]["learning_rate"] == pytest.approx(1 - 5 / 12)
+    assert fitted.train_seconds == pytest.approx(sum(line["seconds"] for line in fitted.history))
+    assert fitted.compile_seconds > 0
+
+
+@pytest.mark.parametrize("most_chunks", [1, 2, 3])
+def test_the_pieces_of_an_epoch_do_not_change_the_numbers(
+    tmp_path, compiled, unbroken, most_chunks
+):
+    plan = dataclasses.replace(PLAN, most_chunks=most_chunks)
+    assert plan.chunk_steps == 6 // most_chunks
+    fitted = run(tmp_path / "run", compiled, plan=plan)
+    assert_equal_trees(fitted.state, unbroken[1].state)
+    assert lines_without_time(tmp_path / "run") == lines_without_time(unbroken[0])
+
+
+# An epoch has six calls: within the first, at its end, within the second, in the very last.
+@pytest.mark.parametrize("stop_in_call", [1, 6, 9, 12])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_and_resumed_run_is_the_unbroken_run(
+    tmp_path, compiled, unbroken, stop_in_call, number
+):
+    folder = tmp_path / "run"
+    compiled.signal = number
+    with pytest.raises(Interrupted, match=f"step {stop_in_call} of 12: state saved in") as stopped:
+        run(folder, compiled, stop_in_call=stop_in_call)
+    assert stopped.value.signal_number == number
+    fitted = run(folder, compiled)
+    assert compiled.calls == 12 - stop_in_call
+    assert_equal_trees(fitted.state, unbroken[1].state)
+    assert lines_without_time(folder) == lines_without_time(unbroken[0])
+
+
+def test_a_line_written_before_its_checkpoint_was_saved_is_not_doubled(
+    tmp_path, compiled, unbroken
+):
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run(folder, compiled, stop_in_call=6)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": 2, "step": 12, "seconds": 1.0}) + "\n")
+    run(folder, compiled)
+    assert lines_without_time(folder) == lines_without_time(unbroken[0])
+
+
+def test_a_finished_run_is_not_trained_again(unbroken, compiled):
+    folder, fitted = unbroken
+    again = run(folder, compiled)
+    assert compiled.calls == 0
+    assert_equal_trees(again.state, fitted.state)
+    assert again.history == fitted.history
+
+
+def test_a_resume_under_another_configuration_names_the_difference(unbroken, compiled):
+    with pytest.raises(ValueError, match="another configuration: epochs was 2, now is 3"):
+        run(unbroken[0], compiled, config={"epochs": 3})
+
+
+def test_validation_is_noted_each_epoch_and_printed(tmp_path, compiled):
+    seen = []
+
+    def validate(state):
+        seen.append(int(state.step))
+        return {"loss": 0.5, "accuracy": 0.75}
+
+    console = Console(file=io.StringIO())
+    run(tmp_path / "run", compiled, validate=validate, console=console)
+    assert seen == [6, 12]
+    assert [line["validation_accuracy"] for line in lines_without_time(tmp_path / "run")] == [
+        0.75
+    ] * 2
+    printed = console.file.getvalue().splitlines()
+    assert len(printed) == 2
+    assert printed[1].startswith("epoch 2/2  loss ")
+    assert "validation accuracy 0.7500" in printed[1] and "images/s" in printed[1]
+
+
+def test_on_a_terminal_there_is_a_bar(tmp_path, compiled):
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    run(tmp_path / "run", compiled, console=console)
+    shown = console.file.getvalue()
+    assert "epoch 2/2" in shown and "images/s" in shown and "━" in shown
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+    state, train_step, _ = training()
+    broken = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
+    state = dataclasses.replace(state, params=broken)
+
+    def one_step(state, batch, key):
+        state, totals = train_step(state, batch, key)
+        return state, dataclasses.replace(totals, loss=totals.loss * math.nan)
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 1; make learning_rate smal"):
+        fit(
+            state,
+            DATA,
+            train_step=one_step,
+            plan=PLAN,
+            folder=tmp_path / "run",
+            config={},
+            learning_rate=optax.constant_schedule(0.1),
+            console=Console(file=io.StringIO()),
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 51}, r"batch_size must be from 1 to .* \(50\), received 51"),
+        ({"batch_size": 0}, "batch_size must be from 1 to"),
+        ({"epochs": 0}, "epochs must be at least 1, received 0"),
+    ],
+)
+def test_an_impossible_plan_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PLAN, **fields)
+
+
+def test_chunks_are_equal_and_begin_where_the_run_stands(key):
+    plan = Plan(num_images=60, batch_size=5, epochs=1, most_chunks=5)
+    assert (plan.steps_per_epoch, plan.chunk_steps) == (12, 3)
+    whole = np.concatenate(list(plan.chunks(key, step=0)))
+    rest = np.concatenate(list(plan.chunks(key, step=6)))
+    np.testing.assert_array_equal(rest, whole[6:])
+    # A prime number of steps goes in one piece.
+    assert Plan(num_images=13, batch_size=1, epochs=1).chunk_steps == 13

@@ -1,0 +1,45 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dilax.training.schedules import adamw, is_kernel, one_cycle
+
+
+def test_one_cycle_follows_two_half_cosines():
+    peak, total = 0.02, 200
+    schedule = one_cycle(peak, total_steps=total)
+
+    def expected(step):
+        start, top, end = peak / 25, 60, peak / 25 / 1e4
+        low, high, share = (start, peak, step / top)
+        if step > top:
+            low, high, share = peak, end, (step - top) / (total - top)
+        return low + (high - low) * (1 - np.cos(np.pi * share)) / 2
+
+    for step in (0, 1, 30, 60, 61, 130, 199, 200):
+        assert float(schedule(step)) == pytest.approx(expected(step), rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4])
+def test_one_cycle_of_a_few_steps_is_finite_and_never_above_its_peak(total):
+    schedule = one_cycle(0.01, total_steps=total)
+    assert all(0 < float(schedule(step)) <= 0.0100001 for step in range(total + 1))
+
+
+def test_adamw_decays_kernels_only():
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "scale": jnp.ones(2)}
+    optimizer = adamw(0.1, weight_decay=0.5)
+    zeros = {name: jnp.zeros_like(array) for name, array in params.items()}
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.1 * 0.5, rtol=1e-6)
+    assert updates["bias"].tolist() == updates["scale"].tolist() == [0, 0]
+    assert is_kernel(params) == {"kernel": True, "bias": False, "scale": False}
+
+
+def test_impossible_rates_are_refused():
+    with pytest.raises(ValueError, match="learning_rate must be positive, received -1"):
+        one_cycle(-1, total_steps=10)
+    with pytest.raises(ValueError, match="total_steps must be at least 1, received 0"):
+        one_cycle(0.1, total_steps=0)
+    with pytest.raises(ValueError, match="weight_decay must not be negative, received -0.5"):
+        adamw(0.1, weight_decay=-0.5)
