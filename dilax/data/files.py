@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO
 
@@ -40,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def read_exactly(file: IO[bytes], count: int, where: str) -> bytes:
+def read_exactly(file: BufferedIOBase, count: int, where: str) -> bytes:
     """The next ``count`` bytes of ``file``, which must then have no more.
 
     Raises:

@@ -7,8 +7,8 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def read_file(path: Path) -> np.ndarray:
             ) from error
 
 
-def read(file: IO[bytes], where: str) -> np.ndarray:
+def read(file: BufferedIOBase, where: str) -> np.ndarray:
     """The uint8 array of one IDX file that is open; ``where`` names it in messages.
 
     >>> import io

@@ -31,6 +31,19 @@ class KnownSet:
     folder: str | None = None
 
 
+_FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100_CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
     camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
@@ -60,10 +73,7 @@ KNOWN_SETS: Mapping[str, KnownSet] = {
     ),
     "fashion_mnist": KnownSet(
         title="articles of clothing",
-        class_names=(
-            *"T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag".split(),
-            "Ankle boot",
-        ),
+        class_names=_FASHION_CLASSES,
         image_shape=(28, 28, 1),
         counts=_MNIST_COUNTS,
         checksums={
@@ -76,13 +86,13 @@ KNOWN_SETS: Mapping[str, KnownSet] = {
     ),
     "kmnist": KnownSet(
         title="cursive Japanese characters",
-        class_names=tuple("o ki su tsu na ha ma ya re wo".split()),
+        class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         image_shape=(28, 28, 1),
         counts=_MNIST_COUNTS,
     ),
     "cifar10": KnownSet(
         title="colour photographs in 10 classes",
-        class_names=tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+        class_names=tuple(_CIFAR10_CLASSES.split()),
         image_shape=(32, 32, 3),
         counts=_CIFAR_COUNTS,
         checksums={

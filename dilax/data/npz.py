@@ -80,8 +80,8 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -
                 f"{where} declares {dtype} {shape}, {count} bytes, but has "
                 f"{member.file_size - file.tell()}; it is damaged. Get the file again."
             )
-        order = "F" if fortran_order else "C"
-        return np.ndarray(shape, dtype, buffer=file.read(), order=order)
+        content = file.read()
+    return np.ndarray(shape, dtype, buffer=content, order="F" if fortran_order else "C")
 
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -120,9 +120,7 @@ def _split(arrays: Mapping[str, np.ndarray], keys: tuple[str, str], path: Path) 
         raise DataError(f"{path}, {images} and {labels}: {error}") from error
 
 
-def _class_names(
-    arrays: Mapping[str, np.ndarray], splits: Mapping[str, Split]
-) -> tuple[str, ...]:
+def _class_names(arrays: Mapping[str, np.ndarray], splits: Mapping[str, Split]) -> tuple[str, ...]:
     if "class_names" not in arrays:
         return numbered_classes(splits)
     return tuple(str(name) for name in arrays["class_names"].reshape(-1))

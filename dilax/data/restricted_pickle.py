@@ -15,6 +15,9 @@ import numpy as np
 
 from dilax.data.dataset import DataError
 
+PIXELS = 32 * 32 * 3
+"""Values of one image: red, green and blue planes of 32x32."""
+
 
 class _Dtype:
     """Stands for ``numpy.dtype``: remembers its code, such as ``u1``."""
@@ -58,16 +61,18 @@ class _Unpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
 
-def read_batch(content: bytes, labels_key: str, where: str) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(
+    content: bytes, label_keys: tuple[str, ...], where: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels and labels of one pickled batch.
 
     Args:
       content: the pickle, of Python 2 or 3.
-      labels_key: ``"labels"`` in CIFAR-10, ``"fine_labels"`` in CIFAR-100.
+      label_keys: the lists of labels to read, such as ``("coarse_labels", "fine_labels")``.
       where: how messages name the file.
 
     Returns:
-      pixels, uint8 ``(N, 3072)``, and labels, int64 ``(N,)``.
+      pixels, uint8 ``(N, 3072)``, and labels, int64 ``(N, len(label_keys))``.
 
     Raises:
       DataError: when the pickle is damaged, asks for anything but one array of bytes, or lacks
@@ -76,7 +81,8 @@ def read_batch(content: bytes, labels_key: str, where: str) -> tuple[np.ndarray,
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         fields = {_text(key): value for key, value in batch.items()}
-        return _array(fields["data"]), _labels(fields[labels_key])
+        labels = [_labels(fields[key]) for key in label_keys]
+        return _pixels(fields["data"]), np.stack(labels, axis=-1)
     except Exception as error:  # a hostile or damaged pickle may raise anything
         raise DataError(f"{where} is not a readable CIFAR batch: {error!r}.") from error
 
@@ -85,10 +91,10 @@ def _text(key: str | bytes) -> str:
     return key.decode("ascii") if isinstance(key, bytes) else key
 
 
-def _array(found: _Array) -> np.ndarray:
+def _pixels(found: _Array) -> np.ndarray:
     _, shape, dtype, fortran_order, content = found.state
-    if dtype.code not in ("u1", "uint8"):
-        raise DataError(f"data must be uint8, got {dtype.code}")
+    if dtype.code not in ("u1", "uint8") or shape[1:] != (PIXELS,):
+        raise DataError(f"data must be uint8 (N, {PIXELS}), got {dtype.code} {shape}")
     if len(content) != math.prod(shape):
         raise DataError(f"data of shape {shape} must be {math.prod(shape)} bytes: {len(content)}")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran_order else "C")

@@ -10,6 +10,7 @@ Importing this module imports TFDS.
 """
 
 import io
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from PIL import Image
 from tensorflow_datasets.image_classification import cifar, mnist
 
 from dilax.data import cifar_archives, idx
-from dilax.data.dataset import Split, make_split
+from dilax.data.names import KNOWN_SETS
+
+_Tables = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -31,7 +34,12 @@ def _png(image: np.ndarray) -> bytes:
 
 
 class _WithoutTensorFlow:
-    """What the subclasses share; ``_download`` is theirs."""
+    """What the subclasses share; the addresses and how to read what is there are theirs."""
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """What to download: addresses by a name of our own."""
+        raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
         info = super()._info()  # type: ignore[misc]
@@ -40,48 +48,85 @@ class _WithoutTensorFlow:
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         return {
-            name: self._generate_examples(name, split)
-            for name, split in self._download(dl_manager).items()
+            split_name: self._generate_examples(split_name, images, labels)
+            for split_name, (images, labels) in self._read(
+                dl_manager.download(self.addresses)
+            ).items()
         }
 
     def _generate_examples(
-        self, split_name: str, split: Split
+        self, split_name: str, images: np.ndarray, labels: np.ndarray
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            yield index, self._example(f"{split_name}_{index:05d}", _png(image), int(label))
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            identity = f"{split_name}_{index:05d}"
+            yield index, {"image": _png(image)} | self._fields(identity, label)
 
-    def _download(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Split]:
+    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
         raise NotImplementedError
 
-    def _example(self, identity: str, image: bytes, label: int) -> dict[str, Any]:
-        return {"image": image, "label": label}
+    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
+        raise NotImplementedError
 
 
-class _IdxBuilder(_WithoutTensorFlow):
-    """For sets of four gzipped IDX files under ``URL``."""
+class _Idx(_WithoutTensorFlow):
+    """Sets of four gzipped IDX files under ``URL``."""
 
     URL: str
 
-    def _download(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Split]:
-        paths = dl_manager.download(
-            {
-                split_name: [f"{self.URL}{file_name}.gz" for file_name in file_names]
-                for split_name, file_names in idx.FILE_NAMES.items()
-            }
-        )
+    @property
+    def addresses(self) -> dict[str, list[str]]:
         return {
-            split_name: make_split(*(idx.read_file(Path(path)) for path in pair))
-            for split_name, pair in paths.items()
+            split_name: [f"{self.URL}{file_name}.gz" for file_name in file_names]
+            for split_name, file_names in idx.FILE_NAMES.items()
         }
 
+    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
+        return {
+            split_name: (idx.read_file(Path(images)), idx.read_file(Path(labels)))
+            for split_name, (images, labels) in paths.items()
+        }
 
-class _CifarBuilder(_WithoutTensorFlow):
-    """For the binary archives of CIFAR."""
+    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
+        return {"label": int(label)}
 
-    def _download(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Split]:
-        data = cifar_archives.read(Path(dl_manager.download(self._cifar_info.url)))
-        self.info.features["label"].names = list(data.class_names)
-        return dict(data.splits)
 
-    def _example(self, identity: str, image: bytes, label: int) -> dict[str, Any]:
-        return {"id": identity, "image": image, "label": label}
+class _Cifar(_WithoutTensorFlow):
+    """CIFAR's binary archives; the 20 coarse classes of CIFAR-100 get numbers and no names."""
+
+    _cifar_info: cifar.CifarInfo
+    info: tfds.core.DatasetInfo
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        return {"archive": [self._cifar_info.url]}
+
+    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
+        name, tables = cifar_archives.read_tables(Path(paths["archive"][0]))
+        self.info.features["label"].names = list(KNOWN_SETS[name].class_names)
+        return tables
+
+    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
+        labels = zip(self._cifar_info.label_keys, label.tolist(), strict=True)
+        return {"id": identity, **dict(labels)}
+
+
+def _combine(
+    mixin: type, base: type[tfds.core.GeneratorBasedBuilder]
+) -> type[tfds.core.GeneratorBasedBuilder]:
+    """A builder of the name of ``base`` that TFDS's own registry does not know."""
+    names = {"name": base.name, "__module__": __name__, "__doc__": base.__doc__}
+    options = {"skip_registration": True}
+    return types.new_class(base.__name__, (mixin, base), options, lambda body: body.update(names))
+
+
+BUILDERS = {
+    base.name: _combine(mixin, base)
+    for mixin, base in (
+        (_Idx, mnist.MNIST),
+        (_Idx, mnist.FashionMNIST),
+        (_Idx, mnist.KMNIST),
+        (_Cifar, cifar.Cifar10),
+        (_Cifar, cifar.Cifar100),
+    )
+}
+"""Name of a set to the class that prepares it without TensorFlow."""

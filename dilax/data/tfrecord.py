@@ -1,7 +1,8 @@
 """TFRecord files, TFDS's default format, read without TensorFlow.
 
-Format: https://www.tensorflow.org/tutorials/load_data/tfrecord ("TFRecords format details"): for each
-record its length (uint64, little-endian), the masked CRC-32C of the length, the bytes, and theirs.
+Format: https://www.tensorflow.org/tutorials/load_data/tfrecord ("TFRecords format details"): for
+each record its length (uint64, little-endian), the masked CRC-32C of the length, the bytes, and
+theirs.
 """
 
 import struct

@@ -1,0 +1,64 @@
+"""``python -m dilax.data``: lists the known data sets and fetches them into the cache."""
+
+import argparse
+import logging
+import sys
+
+from dilax.data import cache, sources
+from dilax.data.dataset import DataError
+from dilax.data.names import KNOWN_SETS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dilax").setLevel(logging.INFO)
+    try:
+        if options.command == "list":
+            _list(options.cache_dir)
+        else:
+            _fetch(options)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dilax.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--cache-dir", help=f"where the arrays are cached (now: {cache.default_dir()})"
+    )
+    commands.add_parser("list", parents=[shared], help="the known sets and whether they are here")
+    fetch = commands.add_parser("fetch", parents=[shared], help="get a set and cache it")
+    fetch.add_argument("name", help="such as cifar10; any image-classification set of TFDS")
+    fetch.add_argument("--data-dir", help="where TFDS keeps prepared sets (default: its own)")
+    return parser
+
+
+def _list(cache_dir: str | None) -> None:
+    for name, known in KNOWN_SETS.items():
+        counts = " + ".join(f"{count:,}" for count in known.counts.values())
+        size = "x".join(map(str, known.image_shape))
+        print(f"{name:14} {counts:16} {size:8}  {_state(name, cache_dir):10} {known.title}")
+    print(f"{'shapes':14} {'any number':16} 32x32x3   drawn      procedural, for tests")
+
+
+def _state(name: str, cache_dir: str | None) -> str:
+    if cache.path_of(name, cache_dir).exists():
+        return "cached"
+    return "installed" if sources.is_installed(name) else "to fetch"
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    data = sources.fetch(options.name, cache_dir=options.cache_dir, data_dir=options.data_dir)
+    for split_name, split in data.splits.items():
+        print(f"{split_name}: {len(split)} images {split.images.shape[1:]}")
+    print(f"{len(data.class_names)} classes; from {data.source}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
