@@ -102,14 +102,13 @@ def resolve_padding(
     if isinstance(padding, str):
         axes = zip(input_size, kernel_size, strides, kernel_dilation, strict=True)
         return tuple(_named_padding(padding, *axis) for axis in axes)
-    if not isinstance(padding, Sequence):
-        padding = (padding,) * len(kernel_size)
-    if len(padding) != len(kernel_size):
+    entries = padding if isinstance(padding, Sequence) else (padding,) * len(kernel_size)
+    if len(entries) != len(kernel_size):
         raise ValueError(
-            f"padding has {len(padding)} entries, got {padding!r}; the kernel has "
+            f"padding has {len(entries)} entries, got {padding!r}; the kernel has "
             f"{len(kernel_size)} window axes: give one integer or (low, high) pair for each."
         )
-    return tuple(_axis_padding(entry) for entry in padding)
+    return tuple(_axis_padding(entry) for entry in entries)
 
 
 def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int) -> AxisPadding:

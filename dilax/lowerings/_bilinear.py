@@ -44,6 +44,7 @@ _ROLES: dict[Primitive, tuple[Role, Role, Role]] = {
     input_gradient_p: ("g", "w", "x"),
     kernel_gradient_p: ("x", "g", "w"),
 }
+PRIMITIVES = frozenset(_ROLES)
 _PASS_NAMES: dict[Primitive, PassName] = {
     conv_p: "conv",
     input_gradient_p: "input_gradient",
@@ -77,6 +78,11 @@ def problem(lhs: Any, rhs: Any, roles: tuple[Role, Role, Role], geometry: ConvGe
     in_features = arrays["x"].shape[-1] if "x" in arrays else arrays["w"].shape[-2] * groups
     out_features = (arrays["w"] if "w" in arrays else arrays["g"]).shape[-1]
     return Problem(geometry, in_features, out_features)
+
+
+def roles(primitive: Primitive) -> tuple[Role, Role, Role]:
+    """Which of ``x``, ``w`` and ``g`` a primitive's operands and result are."""
+    return _ROLES[primitive]
 
 
 # --- the type of the result -----------------------------------------------------------------------
@@ -114,7 +120,7 @@ def _compute(
 
 
 def _run_eagerly(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    if jax.config.jax_disable_jit:
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return _compute(primitive, jax.default_backend(), lhs, rhs, **params)
     return _compiled(primitive, lhs, rhs, **params)
 
@@ -145,10 +151,10 @@ def _transpose(
 # --- batching -------------------------------------------------------------------------------------
 
 _SHARED_INDEX: dict[frozenset[Role], Index] = {
-    frozenset("xg"): "N",
-    frozenset("wg"): "O",
-    frozenset("xw"): "I",
-    frozenset("xwg"): "G",
+    frozenset[Role](("x", "g")): "N",
+    frozenset[Role](("w", "g")): "O",
+    frozenset[Role](("x", "w")): "I",
+    frozenset[Role](("x", "w", "g")): "G",
 }
 
 _AXIS_OF_INDEX: dict[tuple[Role, Index], tuple[int, bool]] = {
@@ -240,7 +246,7 @@ def _vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
         return array
     if hasattr(lax, "pcast"):
         return lax.pcast(array, tuple(axes), to="varying")
-    return lax.pvary(array, tuple(axes))
+    return lax.pvary(array, tuple(axes))  # type: ignore[attr-defined]
 
 
 def _register(primitive: Primitive) -> None:

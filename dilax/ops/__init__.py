@@ -1,6 +1,7 @@
 """What people call: pure functions over arrays, batch axes first and features last."""
 
 from dilax.ops._blocks import (
+    Activation,
     BatchNormParams,
     DilatedBlockParams,
     SeparableBlockParams,
@@ -25,6 +26,7 @@ __all__ = [
     "avg_pool",
     "max_pool",
     # blocks
+    "Activation",
     "BatchNormParams",
     "DilatedBlockParams",
     "SeparableBlockParams",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -166,7 +167,7 @@ def _window_axes(
 def _fold_windows(
     x: jax.Array,
     window: _WindowAxis,
-    neutral: np.generic,
+    neutral: Any,
     combine: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
     """Combine, along one axis, the slices that each entry of the windows sees, first to last."""
@@ -187,14 +188,14 @@ def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
     return jnp.where(keep, best, candidate)
 
 
-def _lowest(dtype: np.dtype) -> np.generic:
+def _lowest(dtype: np.dtype) -> Any:
     lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
     return np.asarray(lowest).astype(dtype)[()]
 
 
 def _reduce_window(
     x: jax.Array,
-    neutral: np.generic,
+    neutral: Any,
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     axes: Sequence[_WindowAxis],
 ) -> jax.Array:

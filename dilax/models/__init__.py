@@ -1,0 +1,17 @@
+"""The networks, each with its source, parameters and multiply-adds in its docstring."""
+
+from dilax.models.classifier import Classifier
+from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
+from dilax.models.registry import create, list_models
+
+__all__ = [
+    # by name
+    "create",
+    "list_models",
+    # what they are
+    "Classifier",
+    # MNIST
+    "MnistDSDC",
+    "MnistTextbook",
+    "MnistTutorial",
+]

@@ -1,0 +1,96 @@
+"""Classifiers of 28x28 grey images: two from textbooks, and our own."""
+
+from __future__ import annotations
+
+import jax
+
+from dilax import ops
+from dilax.models.classifier import Classifier
+from dilax.nn import Conv, SeparableBlock, SeparableConv
+from dilax.nn._flax import nnx
+
+
+class MnistTextbook(Classifier):
+    """The textbook's network of "depthwise separable dilated convolution": 16,852 parameters.
+
+    Conv 1 to 12, 7x7; ReLU; Conv 12 to 12, 3x3 in 6 groups, dilation 2; Conv 12 to 24, 1x1; ReLU;
+    Conv 24 to 6, 7x7; linear from 6 x 12 x 12 to 10; nothing padded. (Its middle convolution is
+    grouped, two channels a group, where the text says depthwise.) 1,472,592 multiply-adds.
+
+    Source: Wang Xiaohua's book on developing large models from zero, its section on depthwise
+    separable dilated convolution, in the form that reports 98.74 % after 10 epochs.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> MnistTextbook(rngs=nnx.Rngs(0))(jnp.ones((8, 28, 28, 1))).shape
+    (8, 10)
+    """
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.first = Conv(1, 12, (7, 7), padding="VALID", rngs=rngs)
+        self.dilated = Conv(
+            12, 12, (3, 3), padding="VALID", kernel_dilation=2, feature_group_count=6, rngs=rngs
+        )
+        self.pointwise = Conv(12, 24, (1, 1), padding="VALID", rngs=rngs)
+        self.last = Conv(24, 6, (7, 7), padding="VALID", rngs=rngs)
+        self.head = nnx.Linear(6 * 12 * 12, 10, rngs=rngs)
+
+    def activations(self, images: jax.Array) -> dict[str, jax.Array]:
+        """The output of every layer by name, in order; the last is ``logits``."""
+        first = jax.nn.relu(self.first(images))
+        separable = jax.nn.relu(self.pointwise(self.dilated(first)))
+        last = self.last(separable)
+        logits = self.head(last.reshape(last.shape[0], -1))
+        return {"first": first, "separable": separable, "last": last, "logits": logits}
+
+
+class MnistTutorial(Classifier):
+    """The tutorial's one layer, 28x28x1 to 28x28x32, and a linear classifier: 250,963 parameters.
+
+    Separable convolution 3x3 of dilation 2, SAME; ReLU; linear from 28 x 28 x 32 to 10. 283,024
+    multiply-adds.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> MnistTutorial(rngs=nnx.Rngs(0)).activations(jnp.ones((8, 28, 28, 1)))["separable"].shape
+    (8, 28, 28, 32)
+    """
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.separable = SeparableConv(1, 32, (3, 3), kernel_dilation=2, rngs=rngs)
+        self.head = nnx.Linear(28 * 28 * 32, 10, rngs=rngs)
+
+    def activations(self, images: jax.Array) -> dict[str, jax.Array]:
+        """The output of every layer by name, in order; the last is ``logits``."""
+        separable = jax.nn.relu(self.separable(images))
+        logits = self.head(separable.reshape(separable.shape[0], -1))
+        return {"separable": separable, "logits": logits}
+
+
+class MnistDSDC(Classifier):
+    """Ours: separable dilated blocks between a small stem and a global mean."""
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.stem = Conv(1, 16, (3, 3), use_bias=False, rngs=rngs)
+        self.stem_norm = nnx.BatchNorm(16, momentum=0.9, rngs=rngs)
+        widths = [(16, 24, 1), (24, 24, 2), (24, 24, 1), (24, 40, 1), (40, 40, 2), (40, 40, 1)]
+        self.blocks = nnx.data(
+            [
+                SeparableBlock(
+                    c, o, (3, 3), kernel_dilation=d, residual=c == o, momentum=0.9, rngs=rngs
+                )
+                for c, o, d in widths
+            ]
+        )
+        self.head = nnx.Linear(40, 10, rngs=rngs)
+
+    def activations(self, images: jax.Array) -> dict[str, jax.Array]:
+        """The output of every layer by name, in order; the last is ``logits``."""
+        layers = {"stem": jax.nn.relu(self.stem_norm(self.stem(images)))}
+        x = layers["stem"]
+        for place, block in enumerate(self.blocks):
+            if place in (1, 3):
+                x = ops.max_pool(x, (2, 2), strides=2)
+            x = layers[f"separable_{place + 1}"] = block(x)
+        layers["logits"] = self.head(x.mean(axis=(1, 2)))
+        return layers

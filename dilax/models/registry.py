@@ -1,0 +1,42 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Mapping
+
+from dilax.models.classifier import Classifier
+from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
+from dilax.nn._flax import nnx
+
+MODELS: Mapping[str, Callable[..., Classifier]] = {
+    "mnist_dsdc": MnistDSDC,
+    "mnist_textbook": MnistTextbook,
+    "mnist_tutorial": MnistTutorial,
+}
+
+
+def create(name: str, *, rngs: nnx.Rngs) -> Classifier:
+    """The network called ``name``, with parameters drawn from ``rngs``.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known ones.
+
+    >>> from flax import nnx
+    >>> type(create("mnist_dsdc", rngs=nnx.Rngs(0))).__name__
+    'MnistDSDC'
+    """
+    if name not in MODELS:
+        nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.3) or list(MODELS)
+        raise ValueError(f"model {name!r} is not known; did you mean {' or '.join(nearest)}?")
+    return MODELS[name](rngs=rngs)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern.
+
+    >>> list_models("*textbook*")
+    ['mnist_textbook']
+    """
+    return fnmatch.filter(MODELS, pattern)

@@ -1,0 +1,188 @@
+"""Convolution modules: they hold parameters, and call `dilax.ops`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from dilax import ops
+from dilax.geometry import PaddingLike
+from dilax.lowerings import Lowering
+from dilax.nn._flax import nnx
+
+Initializer = jax.nn.initializers.Initializer
+
+KERNEL_INIT = jax.nn.initializers.lecun_normal()
+ZEROS = jax.nn.initializers.zeros
+
+
+class Conv(nnx.Conv):
+    """``flax.nnx.Conv``, its arguments, parameters and behaviour, computed by dilax.
+
+    Args:
+      *args: as ``flax.nnx.Conv`` takes them: in_features, out_features, kernel_size, strides.
+      lowering: how to compute it and its derivatives; chosen by platform and shape if left out.
+      **kwargs: as ``flax.nnx.Conv`` takes them: padding, kernel_dilation, rngs and so on.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = Conv(3, 8, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((4, 32, 32, 3))).shape
+    (4, 32, 32, 8)
+    """
+
+    def __init__(self, *args: Any, lowering: Lowering | None = None, **kwargs: Any) -> None:
+        convolution = functools.partial(ops.conv_general_dilated, lowering=lowering)
+        super().__init__(*args, conv_general_dilated=convolution, **kwargs)
+
+
+class DepthwiseConv(nnx.Module):
+    """Depthwise convolution; see `dilax.depthwise_conv` for the equation.
+
+    Parameters: ``kernel`` ``(*kernel_size, 1, in_features * channel_multiplier)``, and ``bias`` of
+    its last axis if ``use_bias``.
+
+    Args:
+      in_features: features of the input, ``C``.
+      kernel_size: entries of the kernel along each window axis.
+      strides: entries between neighbouring outputs.
+      channel_multiplier: out-features of each in-feature.
+      padding: as in `dilax.conv`.
+      kernel_dilation: entries between neighbouring taps.
+      use_bias: whether to add a bias.
+      dtype: type to compute in; the common type of input and parameters if left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of the kernel.
+      bias_init: initialiser of the bias.
+      lowering: how to compute it and its derivatives.
+      rngs: source of keys; ``params`` is used.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = DepthwiseConv(16, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape
+    (8, 28, 28, 16)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        kernel_size: Sequence[int],
+        strides: int | Sequence[int] = 1,
+        *,
+        channel_multiplier: int = 1,
+        padding: PaddingLike = "SAME",
+        kernel_dilation: int | Sequence[int] = 1,
+        use_bias: bool = True,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        bias_init: Initializer = ZEROS,
+        lowering: Lowering | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        features = in_features * channel_multiplier
+        shape = (*kernel_size, 1, features)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
+        bias = bias_init(rngs.params(), (features,), param_dtype) if use_bias else None
+        self.bias = None if bias is None else nnx.Param(bias)
+        self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
+        self.dtype, self.precision, self.lowering = dtype, precision, lowering
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
+        return ops.depthwise_conv(
+            *cast(self.dtype, x, self.kernel),
+            strides=self.strides,
+            padding=self.padding,
+            kernel_dilation=self.kernel_dilation,
+            bias=None if self.bias is None else self.bias[...],
+            precision=self.precision,
+            lowering=self.lowering,
+        )
+
+
+class SeparableConv(nnx.Module):
+    """Depthwise separable convolution; see `dilax.separable_conv`.
+
+    Parameters: ``depthwise_kernel`` ``(*kernel_size, 1, in_features * channel_multiplier)``,
+    ``pointwise_kernel`` ``(in_features * channel_multiplier, out_features)``, and ``bias``
+    ``(out_features,)`` if ``use_bias``.
+
+    Args:
+      in_features: features of the input.
+      out_features: features of the output.
+      kernel_size: entries of the depthwise kernel along each window axis.
+      strides: entries between neighbouring outputs.
+      channel_multiplier: features between the two parts, for each in-feature.
+      padding: as in `dilax.conv`.
+      kernel_dilation: entries between neighbouring taps.
+      use_bias: whether to add a bias.
+      dtype: type to compute in; the common type of input and parameters if left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of both kernels.
+      bias_init: initialiser of the bias.
+      lowering: how to compute the depthwise part and its derivatives.
+      rngs: source of keys; ``params`` is used.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = SeparableConv(16, 24, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape
+    (8, 28, 28, 24)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Sequence[int],
+        strides: int | Sequence[int] = 1,
+        *,
+        channel_multiplier: int = 1,
+        padding: PaddingLike = "SAME",
+        kernel_dilation: int | Sequence[int] = 1,
+        use_bias: bool = True,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        bias_init: Initializer = ZEROS,
+        lowering: Lowering | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        middle = in_features * channel_multiplier
+        depthwise, pointwise = (*kernel_size, 1, middle), (middle, out_features)
+        self.depthwise_kernel = nnx.Param(kernel_init(rngs.params(), depthwise, param_dtype))
+        self.pointwise_kernel = nnx.Param(kernel_init(rngs.params(), pointwise, param_dtype))
+        bias = bias_init(rngs.params(), (out_features,), param_dtype) if use_bias else None
+        self.bias = None if bias is None else nnx.Param(bias)
+        self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
+        self.dtype, self.precision, self.lowering = dtype, precision, lowering
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
+        return ops.separable_conv(
+            *cast(self.dtype, x, self.depthwise_kernel, self.pointwise_kernel),
+            strides=self.strides,
+            padding=self.padding,
+            kernel_dilation=self.kernel_dilation,
+            bias=None if self.bias is None else self.bias[...],
+            precision=self.precision,
+            lowering=self.lowering,
+        )
+
+
+def cast(dtype: DTypeLike | None, x: ArrayLike, *params: nnx.Param) -> list[jax.Array]:
+    """Input and parameters in the type to compute in."""
+    arrays = [jnp.asarray(x), *(param[...] for param in params)]
+    chosen = jnp.result_type(*arrays) if dtype is None else dtype
+    return [array.astype(chosen) for array in arrays]
