@@ -102,7 +102,8 @@ def resolve_padding(
     if isinstance(padding, str):
         axes = zip(input_size, kernel_size, strides, kernel_dilation, strict=True)
         return tuple(_named_padding(padding, *axis) for axis in axes)
-    entries = padding if isinstance(padding, Sequence) else (padding,) * len(kernel_size)
+    entries: Sequence[int | Sequence[int]]
+    entries = padding if isinstance(padding, Sequence) else (padding,) * len(kernel_size)  # type: ignore[assignment]
     if len(entries) != len(kernel_size):
         raise ValueError(
             f"padding has {len(entries)} entries, got {padding!r}; the kernel has "

@@ -24,13 +24,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._choice import PassName, Problem, choose
 from dilax.lowerings._lowering import Lowering
+from dilax.lowerings._varying import vary_alike
 
 Role = Literal["x", "w", "g"]
 Index = Literal["N", "I", "O", "G"]
@@ -67,7 +67,7 @@ def conv(
 
 
 def _bind(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    lhs, rhs = _vary_alike(lhs, rhs)
+    lhs, rhs = vary_alike(lhs, rhs)
     return primitive.bind(lhs, rhs, **params)
 
 
@@ -220,33 +220,6 @@ def _unfold(array: jax.Array, size: int, place: tuple[int, bool], groups: int) -
     split = (*shape[:axis], outer, size, inner, *shape[axis + 1 :])
     array = jnp.moveaxis(array.reshape(split), axis + 1, 0)
     return array.reshape(size, *shape[:axis], outer * inner, *shape[axis + 1 :])
-
-
-# --- manual sharding ------------------------------------------------------------------------------
-
-
-def _vary_alike(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Inside ``shard_map``, mark both arrays as varying over every axis that either varies over.
-
-    A replicated kernel that meets a sharded batch becomes varying here, so that its gradient is
-    summed over the shards where the mark is transposed.
-    """
-    axes = _varying_axes(lhs) | _varying_axes(rhs)
-    return _vary(lhs, axes - _varying_axes(lhs)), _vary(rhs, axes - _varying_axes(rhs))
-
-
-def _varying_axes(array: jax.Array) -> frozenset[Any]:
-    aval = jax.typeof(array)
-    manual = getattr(aval, "manual_axis_type", None)  # since jax 0.9; before it, `vma`
-    return manual.varying if manual is not None else aval.vma
-
-
-def _vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
-    if not axes:
-        return array
-    if hasattr(lax, "pcast"):
-        return lax.pcast(array, tuple(axes), to="varying")
-    return lax.pvary(array, tuple(axes))  # type: ignore[attr-defined]
 
 
 def _register(primitive: Primitive) -> None:

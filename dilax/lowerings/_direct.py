@@ -11,6 +11,7 @@ from jax import lax
 
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._lowering import Lowering, result_type
+from dilax.lowerings._varying import vary, varying_axes
 
 
 def conv(
@@ -85,9 +86,8 @@ def channels_last(rank: int) -> lax.ConvDimensionNumbers:
 def _transpose(
     linear: Callable[[jax.Array], jax.Array], shape: tuple[int, ...], cotangent: jax.Array
 ) -> jax.Array:
-    (result,) = jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, cotangent.dtype))(
-        cotangent
-    )
+    example = vary(jnp.zeros(shape, cotangent.dtype), varying_axes(cotangent))
+    (result,) = jax.linear_transpose(linear, example)(cotangent)
     return result
 
 

@@ -14,6 +14,7 @@ not: a loop over the batch that adds up elementwise products, and reduces them o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -189,13 +190,14 @@ def _interleave(parts: list[jax.Array]) -> jax.Array:
     """Member ``j`` of group ``g`` from ``parts[j][..., g]``, at channel ``g I + j``."""
     if len(parts) == 1:
         return parts[0]
-    flat = [part.reshape(-1, part.shape[-1]) for part in parts]
-    return jnp.stack(flat, axis=-1).reshape(*parts[0].shape[:-1], -1)
+    flat = [part.reshape(math.prod(part.shape[:-1]), part.shape[-1]) for part in parts]
+    return jnp.stack(flat, axis=-1).reshape(*parts[0].shape[:-1], parts[0].shape[-1] * len(parts))
 
 
 def _map_channels(x: jax.Array, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """``function`` of the last axis, all others flattened: XLA is happiest at low ranks."""
-    return function(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+    rows = function(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]))
+    return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
 taps = Lowering("taps", conv, input_gradient, kernel_gradient)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from dilax.geometry import ConvGeometry
@@ -58,9 +59,9 @@ def window(
     spans = [stride * (size - 1) + 1 for size, stride in zip(sizes, strides, strict=True)]
     whole = (padded.shape[0], padded.shape[-1])
     if isinstance(offset, jax.Array):
-        start = (0, *offset, 0)
-        block = lax.dynamic_slice(padded, start, (whole[0], *spans, whole[1]))
-        start = (0,) * padded.ndim
+        zero = jnp.zeros((), offset.dtype)
+        block = lax.dynamic_slice(padded, (zero, *offset, zero), (whole[0], *spans, whole[1]))
+        start: tuple[int, ...] = (0,) * padded.ndim
     else:
         block, start = padded, (0, *offset, 0)
     ends = [begin + span for begin, span in zip(start[1:-1], spans, strict=True)]
