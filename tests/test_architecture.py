@@ -1,0 +1,127 @@
+"""The layout, read from the source: imports point one way, and nothing is done on import."""
+
+import ast
+import functools
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "dilax").rglob("*.py"))
+PROGRAMS = sorted((ROOT / "experiments").rglob("*.py"))
+
+# What each room may import beside itself. A room that is not here is a decision not yet taken.
+ROOMS: dict[str, set[str]] = {
+    "_version": set(),
+    "geometry": set(),
+    "lowerings": {"geometry"},
+    "ops": {"geometry", "lowerings"},
+    "nn": {"geometry", "lowerings", "ops"},
+    "models": {"geometry", "lowerings", "ops", "nn"},
+    "analysis": {"geometry", "lowerings", "ops"},
+    "data": set(),
+    "training": set(),
+    "": {"geometry", "lowerings", "ops"},
+}
+ANYWHERE = {"_version"}
+# Packages that a room must do without.
+FORBIDDEN = {
+    "geometry": {"jax", "jaxlib", "flax", "numpy", "optax"},
+    "lowerings": {"flax", "optax"},
+    "ops": {"flax", "optax"},
+    "nn": {"optax"},
+    "models": {"optax"},
+    "analysis": {"optax"},
+}
+MAY_PRINT = {"dilax/training/loop.py"}
+
+
+@functools.cache
+def parse(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def name(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room(path: pathlib.Path) -> str:
+    """The first name below ``dilax``; empty for ``dilax/__init__.py`` itself."""
+    first = path.relative_to(ROOT / "dilax").parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """Full dotted names of all that a file imports."""
+    return set(imports(parse(path), path.relative_to(ROOT).parts[:-1]))
+
+
+def imports(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
+    """Every import, wherever in the file it stands; relative ones counted from ``package``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join((*base, *filter(None, [node.module])))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_imports_point_left(path: pathlib.Path) -> None:
+    here = room(path)
+    assert here in ROOMS, f"{name(path)} is in a room with no place in the order"
+    parts = [module.split(".") for module in imported(path)]
+    rooms = {part[1] for part in parts if part[0] == "dilax" and len(part) > 1}
+    assert rooms - ANYWHERE - {here} <= ROOMS[here], f"{name(path)} imports to its right"
+    assert not {part[0] for part in parts} & FORBIDDEN.get(here, set()), name(path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_package_knows_no_program_and_no_test(path: pathlib.Path) -> None:
+    assert not {module.split(".")[0] for module in imported(path)} & {
+        "experiments",
+        "tests",
+        "chex",
+    }
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=name)
+def test_programs_do_not_import_tests(path: pathlib.Path) -> None:
+    assert "tests" not in {module.split(".")[0] for module in imported(path)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_only_the_loop_and_programs_print(path: pathlib.Path) -> None:
+    calls = [node.func for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+    prints = [call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+    allowed = name(path) in MAY_PRINT or path.name == "__main__.py"
+    assert allowed or not prints, f"{name(path)} prints on lines {prints}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_importing_runs_nothing(path: pathlib.Path) -> None:
+    """A module's top level defines, imports and assigns; a bare call would be an effect."""
+    if path.name == "__main__.py":
+        pytest.skip("a program")
+    effects = [
+        node.lineno
+        for node in parse(path).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    assert not effects, f"{name(path)} calls something for its effect on lines {effects}"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import jax.numpy as jnp", "jax.numpy"),
+        ("from dilax import geometry", "dilax.geometry"),
+        ("from . import _taps", "dilax.ops._taps"),
+        ("from .._version import __version__", "dilax._version.__version__"),
+        ("def f():\n    from ..nn._conv import Conv", "dilax.nn._conv.Conv"),
+    ],
+)
+def test_every_form_of_import_is_seen(source: str, expected: str) -> None:
+    assert list(imports(ast.parse(source), ("dilax", "ops"))) == [expected]
