@@ -6,6 +6,7 @@ in memory, so nothing is ever extracted; the Python version is a pickle, read by
 """
 
 import dataclasses
+import gzip
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from dilax.data.dataset import DataError, Dataset, make_split
 from dilax.data.files import check_size
 from dilax.data.names import KNOWN_SETS
 from dilax.data.restricted_pickle import PIXELS, read_batch
+
+_CHUNK_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +93,21 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    """Base name to content of the published files in an archive; other members are passed over."""
+    """Base name to content of the published files in an archive; other members are passed over.
+
+    A compressed archive is read to its end, for there gzip keeps its checksum.
+    """
+    compressed = not path.name.endswith(".tar")
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-            return _read_members(archive, path)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+        with (
+            gzip.open(path) if compressed else path.open("rb") as file,
+            tarfile.open(fileobj=file, mode="r|") as archive,
+        ):
+            members = _read_members(archive, path)
+            while file.read(_CHUNK_BYTES):
+                pass
+            return members
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path} is not a whole tar archive: {error or 'it is cut short'}. Get the file again."
         ) from error

@@ -129,7 +129,7 @@ def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:
     Args:
       split: the split to divide, usually the training one.
       count: examples to hold out, from 0 to ``len(split)``.
-      seed: of the draw; one seed gives one division, on every machine.
+      seed: of the draw; one seed gives one division.
 
     Returns:
       ``(rest, held_out)``.

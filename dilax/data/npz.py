@@ -81,6 +81,8 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -
                 f"{member.file_size - file.tell()}; it is damaged. Get the file again."
             )
         content = file.read()
+    if len(content) != count:
+        raise DataError(f"{where} is cut short: {len(content)} of {count} bytes are there.")
     return np.ndarray(shape, dtype, buffer=content, order="F" if fortran_order else "C")
 
 

@@ -23,7 +23,7 @@ def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0)
     Args:
       train_count: images in the split ``"train"``.
       test_count: images in the split ``"test"``; drawn independently of the other.
-      seed: of all draws; one seed gives one set, on every machine.
+      seed: of all draws; one seed gives one set, up to the rounding of the processor.
 
     Raises:
       ValueError: when a count is negative.

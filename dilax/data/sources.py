@@ -73,6 +73,8 @@ def fetch(
     Raises:
       DataError: when the set cannot be got.
     """
+    if _is_path(name) or name == "shapes":
+        return load(name)
     cached = cache.path_of(name, cache_dir)
     if cached.exists():
         try:

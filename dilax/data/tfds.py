@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 5.0
 _CHUNK = 1000
+_NEEDS_TENSORFLOW = (
+    "TFDS prepares {name!r} with TensorFlow only, which is not installed: pip install tensorflow, "
+    "or prepare it on another machine and load its folder by its path."
+)
 
 
 class UnknownNameError(DataError):
@@ -105,6 +109,8 @@ def _builder(name: str, data_dir: Path | None) -> "tfds.core.DatasetBuilder":
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:  # or no name at all
         raise UnknownNameError(f"TFDS has no data set {name!r}.") from error
+    except ImportError as error:
+        raise DataError(_NEEDS_TENSORFLOW.format(name=name)) from error
 
 
 def _prepare(builder: "tfds.core.DatasetBuilder", name: str) -> None:
@@ -113,10 +119,7 @@ def _prepare(builder: "tfds.core.DatasetBuilder", name: str) -> None:
     from dilax.data.tfds_builders import BUILDERS
 
     if name not in BUILDERS and importlib.util.find_spec("tensorflow") is None:
-        raise DataError(
-            f"TFDS prepares {name!r} with TensorFlow only, which is not installed: pip install "
-            f"tensorflow, or prepare it on another machine and load its folder by its path."
-        )
+        raise DataError(_NEEDS_TENSORFLOW.format(name=name))
     _check_network(_first_address(builder))
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
@@ -157,10 +160,15 @@ def _probe(url: str, failures: list[str]) -> None:
 
 def _read(builder: "tfds.core.DatasetBuilder", name: str, source: str) -> Dataset:
     image_key, label_key = _feature_keys(builder)
-    splits = {
-        split_name: _read_split(builder, split_name, image_key, label_key)
-        for split_name in builder.info.splits
-    }
+    try:
+        splits = {
+            split_name: _read_split(builder, split_name, image_key, label_key)
+            for split_name in builder.info.splits
+        }
+    except DataError:
+        raise
+    except Exception as error:  # damaged files: whatever the readers of TFDS raise
+        raise DataError(f"{builder.data_dir} could not be read: {error!r}.") from error
     class_names = builder.info.features[label_key].names
     return Dataset(name, splits, tuple(class_names), source)
 

@@ -1,0 +1,153 @@
+"""Small data sets in every format that ``dilax.data`` reads, written byte by byte."""
+
+import gzip
+import io
+import pickle
+import struct
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dilax.data import Dataset, make_split
+
+IDX_NAMES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def arrays(
+    count: int, shape: tuple[int, ...], *, classes: int = 10, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random uint8 images and int64 labels; every class occurs when there are enough."""
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
+    return images, np.arange(count) % classes
+
+
+def dataset(name: str = "toy", *, classes: int = 3) -> Dataset:
+    splits = {
+        "train": make_split(*arrays(7, (5, 4, 3), classes=classes)),
+        "test": make_split(*arrays(4, (5, 4, 3), classes=classes, seed=1)),
+    }
+    return Dataset(name, splits, tuple("abcdefghij"[:classes]), source="drawn by a test")
+
+
+def assert_same(data: Dataset, other: Dataset) -> None:
+    assert data.fingerprint == other.fingerprint
+    assert data.class_names == other.class_names
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def write_idx(
+    folder: Path,
+    *,
+    counts: Mapping[str, int] | None = None,
+    side: int = 28,
+    compressed: bool = False,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The four files of MNIST's layout; returns the arrays in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for seed, (split, count) in enumerate((counts or {"train": 12, "test": 6}).items()):
+        written[split] = arrays(count, (side, side), seed=seed)
+        for name, array in zip(IDX_NAMES[split], written[split], strict=True):
+            content = idx_bytes(array)
+            path = folder / (f"{name}.gz" if compressed else name)
+            path.write_bytes(gzip.compress(content) if compressed else content)
+    return written
+
+
+def cifar_rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels ``(N, 3072)`` in planes, and labels."""
+    return arrays(count, (3072,), seed=seed)
+
+
+def cifar_batch_names(binary: bool) -> list[str]:
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+    return [f"{name}.bin" if binary else name for name in names]
+
+
+def cifar10_binary(count: int = 3) -> dict[str, bytes]:
+    """Name to content of the six files of CIFAR-10's binary version, ``count`` images each."""
+    files = {}
+    for seed, name in enumerate(cifar_batch_names(binary=True)):
+        pixels, labels = cifar_rows(count, seed)
+        files[name] = np.column_stack([labels.astype(np.uint8), pixels]).tobytes()
+    return files
+
+
+def python_2_pickle(fields: Mapping[str, object]) -> bytes:
+    """A dictionary of byte arrays, lists of integers and strings as Python 2 pickled it."""
+    out = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK]
+    for key, value in fields.items():
+        out += [_python_2_string(key.encode()), _python_2_value(value)]
+    return b"".join([*out, pickle.SETITEMS, pickle.STOP])
+
+
+def _python_2_string(content: bytes) -> bytes:
+    return pickle.BINSTRING + struct.pack("<i", len(content)) + content
+
+
+def _python_2_value(value: object) -> bytes:
+    if isinstance(value, np.ndarray):
+        return _python_2_array(value)
+    if isinstance(value, list):
+        numbers = [pickle.BININT1 + bytes([number]) for number in value]
+        return b"".join([pickle.EMPTY_LIST, pickle.MARK, *numbers, pickle.APPENDS])
+    return _python_2_string(str(value).encode())
+
+
+def _python_2_array(array: np.ndarray) -> bytes:
+    """``_reconstruct(ndarray, (0,), "b")`` and the state ``(1, shape, dtype, False, bytes)``."""
+    zero, one = pickle.BININT1 + b"\x00", pickle.BININT1 + b"\x01"
+    minus_one = pickle.BININT + struct.pack("<i", -1)
+    shape = b"".join(pickle.BININT + struct.pack("<i", size) for size in array.shape)
+    dtype_state = (
+        pickle.MARK
+        + (pickle.BININT1 + b"\x03" + _python_2_string(b"|") + pickle.NONE * 3)
+        + minus_one * 2
+        + (zero + pickle.TUPLE)
+    )
+    dtype = (
+        b"cnumpy\ndtype\n"
+        + (pickle.MARK + _python_2_string(b"u1") + zero + one + pickle.TUPLE + pickle.REDUCE)
+        + (dtype_state + pickle.BUILD)
+    )
+    call = (
+        b"cnumpy.core.multiarray\n_reconstruct\n"
+        + (pickle.MARK + b"cnumpy\nndarray\n" + zero + pickle.TUPLE1)
+        + (_python_2_string(b"b") + pickle.TUPLE + pickle.REDUCE)
+    )
+    state = (
+        (pickle.MARK + one + pickle.MARK + shape + pickle.TUPLE + dtype)
+        + (pickle.NEWFALSE + _python_2_string(array.tobytes()))
+        + pickle.TUPLE
+    )
+    return call + state + pickle.BUILD
+
+
+def cifar10_python(count: int = 3) -> dict[str, bytes]:
+    """As :func:`cifar10_binary`, the same images, in the Python version."""
+    files = {}
+    for seed, name in enumerate(cifar_batch_names(binary=False)):
+        pixels, labels = cifar_rows(count, seed)
+        fields = {"batch_label": name, "data": pixels, "labels": labels.tolist()}
+        files[name] = python_2_pickle(fields)
+    return files
+
+
+def write_tar(path: Path, files: Mapping[str, bytes], *, prefix: str = "cifar/") -> Path:
+    mode = "w:gz" if path.name.endswith("gz") else "w"
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(prefix + name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path

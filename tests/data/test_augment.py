@@ -1,0 +1,228 @@
+"""Laws of the augmentations, and their agreement with NumPy's and SciPy's forms."""
+
+import inspect
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.ndimage import map_coordinates
+
+from dilax.data import augment
+
+# Under jit throughout, which is how a training step has them and far quicker to compile.
+RANDOM = {
+    "shift": jax.jit(partial(augment.random_shift, pixels=2)),
+    "rotation": jax.jit(partial(augment.random_rotation, degrees=20)),
+    "affine": jax.jit(partial(augment.random_affine, degrees=20, scale=0.1, shift=1.5, shear=0.2)),
+    "flip": jax.jit(augment.random_flip),
+    "cutout": jax.jit(partial(augment.random_cutout, size=3)),
+}
+NEUTRAL = {
+    "shift": jax.jit(partial(augment.random_shift, pixels=0)),
+    "rotation": jax.jit(partial(augment.random_rotation, degrees=0)),
+    "affine": jax.jit(augment.random_affine),
+    "cutout": jax.jit(partial(augment.random_cutout, size=0)),
+}
+affine = jax.jit(augment.affine)
+translate = jax.jit(augment.translate)
+affine_matrices = jax.jit(augment.affine_matrices)
+
+
+@pytest.fixture
+def images() -> jax.Array:
+    return jax.random.uniform(jax.random.key(7), (6, 7, 5, 3))
+
+
+@pytest.mark.parametrize("function", NEUTRAL.values(), ids=NEUTRAL)
+def test_zero_strength_changes_nothing(function, key: jax.Array, images: jax.Array) -> None:
+    np.testing.assert_array_equal(function(key, images), images)
+
+
+@pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_shape_and_dtype_stay(function, dtype, key: jax.Array, images: jax.Array) -> None:
+    result = function(key, images.astype(dtype))
+    assert (result.shape, result.dtype) == (images.shape, dtype)
+
+
+@pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
+def test_key_decides(function, key: jax.Array, images: jax.Array) -> None:
+    np.testing.assert_array_equal(function(key, images), function(key, images))
+    assert not np.array_equal(function(key, images), function(jax.random.key(1), images))
+
+
+@pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
+def test_images_are_drawn_apart(function, key: jax.Array, images: jax.Array) -> None:
+    result = np.asarray(function(key, jnp.broadcast_to(images[:1], images.shape)))
+    assert len(np.unique(result.reshape(len(images), -1), axis=0)) > 1
+
+
+@pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
+def test_vmap(function, images: jax.Array) -> None:
+    keys = jax.random.split(jax.random.key(3), 2)
+    stacked = jnp.stack([images, 1 - images])
+    one_by_one = jnp.stack([function(k, i) for k, i in zip(keys, stacked, strict=True)])
+    np.testing.assert_allclose(jax.jit(jax.vmap(function))(keys, stacked), one_by_one, atol=1e-5)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (2, -1), (-3, 4), (7, 0), (0, -9)])
+def test_translate_is_a_roll_with_zeros(images: jax.Array, down: int, right: int) -> None:
+    padded = np.pad(images, ((0, 0), (9, 9), (9, 9), (0, 0)))
+    expected = np.roll(padded, (down, right), axis=(1, 2))[:, 9:-9, 9:-9]
+    offsets = jnp.broadcast_to(jnp.array([down, right]), (len(images), 2))
+    np.testing.assert_array_equal(translate(images, offsets), expected)
+
+
+def test_random_shift_reaches_every_offset() -> None:
+    images = jnp.zeros((400, 5, 5, 1)).at[:, 2, 2].set(1)
+    shift = jax.jit(partial(augment.random_shift, pixels=1))
+    shifted = np.asarray(shift(jax.random.key(0), images))
+    counts = shifted.sum(0)[..., 0]
+    assert counts[1:4, 1:4].min() > 20
+    assert counts.sum() == counts[1:4, 1:4].sum() == 400
+
+
+def matrices(angle=0.0, scale=1.0, shear=0.0, shift=(0.0, 0.0), count=6) -> jax.Array:
+    return affine_matrices(
+        np.full(count, angle, np.float32),
+        np.full(count, scale, np.float32),
+        np.full(count, shear, np.float32),
+        np.full((count, 2), shift, np.float32),
+    )
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, -1])
+def test_quarter_turns_are_rot90(turns: int) -> None:
+    """Counter-clockwise, about the centre of an image of even and of odd size."""
+    for size in (6, 7):
+        images = np.random.default_rng(size).random((6, size, size, 3), dtype=np.float32)
+        turned = affine(images, matrices(angle=turns * np.pi / 2))
+        np.testing.assert_allclose(turned, np.rot90(images, turns, axes=(1, 2)), atol=1e-5)
+
+
+def test_whole_shift_is_translate(images: jax.Array) -> None:
+    offsets = jnp.broadcast_to(jnp.array([2, -1]), (6, 2))
+    moved = affine(images, matrices(shift=(2.0, -1.0)))
+    np.testing.assert_allclose(moved, translate(images, offsets), atol=1e-6)
+
+
+def test_doubling_the_scale_doubles_a_square() -> None:
+    images = np.zeros((6, 9, 9, 1), np.float32)
+    images[:, 3:6, 3:6] = 1
+    area = affine(images, matrices(scale=2.0)).sum((1, 2, 3))
+    np.testing.assert_allclose(area, 4 * 9.0, rtol=1e-5)
+
+
+def test_shear_moves_lower_rows_to_the_right() -> None:
+    images = np.zeros((6, 7, 7, 1), np.float32)
+    images[:, :, 3] = 1
+    sheared = np.asarray(affine(images, matrices(shear=1.0)))[0, :, :, 0]
+    np.testing.assert_allclose(sheared, np.eye(7), atol=1e-6)
+
+
+def test_shift_comes_after_the_turn() -> None:
+    images = np.zeros((6, 7, 7, 1), np.float32)
+    images[:, 3, 5] = 1
+    moved = affine(images, matrices(angle=np.pi / 2, shift=(2.0, 0.0)))
+    expected = np.zeros((7, 7))
+    expected[3, 3] = 1  # from right of the centre to above it, then down
+    np.testing.assert_allclose(moved[0, :, :, 0], expected, atol=1e-5)
+
+
+def test_affine_agrees_with_map_coordinates(images: jax.Array) -> None:
+    """JAX's own resampling, one image and one channel at a time, far over the edges too."""
+    linear = (
+        jax.random.normal(jax.random.key(1), (6, 2, 3)) * jnp.array([1.0, 1.0, 3.0])[None, None]
+    )
+    height, width = images.shape[1:3]
+    y, x = jnp.meshgrid(jnp.arange(height) - 3.0, jnp.arange(width) - 2.0, indexing="ij")
+    points = jnp.stack([y, x, jnp.ones_like(y)])
+    expected = np.zeros(images.shape)
+    resample = jax.jit(partial(map_coordinates, order=1))
+    for n in range(6):
+        source = jnp.tensordot(linear[n], points, 1) + jnp.array([3.0, 2.0])[:, None, None]
+        for c in range(3):
+            expected[n, ..., c] = resample(images[n, ..., c], list(source))
+    np.testing.assert_allclose(affine(images, linear), expected, atol=1e-5)
+
+
+def test_random_affine_stays_within_its_limits(images: jax.Array) -> None:
+    """A shift of a quarter pixel at most moves a column's weight by a quarter at most."""
+    column = jnp.zeros((200, 5, 5, 1)).at[:, 2, 2].set(1)
+    moved = jax.jit(partial(augment.random_affine, shift=0.25))(jax.random.key(0), column)
+    assert 0.5 < float(moved[:, 2, 2, 0].min()) < 0.65
+    assert float(moved[:, 2, 2, 0].max()) > 0.9
+
+
+def test_affine_has_a_gradient(images: jax.Array) -> None:
+    """The operation is linear in the images, so its gradient sums the weights."""
+    gradient = jax.jit(jax.grad(lambda x: affine(x, matrices(shift=(0.5, 0.0))).sum()))(images)
+    np.testing.assert_allclose(gradient[:, :-1], 1.0, atol=1e-6)
+    np.testing.assert_allclose(gradient[:, -1], 0.5, atol=1e-6)
+
+
+def test_flip_mirrors_about_half(images: jax.Array) -> None:
+    batch = jnp.broadcast_to(images[:1], (400, *images.shape[1:]))
+    flipped = np.asarray(RANDOM["flip"](jax.random.key(0), batch))
+    same = (flipped == np.asarray(images[0])).all((1, 2, 3))
+    mirrored = (flipped == np.asarray(images[0, :, ::-1])).all((1, 2, 3))
+    assert np.all(same ^ mirrored)
+    assert 150 < mirrored.sum() < 250
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_cutout_zeroes_one_square(key: jax.Array, size: int) -> None:
+    cutout = jax.jit(partial(augment.random_cutout, size=size))
+    cut = np.asarray(cutout(key, jnp.ones((200, 7, 6, 2)))) == 0
+    rows, columns = cut.any((2, 3)).sum(1), cut.any((1, 3)).sum(1)
+    assert set(rows) <= set(range(1, size + 1))
+    assert np.array_equal(cut.sum((1, 2, 3)), rows * columns * 2)
+    assert (rows * columns).max() == size**2
+    assert cut.any((0, 3)).all()
+
+
+def test_cutout_wider_than_the_image(key: jax.Array, images: jax.Array) -> None:
+    assert not augment.random_cutout(key, images, size=20).any()
+
+
+def test_normalize_of_bytes_and_floats() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    mean, std = [0.4, 0.5, 0.6], [0.1, 0.2, 0.3]
+    expected = (images / 255 - np.array(mean)) / np.array(std)
+    for given in (images, (images / 255).astype(np.float32)):
+        result = augment.normalize(given, mean=mean, std=std)
+        assert result.dtype == jnp.float32
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_normalize_by_one_number() -> None:
+    result = augment.normalize(jnp.full((1, 2, 2, 3), 0.75), mean=0.5, std=0.5)
+    np.testing.assert_allclose(result, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda k, x: augment.random_flip(k, x[0]), r"images must be float \(N, H, W, C\), got"),
+        (lambda k, x: augment.random_flip(k, x.astype(jnp.uint8)), "got uint8"),
+        (lambda k, x: augment.normalize(x.astype(jnp.int32), mean=0, std=1), "got int32"),
+        (lambda k, x: augment.random_shift(k, x, pixels=-1), "pixels must be 0 or more .* got -1"),
+        (lambda k, x: augment.random_rotation(k, x, degrees=-5), "degrees must be 0 or more"),
+        (lambda k, x: augment.random_affine(k, x, shear=-1), "shear must be 0 or more"),
+        (lambda k, x: augment.random_affine(k, x, scale=1.0), "scale must be below 1"),
+        (lambda k, x: augment.random_cutout(k, x, size=-1), "size must be 0 or more"),
+    ],
+)
+def test_errors(call, message: str, key: jax.Array, images: jax.Array) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(key, images)
+
+
+@pytest.mark.parametrize("name", [name for name in dir(augment) if name.startswith("random_")])
+def test_conventions(name: str) -> None:
+    """The key first, then the images; everything else by keyword."""
+    parameters = list(inspect.signature(getattr(augment, name)).parameters.values())
+    assert [parameter.name for parameter in parameters[:2]] == ["key", "images"]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[2:])

@@ -1,0 +1,118 @@
+"""The cache: what goes in comes out, and what was altered does not."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dilax.data import DataError, cache, load
+from tests.data import files
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.npz"
+    cache.write(files.dataset(), path)
+    return path
+
+
+def test_round_trip(cached: Path) -> None:
+    data = cache.read(cached, "toy")
+    files.assert_same(data, files.dataset())
+    assert (data.name, data.source) == ("toy", "drawn by a test")
+    assert list(data.splits) == ["train", "test"]
+
+
+def test_load_by_name_and_by_path(cached: Path) -> None:
+    for data in (load("toy", cache_dir=cached.parent), load(cached)):
+        files.assert_same(data, files.dataset())
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1])
+def test_truncated(cached: Path, keep: int) -> None:
+    cached.write_bytes(cached.read_bytes()[:keep])
+    message = re.escape(f"{cached} is damaged and was not used: toy.npz is not a whole .npz file")
+    with pytest.raises(DataError, match=message):
+        load("toy", cache_dir=cached.parent)
+
+
+def rewrite(path: Path, **changes: np.ndarray) -> None:
+    with np.load(path) as old:
+        arrays = dict(old)
+    np.savez(path, **arrays | changes)
+
+
+def test_altered_array(cached: Path) -> None:
+    images = files.dataset().splits["train"].images.copy()
+    images[0, 0, 0, 0] ^= 1
+    rewrite(cached, train_images=images)
+    with pytest.raises(DataError, match=r"SHA-256 must be \w{64}, got \w{64}\. Replace it by: "):
+        load("toy", cache_dir=cached.parent)
+
+
+def test_altered_class_names(cached: Path) -> None:
+    with np.load(cached) as old:
+        metadata = json.loads(str(old["metadata"]))
+    metadata["class_names"][0] = "z"
+    rewrite(cached, metadata=np.array(json.dumps(metadata)))
+    with pytest.raises(DataError, match="its SHA-256 must be"):
+        cache.read(cached)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metadata": np.array("{")}, "is damaged and was not used"),
+        ({"metadata": np.array('{"format": 99}')}, "its format must be 1, got 99"),
+        ({"train_images": np.zeros((7, 5, 4, 3))}, "images must be uint8"),
+        ({"train_labels": np.full(7, 3)}, r"must lie in 0\.\.2"),
+        ({"sha256": np.array(["no", "hash"])}, "its SHA-256 must be"),
+    ],
+)
+def test_wrong_content(cached: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    rewrite(cached, **changes)
+    with pytest.raises(DataError, match=message):
+        cache.read(cached)
+
+
+def test_renamed_file(cached: Path) -> None:
+    cached.rename(cached.with_name("mnist.npz"))
+    with pytest.raises(DataError, match=r"it must hold 'mnist', got 'toy'.*fetch mnist"):
+        load("mnist", cache_dir=cached.parent)
+
+
+def test_known_names_must_hold_the_known_set(tmp_path: Path) -> None:
+    cache.write(files.dataset("cifar10"), tmp_path / "cifar10.npz")
+    with pytest.raises(DataError, match=r"image shape must be .32, 32, 3., got .5, 4, 3."):
+        load("cifar10", cache_dir=tmp_path)
+
+
+def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file, **arrays) -> None:
+        file.write(b"PK half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(KeyboardInterrupt):
+        cache.write(files.dataset(), tmp_path / "toy.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {"DILAX_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ("linux", {"XDG_CACHE_HOME": "/b"}, "/b/dilax"),
+        ("linux", {}, "HOME/.cache/dilax"),
+        ("darwin", {}, "HOME/Library/Caches/dilax"),
+        ("win32", {"LOCALAPPDATA": "/c"}, "/c/dilax"),
+    ],
+)
+def test_default_dir(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: Path("HOME"))
+    assert cache.default_dir(environment).as_posix() == expected

