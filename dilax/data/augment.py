@@ -137,7 +137,7 @@ def affine_matrices(
     """
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     row_y = jnp.stack([cosine, sine], axis=-1)
-    row_x = jnp.stack([-sine - shear * cosine, cosine - shear * sine], axis=-1)
+    row_x = jnp.stack([0 - (sine + shear * cosine), cosine - shear * sine], axis=-1)
     linear = jnp.stack([row_y, row_x], axis=1) / scale[:, None, None]
     moved = jnp.sum(linear * shift[:, None, :], axis=-1, keepdims=True)
     return jnp.concatenate([linear, 0 - moved], axis=-1)

@@ -30,8 +30,8 @@ _CRC_TABLE = _crc_table()
 def masked_crc(data: bytes) -> int:
     """The masked CRC-32C of ``data``, as TFRecord stores it.
 
-    >>> hex(masked_crc((24).to_bytes(8, "little")))
-    '0xea7c63a3'
+    >>> hex(masked_crc(b"123456789"))
+    '0xc78ab0e5'
     """
     crc = 0xFFFFFFFF
     for byte in data:

@@ -1,9 +1,8 @@
-"""The procedural set: balanced, seeded, beyond a linear model and within reach of a small network."""
+"""The procedural set: balanced, seeded, beyond a linear model, within reach of a small network."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dilax.data import Dataset, load, shapes
@@ -11,11 +10,11 @@ from dilax.data import Dataset, load, shapes
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return shapes(train_count=4000, test_count=1000)
+    return shapes(train_count=1500, test_count=500)
 
 
 def test_form(data: Dataset) -> None:
-    assert data.splits["train"].images.shape == (4000, 32, 32, 3)
+    assert data.splits["train"].images.shape == (1500, 32, 32, 3)
     for split in data.splits.values():
         assert np.ptp(np.bincount(split.labels, minlength=10)) == 0
     assert len(set(data.class_names)) == 10
@@ -52,57 +51,47 @@ def test_figures_differ_from_the_ground(data: Dataset) -> None:
     assert np.quantile(spread, 0.01) > 20
 
 
+def ridge_accuracy(data: Dataset, features: dict[str, np.ndarray], ridge: float) -> float:
+    """Test accuracy of ridge regression on standardised features, in its dual form."""
+    mean, deviation = features["train"].mean(0), features["train"].std(0) + 1e-6
+    train, test = ((features[name] - mean) / deviation for name in ("train", "test"))
+    targets = np.eye(10, dtype=np.float32)[data.splits["train"].labels] - np.float32(0.1)
+    gram = train @ train.T + ridge * np.eye(len(train), dtype=np.float32)
+    predicted = np.argmax(test @ (train.T @ np.linalg.solve(gram, targets)), axis=1)
+    return float((predicted == data.splits["test"].labels).mean())
+
+
 def test_linear_model_fails(data: Dataset) -> None:
-    """Ridge regression on the pixels, its strength chosen in its favour."""
-    pixels = {name: s.images.reshape(len(s), -1) / 255 - 0.5 for name, s in data.splits.items()}
-    targets = np.eye(10)[data.splits["train"].labels] - 0.1
-    gram, moment = pixels["train"].T @ pixels["train"], pixels["train"].T @ targets
-    accuracies = []
-    for ridge in (10.0, 100.0, 1000.0):
-        weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), moment)
-        right = np.argmax(pixels["test"] @ weights, axis=1) == data.splits["test"].labels
-        accuracies.append(right.mean())
-    assert max(accuracies) < 0.4
+    """On the pixels, whichever of three strengths serves it best."""
+    pixels = {
+        name: split.images.reshape(len(split), -1).astype(np.float32)
+        for name, split in data.splits.items()
+    }
+    assert max(ridge_accuracy(data, pixels, ridge) for ridge in (1e2, 1e4, 1e6)) < 0.25
 
 
-def network(params: list, images: jax.Array) -> jax.Array:
-    """Three convolutions of stride 2, the mean, a linear layer."""
-    images = images - images.mean((1, 2), keepdims=True)
-    for kernel in params[:-1]:
-        images = jax.lax.conv_general_dilated(
-            images, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        images = jax.nn.relu(images)
-    return images.mean((1, 2)) @ params[-1]
+@jax.jit
+def convolutional_features(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """How far each pixel is from the colour of the border; one convolution; mean and maximum."""
+    images = images.astype(jnp.float32) / 255
+    ground = jnp.median(images[:, [0, -1]], axis=(1, 2), keepdims=True)
+    distance = jnp.linalg.norm(images - ground, axis=-1, keepdims=True)
+    distance /= distance.max((1, 2), keepdims=True)
+    dimension_numbers = ("NHWC", "HWIO", "NHWC")
+    maps = jax.lax.conv_general_dilated(
+        distance, kernel, (1, 1), "SAME", dimension_numbers=dimension_numbers
+    )
+    maps = jax.nn.relu(maps + bias)
+    return jnp.concatenate([maps.mean((1, 2)), maps.max((1, 2))], axis=-1)
 
 
-def test_small_convolutional_network_succeeds(data: Dataset) -> None:
-    """24,000 weights and 19,200 images seen: 62 % where the linear model has 13 %."""
-    widths = (3, 16, 32, 64)
-    keys = jax.random.split(jax.random.key(0), 4)
-    params = [
-        jax.random.normal(key, (3, 3, a, b)) * np.sqrt(2 / (9 * a))
-        for key, a, b in zip(keys, widths, widths[1:], strict=False)
-    ] + [0.1 * jax.random.normal(keys[3], (64, 10))]
-    optimizer = optax.adam(optax.cosine_onecycle_schedule(600, 1e-2))
-    images = {name: jnp.asarray(s.images, jnp.float32) / 255 for name, s in data.splits.items()}
-    labels = {name: jnp.asarray(s.labels) for name, s in data.splits.items()}
-
-    @jax.jit
-    def step(params, state, key):
-        chosen = jax.random.randint(key, (32,), 0, len(labels["train"]))
-
-        def loss(params):
-            logits = network(params, images["train"][chosen])
-            return optax.softmax_cross_entropy_with_integer_labels(
-                logits, labels["train"][chosen]
-            ).mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state)
-        return optax.apply_updates(params, updates), state
-
-    state = optimizer.init(params)
-    for key in jax.random.split(jax.random.key(1), 600):
-        params, state = step(params, state, key)
-    predicted = jnp.argmax(jax.jit(network)(params, images["test"]), axis=-1)
-    assert float((predicted == labels["test"]).mean()) > 0.5
+def test_convolutional_network_succeeds(data: Dataset) -> None:
+    """One convolution with 64 random filters, and the same linear model after it."""
+    kernel_key, bias_key = jax.random.split(jax.random.key(0))
+    kernel = jax.random.normal(kernel_key, (5, 5, 1, 64)) / 5
+    bias = jax.random.normal(bias_key, (1, 1, 1, 64)) / 2
+    features = {
+        name: np.asarray(convolutional_features(split.images, kernel, bias))
+        for name, split in data.splits.items()
+    }
+    assert ridge_accuracy(data, features, 1.0) > 0.7

@@ -229,7 +229,7 @@ def test_program_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "installed" in lines["mnist"]
     assert "cached" in lines["kmnist"]
     assert "to fetch" in lines["cifar100"]
-    assert "50,000 + 10,000   32x32x3" in lines["cifar10"]
+    assert "50,000 + 10,000  32x32x3" in lines["cifar10"]
 
 
 def test_program_fetches(
