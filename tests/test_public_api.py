@@ -1,0 +1,164 @@
+"""Conventions as tests, over every public name."""
+
+import importlib
+import inspect
+import pathlib
+import types
+
+import pytest
+from jax import lax
+
+import dilax
+
+PACKAGE = pathlib.Path(dilax.__file__).parent
+ROOMS = ("geometry", "lowerings", "ops", "nn", "models", "analysis", "data", "training")
+MODULES_ARE_THE_UNIT = ("training",)  # a room without names of its own
+LAX_SIGNATURE = {"conv_general_dilated"}
+
+
+def modules() -> dict[str, types.ModuleType]:
+    """Every public module: rooms, and in them the files whose name has no underscore."""
+    names = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        if not any(part.startswith("_") for part in parts):
+            names.append(".".join(("dilax", *parts)))
+    return {name: importlib.import_module(name) for name in names}
+
+
+def exports(module: types.ModuleType) -> list[str]:
+    """What a module says it exports; a plain file, that says nothing, what it defines."""
+    defined = [
+        member
+        for member, value in vars(module).items()
+        if not member.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
+    return list(getattr(module, "__all__", defined))
+
+
+PUBLIC = {
+    f"{name}.{member}": getattr(module, member)
+    for name, module in modules().items()
+    if name != "dilax"
+    for member in exports(module)
+    if not isinstance(getattr(module, member), types.ModuleType)
+}
+FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
+CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
+
+
+def test_the_public_surface_is_found() -> None:
+    assert {"dilax.ops.conv", "dilax.ops.max_pool", "dilax.geometry.output_size"} <= set(FUNCTIONS)
+    assert {"dilax.lowerings.Lowering", "dilax.nn.Conv"} <= set(CLASSES)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_all_is_what_can_be_imported(name: str) -> None:
+    """No name in ``__all__`` is missing or twice there; a package says what it exports."""
+    module = modules()[name]
+    exported = getattr(module, "__all__", None)
+    if exported is None:
+        pytest.skip("a file that exports what it defines")
+    assert len(set(exported)) == len(exported)
+    assert all(hasattr(module, member) for member in exported)
+    if hasattr(module, "__path__"):
+        visible = {
+            member
+            for member, value in vars(module).items()
+            if not member.startswith("_") and not isinstance(value, types.ModuleType)
+        }
+        assert visible - {"annotations", "ModuleType"} <= set(exported), "exports more than it says"
+
+
+def test_rooms_are_packages_that_say_what_they_export() -> None:
+    silent = [room for room in ROOMS if not hasattr(getattr(dilax, room), "__all__")]
+    assert silent == list(MODULES_ARE_THE_UNIT)
+
+
+def test_top_level_is_the_functions_of_ops() -> None:
+    names = [name for name in dilax.__all__ if name not in (*ROOMS, "__version__")]
+    assert names == [
+        name for name in dilax.ops.__all__ if f"dilax.ops.{name}" in FUNCTIONS | CLASSES
+    ]
+    assert all(getattr(dilax, name) is getattr(dilax.ops, name) for name in names)
+
+
+def test_each_name_has_one_public_path() -> None:
+    """Beside the top level, which repeats ops, an object is exported by one room, once."""
+    places: dict[int, list[str]] = {}
+    for name, value in (FUNCTIONS | CLASSES).items():
+        if name.count(".") == 2:
+            places.setdefault(id(value), []).append(name)
+    assert [names for names in places.values() if len(names) > 1] == []
+
+
+@pytest.mark.parametrize("name", FUNCTIONS | CLASSES)
+def test_has_a_docstring(name: str) -> None:
+    value = PUBLIC[name]
+    assert value.__doc__
+    assert not value.__doc__.startswith(f"{value.__name__}("), "only what @dataclass generates"
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.startswith("dilax.ops.")])
+def test_functions_of_arrays_show_an_example_and_shapes(name: str) -> None:
+    documentation = inspect.getdoc(FUNCTIONS[name])
+    assert ">>>" in documentation
+    for section in ("Args:", "Returns:", "Raises:"):
+        assert section in documentation, f"{name} has no section {section}"
+    described = [line.split(":")[0].strip() for line in documentation.splitlines() if ":" in line]
+    missing = set(inspect.signature(FUNCTIONS[name]).parameters) - set(described)
+    assert not missing, f"{name} does not describe {missing}"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_defaults_are_keyword_only(name: str) -> None:
+    if name.rpartition(".")[2] in LAX_SIGNATURE:
+        pytest.skip("has the signature of lax")
+    parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
+    positional = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is not parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY
+    ]
+    only_argument = len(parameters) == 1
+    assert only_argument or not positional, f"{name}: {positional} are not keyword-only"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_key_comes_first_and_is_called_key(name: str) -> None:
+    parameters = list(inspect.signature(FUNCTIONS[name]).parameters)
+    assert not {"rng", "rng_key", "prng_key", "seed_key"} & set(parameters)
+    if "key" in parameters:
+        assert parameters[0] == "key"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_is_fully_annotated(name: str) -> None:
+    signature = inspect.signature(FUNCTIONS[name])
+    bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+    assert not bare, f"{name}: {bare}"
+    assert signature.return_annotation is not signature.empty
+
+
+VOCABULARY = {
+    "dilation": "kernel_dilation",
+    "rhs_dilation": "kernel_dilation",
+    "stride": "strides",
+    "window_strides": "strides",
+    "pad": "padding",
+    "groups": "feature_group_count",
+    "weight": "kernel",
+    "weights": "kernel",
+    "channels": "features",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.startswith("dilax.ops.")])
+def test_speaks_the_words_of_flax(name: str) -> None:
+    if name.rpartition(".")[2] in LAX_SIGNATURE:
+        assert set(inspect.signature(lax.conv_general_dilated).parameters) <= set(
+            inspect.signature(FUNCTIONS[name]).parameters
+        )
+        return
+    assert not set(inspect.signature(FUNCTIONS[name]).parameters) & set(VOCABULARY)
