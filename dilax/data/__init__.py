@@ -4,7 +4,7 @@
 this package imports neither TFDS nor TensorFlow.
 """
 
-from dilax.data import augment
+from dilax.data import augment, resampling
 from dilax.data.dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data.procedural import shapes
 from dilax.data.sources import fetch, load
@@ -18,5 +18,6 @@ __all__ = [
     "holdout",
     "load",
     "make_split",
+    "resampling",
     "shapes",
 ]

