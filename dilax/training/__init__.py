@@ -5,7 +5,7 @@ It knows no model and no data set by name; programs bring both. Each module is o
 - `functional`: a Flax NNX module as a pure function and plain dictionaries
 - `losses`, `schedules`, `state`, `step`, `epoch`: the pure mathematics of training
 - `wrappers`: the ways in which the pure functions reach the hardware
-- `loop`: `fit`, the only loop over epochs, the only clock; with `progress`, `interrupt`
+- `loop`: `fit`, the only loop over epochs, the only clock; with `plan`, `progress`, `interrupt`
 - `folder`, `checkpoint`, `record`, `pictures`: what a run leaves on disk
-- `device`, `statistics`: which device; numbers over several runs
+- `device`, `flags`, `statistics`: which device; a config from the command line; numbers over runs
 """

@@ -14,6 +14,10 @@ import numpy as np
 Pytree = Any
 
 
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or that of another run; the message says what to do."""
+
+
 class Checkpoints:
     """The newest checkpoint of a run: a pytree of arrays, and JSON beside it.
 
@@ -75,19 +79,21 @@ class Checkpoints:
         """Give the newest checkpoint's pytree, which has the structure of `like`, and its notes.
 
         Raises:
-            ValueError: there is none; it was saved under another configuration or has other
+            CheckpointError: there is none; it was saved under another configuration or has other
                 arrays (the message names each difference); or its bytes are damaged.
         """
         step = self.latest_step
         if step is None:
-            raise ValueError(f"{self.folder} holds no checkpoint; start the run without resume")
+            raise CheckpointError(
+                f"{self.folder} holds no checkpoint; start the run without resume"
+            )
         about = self._read(step, about=self._args.JsonRestore()).about
         _refuse_differences("configuration", about["config"], self._config, self.folder)
         raw = jax.tree.map(_raw_copy, like)
         _refuse_differences("arrays", about["arrays"], _describe(raw), self.folder)
         restored = self._read(step, state=self._args.StandardRestore(raw)).state
         if _digest(restored) != about["sha256"]:
-            raise ValueError(
+            raise CheckpointError(
                 f"checkpoint {step} in {self.folder} is damaged: its SHA-256 is not the one noted "
                 "when it was saved; start the run anew"
             )
@@ -98,7 +104,7 @@ class Checkpoints:
             return self._manager.restore(step, args=self._args.Composite(**items))
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueError(
+            raise CheckpointError(
                 f"checkpoint {step} in {self.folder} cannot be read ({reason}); start the run anew"
             ) from error
 
@@ -140,7 +146,7 @@ def _refuse_differences(
     if len(differences) > 8:
         differences[8:] = [f"and {len(differences) - 8} more"]
     if differences:
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint in {folder} was saved with another {what}: {'; '.join(differences)}; "
             "resume with what it was saved with, or start a run in another folder"
         )

@@ -12,28 +12,37 @@ SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 
 
-def open_folder(folder: Path, *, resume: bool) -> None:
-    """Make the folder of a new run, or check that of a run to continue.
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """See whether a run can begin, or go on, in `folder`; nothing is made or altered.
 
     Raises:
         ValueError: a new run would write into a folder that holds something, or there is no run to
-            resume, or the path cannot be written.
+            resume, or the path is that of a file.
     """
     if resume and not (folder / CONFIG).is_file():
         raise ValueError(
             f"output folder {folder} holds no run to resume ({CONFIG} is missing); leave out "
             "--resume to start one"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
-    except OSError as error:
-        raise ValueError(f"output folder {folder} cannot be used: {error.strerror}") from error
-    if occupied and not resume:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output folder {folder} is a file; choose another --output")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
             f"output folder {folder} is not empty; add --resume to continue the run in it, or "
             "choose another --output"
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run, unless it is there.
+
+    Raises:
+        ValueError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output folder {folder} cannot be made: {error.strerror}") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

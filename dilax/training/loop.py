@@ -14,60 +14,13 @@ from jax.stages import Wrapped
 from rich.console import Console
 
 from dilax.training.checkpoint import Checkpoints
-from dilax.training.epoch import TrainSteps, make_train_steps, shuffled_batches
+from dilax.training.epoch import TrainSteps
 from dilax.training.folder import CHECKPOINTS, METRICS, MetricsLog
 from dilax.training.interrupt import Interrupted, StopRequest
+from dilax.training.plan import Plan
 from dilax.training.progress import TrainingBar
 from dilax.training.state import TrainState
-from dilax.training.step import Batch, Totals, TrainStep
-from dilax.training.wrappers import Wrapper, jit
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How many steps a run takes, and in which pieces they go to the device.
-
-    >>> plan = Plan(num_images=60_000, batch_size=128, epochs=15)
-    >>> plan.steps_per_epoch, plan.total_steps, plan.chunk_steps
-    (468, 7020, 39)
-    """
-
-    num_images: int
-    batch_size: int
-    epochs: int
-    most_chunks: int = 12
-    """An epoch returns from the device at most so often, to move the bar and to hear Ctrl-C."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.batch_size <= self.num_images:
-            raise ValueError(
-                f"batch_size must be from 1 to the number of training images ({self.num_images}), "
-                f"received {self.batch_size}"
-            )
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, received {self.epochs}")
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in one pass over the images."""
-        return self.num_images // self.batch_size
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
-
-    @property
-    def chunk_steps(self) -> int:
-        """Steps in one call to the device: equal chunks, so that one compilation serves all."""
-        divisors = (n for n in range(self.most_chunks, 0, -1) if self.steps_per_epoch % n == 0)
-        return self.steps_per_epoch // next(divisors)
-
-    def chunks(self, key: Array, *, step: int) -> Iterator[Array]:
-        """Give the index batches `(chunk_steps, batch_size)` of an epoch from `step` on."""
-        batches = shuffled_batches(key, num_images=self.num_images, batch_size=self.batch_size)
-        for start in range(step % self.steps_per_epoch, self.steps_per_epoch, self.chunk_steps):
-            yield batches[start : start + self.chunk_steps]
+from dilax.training.step import Batch, Totals
 
 
 class Position(NamedTuple):
@@ -87,20 +40,19 @@ class Fitted(NamedTuple):
     train_seconds: float
     """Time in training steps, without compilation, validation and saving."""
     compile_seconds: float
-    """Time to trace and compile the training steps, the last time the run was started."""
+    """Time to trace and compile the training steps, in all starts of the run together."""
 
 
 def fit(
     state: TrainState,
     data: Batch,
     *,
-    train_step: TrainStep,
+    train_steps: Wrapped,
     plan: Plan,
     folder: Path,
     config: Mapping[str, Any],
     learning_rate: optax.Schedule,
     validate: Callable[[TrainState], dict[str, float]] | None = None,
-    wrapper: Wrapper = jit,
     console: Console | None = None,
 ) -> Fitted:
     """Train, and leave `metrics.jsonl` and `checkpoints/` in `folder`.
@@ -112,19 +64,19 @@ def fit(
     Args:
         state: the state before the first step; its buffers are given away.
         data: the whole training set, on the device.
-        train_step: see `step.make_train_step`.
+        train_steps: what a wrapper made of `epoch.make_train_steps`; runs that share it compile
+            it once.
         plan: the length of the run.
         folder: the folder of the run, which exists.
         config: JSON that must be equal for a run to be continued.
         learning_rate: the schedule that the optimiser follows, to be noted.
         validate: gives `loss` and `accuracy` on held-out images, noted after each epoch.
-        wrapper: how the steps reach the hardware.
         console: where to print.
 
     Raises:
         Interrupted: a signal ended the run; its state is saved.
         FloatingPointError: the loss is no longer a number.
-        ValueError: the checkpoint in `folder` does not fit `state` or `config`.
+        CheckpointError: the checkpoint in `folder` does not fit `state` or `config`.
     """
     log = MetricsLog(folder / METRICS)
     bar = TrainingBar(epochs=plan.epochs, total_steps=plan.total_steps, console=console)
@@ -132,21 +84,22 @@ def fit(
     with checkpoints, StopRequest() as stop, bar:
         run = _start(plan, state, checkpoints)
         log.keep_until(run.step)
-        train_steps, compile_seconds = _compile(wrapper(make_train_steps(train_step)), run, data)
+        if run.step < plan.total_steps:
+            compiled = run.compile(train_steps, data)
         while run.step < plan.total_steps:
-            run.train_epoch(train_steps, data, bar, stop)
+            run.train_epoch(compiled, data, bar, stop)
             if run.step % plan.steps_per_epoch == 0:
                 line = run.end_epoch(learning_rate, validate)
                 log.append(line)
                 bar.finish_epoch(line)
-            checkpoints.save(run.step, run.position, notes={"seconds": run.seconds})
+            checkpoints.save(run.step, run.position, notes=run.notes())
             if stop.received is not None:
                 raise Interrupted(
                     stop.received, step=run.step, total_steps=plan.total_steps, folder=folder
                 )
     history = log.read()
     train_seconds = sum(line["seconds"] for line in history)
-    return Fitted(run.position.state, history, train_seconds, compile_seconds)
+    return Fitted(run.position.state, history, train_seconds, run.compile_seconds)
 
 
 @dataclasses.dataclass
@@ -158,6 +111,7 @@ class _Run:
     step: int
     seconds: float
     """Spent in training steps since the epoch under way began."""
+    compile_seconds: float
 
     @property
     def epoch(self) -> int:
@@ -165,7 +119,20 @@ class _Run:
         return self.step // self.plan.steps_per_epoch
 
     def chunks(self) -> Iterator[Array]:
+        """Give the index batches that are left of the epoch under way."""
         return self.plan.chunks(self.position.state.order_key(self.epoch), step=self.step)
+
+    def notes(self) -> dict[str, float]:
+        """Give what a checkpoint notes beside the position."""
+        return {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
+
+    def compile(self, train_steps: Wrapped, data: Batch) -> TrainSteps:
+        """Compile ahead of the first call, so that its time is known apart."""
+        started = time.perf_counter()
+        batches = jnp.zeros((self.plan.chunk_steps, self.plan.batch_size), jnp.int32)
+        compiled = train_steps.lower(*self.position, data, batches).compile()
+        self.compile_seconds += time.perf_counter() - started
+        return compiled
 
     def train_epoch(
         self, train_steps: TrainSteps, data: Batch, bar: TrainingBar, stop: StopRequest
@@ -194,7 +161,7 @@ class _Run:
         means = totals.means()
         held_out = validate(state) if validate is not None else {}
         line = {
-            "epoch": self.epoch,
+            "epoch": self.step // self.plan.steps_per_epoch,
             "step": self.step,
             **{f"train_{name}": value for name, value in means.items()},
             **{f"validation_{name}": value for name, value in held_out.items()},
@@ -207,19 +174,11 @@ class _Run:
 
 
 def _start(plan: Plan, state: TrainState, checkpoints: Checkpoints) -> _Run:
-    position, seconds = Position(state, Totals.zero()), 0.0
+    """Begin at `state`, or where the newest checkpoint is."""
+    position, notes = Position(state, Totals.zero()), {"seconds": 0.0, "compile_seconds": 0.0}
     if checkpoints.latest_step is not None:
         position, notes = checkpoints.restore(position)
-        seconds = notes["seconds"]
-    return _Run(plan, position, int(position.state.step), seconds)
-
-
-def _compile(train_steps: Wrapped, run: _Run, data: Batch) -> tuple[TrainSteps, float]:
-    """Compile ahead of the first call, so that its time is known apart."""
-    started = time.perf_counter()
-    batches = jnp.zeros((run.plan.chunk_steps, run.plan.batch_size), jnp.int32)
-    compiled = train_steps.lower(*run.position, data, batches).compile()
-    return compiled, time.perf_counter() - started
+    return _Run(plan, position, int(position.state.step), **notes)
 
 
 def _refuse_divergence(means: dict[str, float], epoch: int) -> None:

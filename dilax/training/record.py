@@ -4,11 +4,12 @@ import dataclasses
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dilax._version
+from dilax.training.statistics import over_seeds
 
 
 def versions() -> dict[str, str]:
@@ -70,6 +71,25 @@ class RunRecord:
     def as_json(self) -> dict[str, Any]:
         """Give the record as a JSON object."""
         return dataclasses.asdict(self)
+
+
+def combine(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Make one record of those of several seeds, which are JSON objects of `RunRecord`.
+
+    Accuracies and the loss become their means, with mean, standard deviation, least, greatest and
+    number under `over_seeds`; seconds add up; the rest is that of the first.
+    """
+    measured = [name for name in records[0] if name.startswith("test_")]
+    over = {name: over_seeds([record[name] for record in records]) for name in measured}
+    spent = ("train_seconds", "compile_seconds")
+    return {
+        **records[0],
+        **{name: summary["mean"] for name, summary in over.items()},
+        **{name: sum(record[name] for record in records) for name in spent},
+        "seeds": [record["seed"] for record in records],
+        "over_seeds": over,
+        "each": [{name: record[name] for name in ("seed", *measured)} for record in records],
+    }
 
 
 def _git(folder: Path, *arguments: str) -> str:

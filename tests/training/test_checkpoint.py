@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dilax.training.checkpoint import Checkpoints
+from dilax.training.checkpoint import CheckpointError, Checkpoints
 from tests.training.network import assert_equal_trees, training
 
 CONFIG = {"epochs": 3, "model": "tiny", "shift": (1, 2)}
@@ -54,9 +54,10 @@ def test_another_configuration_is_refused_by_name(saved):
     with (
         Checkpoints(folder, config=config) as checkpoints,
         pytest.raises(
-            ValueError,
-            match=r"another configuration: epochs was 3, now is 5; limit was \(nothing\), now is 7; "
-            r"shift was \[1, 2\], now is \(nothing\); resume with what it was saved with",
+            CheckpointError,
+            match=r"another configuration: epochs was 3, now is 5; "
+            r"limit was \(nothing\), now is 7; shift was \[1, 2\], now is \(nothing\); "
+            r"resume with what it was saved with",
         ),
     ):
         checkpoints.restore(state)
@@ -68,7 +69,8 @@ def test_other_arrays_are_refused_by_name(saved):
     with (
         Checkpoints(folder, config=CONFIG) as checkpoints,
         pytest.raises(
-            ValueError, match=r"another arrays.*\.batch_stats\['norm'\]\['mean'\] was float32\[4\]"
+            CheckpointError,
+            match=r"another arrays.*\.batch_stats\['norm'\]\['mean'\] was float32\[4\]",
         ),
     ):
         checkpoints.restore(other)
@@ -77,7 +79,7 @@ def test_other_arrays_are_refused_by_name(saved):
 def test_no_checkpoint_is_said_so(tmp_path):
     with (
         Checkpoints(tmp_path, config={}) as checkpoints,
-        pytest.raises(ValueError, match="holds no checkpoint; start the run without resume"),
+        pytest.raises(CheckpointError, match="holds no checkpoint; start the run without resume"),
     ):
         checkpoints.restore({})
 
@@ -93,7 +95,7 @@ def test_altered_bytes_are_refused(saved):
     largest.write_bytes(content)
     with (
         Checkpoints(folder, config=CONFIG) as checkpoints,
-        pytest.raises(ValueError, match="start the run anew"),
+        pytest.raises(CheckpointError, match="start the run anew"),
     ):
         checkpoints.restore(state)
 
@@ -105,6 +107,8 @@ def test_truncated_bytes_are_refused(saved):
             path.write_bytes(path.read_bytes()[:50])
     with (
         Checkpoints(folder, config=CONFIG) as checkpoints,
-        pytest.raises(ValueError, match=r"checkpoint 4 in .* cannot be read .*start the run anew"),
+        pytest.raises(
+            CheckpointError, match=r"checkpoint 4 in .* cannot be read .*start the run anew"
+        ),
     ):
         checkpoints.restore(state)

@@ -16,7 +16,7 @@ def test_shuffled_batches_are_full_and_take_no_image_twice(key):
     batches = shuffled_batches(key, num_images=22, batch_size=4)
     assert batches.shape == (5, 4)
     assert len(set(batches.ravel().tolist())) == 20
-    assert 0 <= batches.min() and batches.max() < 22
+    assert batches.min() >= 0 and batches.max() < 22
     other = shuffled_batches(jax.random.key(1), num_images=22, batch_size=4)
     assert (batches != other).any()
 

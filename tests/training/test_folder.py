@@ -2,36 +2,36 @@ import json
 
 import pytest
 
-from dilax.training.folder import MetricsLog, open_folder, read_json, write_json
+from dilax.training.folder import MetricsLog, check_folder, make_folder, read_json, write_json
 
 
-def test_a_new_run_makes_its_folder(tmp_path):
-    open_folder(tmp_path / "a" / "b", resume=False)
-    assert (tmp_path / "a" / "b").is_dir()
-    open_folder(tmp_path / "a" / "b", resume=False)
+def test_a_new_run_may_begin_where_nothing_is(tmp_path):
+    check_folder(tmp_path / "a" / "b", resume=False)
+    assert not (tmp_path / "a").exists()
+    make_folder(tmp_path / "a" / "b")
+    check_folder(tmp_path / "a" / "b", resume=False)
+    make_folder(tmp_path / "a" / "b")
 
 
 def test_a_new_run_into_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="is not empty; add --resume to continue"):
-        open_folder(tmp_path, resume=False)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+        check_folder(tmp_path, resume=False)
 
 
 def test_a_run_to_continue_must_be_there(tmp_path):
     with pytest.raises(ValueError, match=r"holds no run to resume \(config.json is missing\)"):
-        open_folder(tmp_path / "nowhere", resume=True)
-    assert not (tmp_path / "nowhere").exists()
+        check_folder(tmp_path, resume=True)
     write_json(tmp_path / "config.json", {})
-    open_folder(tmp_path, resume=True)
+    check_folder(tmp_path, resume=True)
 
 
-def test_a_path_that_is_a_file_is_refused(tmp_path):
+def test_a_path_that_leads_through_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="output folder .*file cannot be used: "):
-        open_folder(tmp_path / "file", resume=False)
-    with pytest.raises(ValueError, match="cannot be used: Not a directory"):
-        open_folder(tmp_path / "file" / "below", resume=False)
+    with pytest.raises(ValueError, match="file is a file; choose another --output"):
+        check_folder(tmp_path / "file", resume=False)
+    with pytest.raises(ValueError, match="below cannot be made: Not a directory"):
+        make_folder(tmp_path / "file" / "below")
 
 
 def test_json_comes_back_and_nothing_else_is_left(tmp_path):

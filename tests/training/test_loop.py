@@ -10,8 +10,10 @@ import optax
 import pytest
 from rich.console import Console
 
+from dilax.training.epoch import make_train_steps
 from dilax.training.interrupt import Interrupted
-from dilax.training.loop import Plan, fit
+from dilax.training.loop import fit
+from dilax.training.plan import Plan
 from dilax.training.wrappers import jit
 from tests.training.network import assert_equal_trees, labelled_images, training
 
@@ -20,59 +22,48 @@ PLAN = Plan(num_images=50, batch_size=8, epochs=2)
 CONFIG = {"epochs": 2}
 
 
-class Compiled:
-    """The jit wrapper, compiled once for all runs of this file; it can raise a signal in a call."""
+class Steps:
+    """Training steps, compiled once for all runs here, that can raise a signal in a call."""
 
     def __init__(self):
-        self.functions = {}
+        self.wrapped = jit(make_train_steps(training()[1]))
         self.calls = 0
         self.stop_in_call = None
         self.signal = signal.SIGINT
 
-    def __call__(self, train_steps):
-        self.calls = 0
-        return self
-
     def lower(self, *arguments):
-        self.shape = arguments[-1].shape
-        if self.shape not in self.functions:
-            _, train_step, _ = training()
-            from dilax.training.epoch import make_train_steps
-
-            self.functions[self.shape] = (
-                jit(make_train_steps(train_step)).lower(*arguments).compile()
-            )
+        self.lowered = self.wrapped.lower(*arguments)
         return self
 
     def compile(self):
+        compiled = self.lowered.compile()
+
         def call(*arguments):
             self.calls += 1
             if self.calls == self.stop_in_call:
                 signal.raise_signal(self.signal)
-            return self.functions[self.shape](*arguments)
+            return compiled(*arguments)
 
         return call
 
 
 @pytest.fixture(scope="module")
-def compiled():
-    return Compiled()
+def steps():
+    return Steps()
 
 
-def run(folder, wrapper, *, plan=PLAN, stop_in_call=None, **options):
+def run(folder, steps, *, plan=PLAN, stop_in_call=None, **options):
     folder.mkdir(exist_ok=True)
-    wrapper.stop_in_call = stop_in_call
-    state, train_step, _ = training()
+    steps.calls, steps.stop_in_call = 0, stop_in_call
     return fit(
-        state,
+        training()[0],
         DATA,
-        train_step=train_step,
+        train_steps=steps,
         plan=plan,
         folder=folder,
         **{
             "config": CONFIG,
             "learning_rate": optax.linear_schedule(1.0, 0.0, plan.total_steps),
-            "wrapper": wrapper,
             "console": Console(file=io.StringIO()),
         }
         | options,
@@ -87,9 +78,9 @@ def lines_without_time(folder):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, compiled):
+def unbroken(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("unbroken")
-    return folder, run(folder, compiled)
+    return folder, run(folder, steps)
 
 
 def test_a_run_trains_every_step_and_notes_every_epoch(unbroken):
@@ -104,12 +95,10 @@ def test_a_run_trains_every_step_and_notes_every_epoch(unbroken):
 
 
 @pytest.mark.parametrize("most_chunks", [1, 2, 3])
-def test_the_pieces_of_an_epoch_do_not_change_the_numbers(
-    tmp_path, compiled, unbroken, most_chunks
-):
+def test_the_pieces_of_an_epoch_do_not_change_the_numbers(tmp_path, steps, unbroken, most_chunks):
     plan = dataclasses.replace(PLAN, most_chunks=most_chunks)
     assert plan.chunk_steps == 6 // most_chunks
-    fitted = run(tmp_path / "run", compiled, plan=plan)
+    fitted = run(tmp_path / "run", steps, plan=plan)
     assert_equal_trees(fitted.state, unbroken[1].state)
     assert lines_without_time(tmp_path / "run") == lines_without_time(unbroken[0])
 
@@ -118,45 +107,43 @@ def test_the_pieces_of_an_epoch_do_not_change_the_numbers(
 @pytest.mark.parametrize("stop_in_call", [1, 6, 9, 12])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_and_resumed_run_is_the_unbroken_run(
-    tmp_path, compiled, unbroken, stop_in_call, number
+    tmp_path, steps, unbroken, stop_in_call, number
 ):
     folder = tmp_path / "run"
-    compiled.signal = number
+    steps.signal = number
     with pytest.raises(Interrupted, match=f"step {stop_in_call} of 12: state saved in") as stopped:
-        run(folder, compiled, stop_in_call=stop_in_call)
+        run(folder, steps, stop_in_call=stop_in_call)
     assert stopped.value.signal_number == number
-    fitted = run(folder, compiled)
-    assert compiled.calls == 12 - stop_in_call
+    fitted = run(folder, steps)
+    assert steps.calls == 12 - stop_in_call
     assert_equal_trees(fitted.state, unbroken[1].state)
     assert lines_without_time(folder) == lines_without_time(unbroken[0])
 
 
-def test_a_line_written_before_its_checkpoint_was_saved_is_not_doubled(
-    tmp_path, compiled, unbroken
-):
+def test_a_line_written_before_its_checkpoint_was_saved_is_not_doubled(tmp_path, steps, unbroken):
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
-        run(folder, compiled, stop_in_call=6)
+        run(folder, steps, stop_in_call=6)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 2, "step": 12, "seconds": 1.0}) + "\n")
-    run(folder, compiled)
+    run(folder, steps)
     assert lines_without_time(folder) == lines_without_time(unbroken[0])
 
 
-def test_a_finished_run_is_not_trained_again(unbroken, compiled):
+def test_a_finished_run_is_not_trained_again(unbroken, steps):
     folder, fitted = unbroken
-    again = run(folder, compiled)
-    assert compiled.calls == 0
+    again = run(folder, steps)
+    assert steps.calls == 0
     assert_equal_trees(again.state, fitted.state)
     assert again.history == fitted.history
 
 
-def test_a_resume_under_another_configuration_names_the_difference(unbroken, compiled):
+def test_a_resume_under_another_configuration_names_the_difference(unbroken, steps):
     with pytest.raises(ValueError, match="another configuration: epochs was 2, now is 3"):
-        run(unbroken[0], compiled, config={"epochs": 3})
+        run(unbroken[0], steps, config={"epochs": 3})
 
 
-def test_validation_is_noted_each_epoch_and_printed(tmp_path, compiled):
+def test_validation_is_noted_each_epoch_and_printed(tmp_path, steps):
     seen = []
 
     def validate(state):
@@ -164,7 +151,7 @@ def test_validation_is_noted_each_epoch_and_printed(tmp_path, compiled):
         return {"loss": 0.5, "accuracy": 0.75}
 
     console = Console(file=io.StringIO())
-    run(tmp_path / "run", compiled, validate=validate, console=console)
+    run(tmp_path / "run", steps, validate=validate, console=console)
     assert seen == [6, 12]
     assert [line["validation_accuracy"] for line in lines_without_time(tmp_path / "run")] == [
         0.75
@@ -175,9 +162,9 @@ def test_validation_is_noted_each_epoch_and_printed(tmp_path, compiled):
     assert "validation accuracy 0.7500" in printed[1] and "images/s" in printed[1]
 
 
-def test_on_a_terminal_there_is_a_bar(tmp_path, compiled):
+def test_on_a_terminal_there_is_a_bar(tmp_path, steps):
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    run(tmp_path / "run", compiled, console=console)
+    run(tmp_path / "run", steps, console=console)
     shown = console.file.getvalue()
     assert "epoch 2/2" in shown and "images/s" in shown and "━" in shown
 
@@ -196,7 +183,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
         fit(
             state,
             DATA,
-            train_step=one_step,
+            train_steps=jit(make_train_steps(one_step)),
             plan=PLAN,
             folder=tmp_path / "run",
             config={},

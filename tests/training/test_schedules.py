@@ -41,5 +41,5 @@ def test_impossible_rates_are_refused():
         one_cycle(-1, total_steps=10)
     with pytest.raises(ValueError, match="total_steps must be at least 1, received 0"):
         one_cycle(0.1, total_steps=0)
-    with pytest.raises(ValueError, match="weight_decay must not be negative, received -0.5"):
+    with pytest.raises(ValueError, match=r"weight_decay must not be negative, received -0\.5"):
         adamw(0.1, weight_decay=-0.5)

@@ -1,0 +1,13 @@
+"""What the programs share: their flags, and the way from flags to a folder of results.
+
+- `config`: the flags
+- `program`: from the command line to an exit status
+- `task`: network, data and flags, joined and checked
+- `run`: the runs of a task, one a seed
+"""
+
+from common.config import Config
+from common.program import main
+from common.task import Normalise
+
+__all__ = ["Config", "Normalise", "main"]

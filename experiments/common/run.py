@@ -1,0 +1,142 @@
+"""The runs of a task, one a seed: train, test, draw, record."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from common.config import Config
+from common.task import Task
+from dilax import analysis, data, models
+from dilax.training import folder, pictures
+from dilax.training.device import describe_device
+from dilax.training.functional import functional, load_into
+from dilax.training.loop import Fitted, fit
+from dilax.training.record import RunRecord, combine
+from dilax.training.state import TrainState, create_state
+from dilax.training.statistics import confusion_matrix
+from dilax.training.step import Batch
+
+
+def train_seeds(task: Task) -> dict[str, Any]:
+    """Make all runs of a task; give, and write, what `summary.json` holds."""
+    config = task.config
+    if config.seeds == 1:
+        return train_seed(task, config.seed, config.output)
+    folder.write_json(config.output / folder.CONFIG, config.as_json())
+    seeds = range(config.seed, config.seed + config.seeds)
+    summary = combine([train_seed(task, seed, config.output / f"seed_{seed}") for seed in seeds])
+    folder.write_json(config.output / folder.SUMMARY, summary)
+    return summary
+
+
+def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
+    """Make one run, or what is left of it, in the folder `output`."""
+    folder.make_folder(output)
+    config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
+    folder.write_json(output / folder.CONFIG, config.as_json())
+    module = models.create(config.model, rngs=nnx.Rngs(seed))
+    _, params, batch_stats = functional(module)
+    fitted = fit(
+        create_state(jax.random.key(seed), params, batch_stats, task.optimizer),
+        on_device(task.train),
+        train_steps=task.train_steps,
+        plan=task.plan,
+        folder=output,
+        config=task.identity(seed),
+        learning_rate=task.learning_rate,
+        validate=validator(task),
+    )
+    tests = test(task, fitted.state)
+    if config.pictures:
+        load_into(module, *fitted.state.weights(config.evaluate))
+        draw(task, output, module, fitted, tests[config.evaluate].logits)
+    summary = make_record(task, config, fitted, tests).as_json()
+    folder.write_json(output / folder.SUMMARY, summary)
+    return summary
+
+
+def on_device(split: data.Split) -> Batch:
+    """Put images and labels on the device, whole."""
+    return Batch(jnp.asarray(split.images), jnp.asarray(split.labels))
+
+
+def validator(task: Task) -> Callable[[TrainState], dict[str, float]] | None:
+    """Make the function that measures a state on the held-out images; None without any."""
+    if not len(task.held_out):
+        return None
+    held_out = on_device(task.held_out)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        return task.evaluate(state.weights(task.config.evaluate), held_out)[0].means()
+
+    return validate
+
+
+class Tested(NamedTuple):
+    """What some weights make of the test images."""
+
+    loss: float
+    accuracy: float
+    logits: np.ndarray
+    """`(N, classes)`."""
+
+
+def test(task: Task, state: TrainState) -> dict[str, Tested]:
+    """Measure the weights of the last step and their average on the test images."""
+    images = on_device(task.test)
+    tested = {}
+    for which in ("final", "ema"):
+        totals, logits = task.evaluate(state.weights(which), images)
+        tested[which] = Tested(**totals.means(), logits=np.asarray(logits))
+    return tested
+
+
+def make_record(task: Task, config: Config, fitted: Fitted, tests: dict[str, Tested]) -> RunRecord:
+    """Gather what one run proves."""
+    weights = fitted.state.weights(config.evaluate)
+    image = jax.ShapeDtypeStruct((1, *task.dataset.image_shape), jnp.float32)
+    return RunRecord(
+        program=Path(sys.argv[0]).name,
+        config=config.as_json(),
+        dataset=task.dataset.name,
+        dataset_sha256=task.dataset.fingerprint,
+        model=config.model,
+        weights=config.evaluate,
+        test_accuracy=tests[config.evaluate].accuracy,
+        test_loss=tests[config.evaluate].loss,
+        test_accuracy_final=tests["final"].accuracy,
+        test_accuracy_ema=tests["ema"].accuracy,
+        parameters=analysis.parameter_count(weights.params),
+        multiply_adds=analysis.multiply_adds(
+            functools.partial(task.network.apply, train=False), *weights, image
+        ),
+        epochs=config.epochs,
+        train_seconds=fitted.train_seconds,
+        compile_seconds=fitted.compile_seconds,
+        device=describe_device(fitted.state.step.device),
+        seed=config.seed,
+    )
+
+
+def draw(
+    task: Task, output: Path, module: models.Classifier, fitted: Fitted, logits: np.ndarray
+) -> None:
+    """Draw the pictures of one run; `module` holds the weights that gave `logits`."""
+    names, test = task.dataset.class_names, task.test
+    counts = confusion_matrix(test.labels, logits.argmax(-1), classes=len(names))
+    pictures.learning_curves(output / "learning_curves.png", fitted.history)
+    pictures.confusion(output / "confusion_matrix.png", counts, names)
+    pictures.mistakes(output / "mistakes.png", test.images, test.labels, logits, names)
+    module.eval()
+    layers = module.activations(task.normalise(jnp.asarray(test.images[:1])))
+    name = next(name for name in layers if name.startswith("separable"))
+    maps = np.asarray(layers[name][0])
+    pictures.feature_maps(output / "feature_maps.png", test.images[0], maps, name=name)

@@ -1,0 +1,143 @@
+"""Network, data and flags joined: everything is checked here, before a run begins."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+from jax.stages import Wrapped
+
+from common.config import Config
+from dilax import data, models
+from dilax.training import schedules, wrappers
+from dilax.training.epoch import make_evaluate, make_train_steps
+from dilax.training.functional import Functional, functional
+from dilax.training.plan import Plan
+from dilax.training.state import Weights
+from dilax.training.step import Augment, Batch, Totals, make_eval_step, make_train_step
+
+Normalise = Callable[[Array], Array]
+"""`images (N, H, W, C), uint8 or floats in [0, 1] -> floats of mean 0 and deviation 1`."""
+Augmentation = Callable[[Any, Normalise], Augment]
+"""What a program makes of its config: how a batch of training images is altered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained on what: checked, and shared by all seeds, so that it is compiled once."""
+
+    config: Config
+    dataset: data.Dataset
+    train: data.Split
+    held_out: data.Split
+    test: data.Split
+    network: Functional
+    normalise: Normalise
+    plan: Plan
+    learning_rate: optax.Schedule
+    optimizer: optax.GradientTransformation
+    train_steps: Wrapped
+    evaluate: Callable[[Weights, Batch], tuple[Totals, Array]]
+
+    @classmethod
+    def make(cls, config: Config, dataset: data.Dataset, augmentation: Augmentation) -> "Task":
+        """Join network, data and flags.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        train, held_out, test = split(config, dataset)
+        plan = Plan(num_images=len(train), batch_size=config.batch_size, epochs=config.epochs)
+        network = functional(models.create(config.model, rngs=nnx.Rngs(config.seed)))
+        check_network(config, network, dataset)
+        learning_rate = schedules.one_cycle(config.learning_rate, total_steps=plan.total_steps)
+        optimizer = schedules.adamw(learning_rate, weight_decay=config.weight_decay)
+        normalise = normaliser(train.images)
+        train_step = make_train_step(
+            network.apply,
+            optimizer,
+            augment=augmentation(config, normalise),
+            label_smoothing=config.label_smoothing,
+            ema_decay=config.ema_decay,
+        )
+        return cls(
+            config=config,
+            dataset=dataset,
+            train=train,
+            held_out=held_out,
+            test=test,
+            network=network,
+            normalise=normalise,
+            plan=plan,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            train_steps=wrappers.jit(make_train_steps(train_step)),
+            evaluate=jax.jit(make_evaluate(make_eval_step(network.apply, prepare=normalise))),
+        )
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """Give what must be equal for a run to be continued."""
+        free = ("output", "resume", "device", "pictures", "seeds")
+        flags = {name: value for name, value in self.config.as_json().items() if name not in free}
+        return flags | {"seed": seed, "dataset_sha256": self.dataset.fingerprint}
+
+
+def split(config: Config, dataset: data.Dataset) -> tuple[data.Split, data.Split, data.Split]:
+    """Give training, held-out and test images.
+
+    Raises:
+        ValueError: the set has no training or no test images, or not enough to hold out.
+    """
+    if missing := {"train", "test"} - dataset.splits.keys():
+        raise ValueError(
+            f"--dataset {dataset.name} must have the splits train and test, received "
+            f"{', '.join(dataset.splits)} (no {' and no '.join(sorted(missing))})"
+        )
+    train = dataset.splits["train"]
+    if config.limit:
+        train = data.Split(train.images[: config.limit], train.labels[: config.limit])
+    if not config.validation < len(train):
+        raise ValueError(
+            f"--validation must leave training images: received {config.validation} of {len(train)}"
+        )
+    return *data.holdout(train, config.validation), dataset.splits["test"]
+
+
+def check_network(config: Config, network: Functional, dataset: data.Dataset) -> None:
+    """See whether a network takes the images of a data set and knows its classes.
+
+    Raises:
+        ValueError: it does not.
+    """
+    images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    shape = "x".join(map(str, dataset.image_shape))
+    trial = functools.partial(network.apply, train=False)
+    try:
+        logits, _ = jax.eval_shape(trial, network.params, network.batch_stats, images)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"--model {config.model} cannot take the {shape} images of --dataset {dataset.name}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    if logits.shape[-1] != len(dataset.class_names):
+        raise ValueError(
+            f"--model {config.model} tells {logits.shape[-1]} classes apart, --dataset "
+            f"{dataset.name} has {len(dataset.class_names)}; choose another of either"
+        )
+
+
+def normaliser(images: np.ndarray) -> Normalise:
+    """Make the function that gives each channel of `images`, uint8, mean 0 and deviation 1."""
+    pixels = images.reshape(-1, images.shape[-1])
+    mean = pixels.mean(axis=0, dtype=np.float64) / 255
+    square = np.square(pixels, dtype=np.uint32).mean(axis=0, dtype=np.float64) / 255**2
+    std = np.sqrt(square - mean**2)
+    return functools.partial(
+        data.augment.normalize, mean=mean.tolist(), std=np.maximum(std, 1 / 255).tolist()
+    )
