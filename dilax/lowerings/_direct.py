@@ -48,13 +48,13 @@ def input_gradient(
     """The transpose of ``conv`` in ``x``, as JAX derives it from lax."""
     batch, features = lhs.shape[0], rhs.shape[-2] * geometry.feature_group_count
     shape = (batch, *geometry.input_size, features)
-    common = jnp.result_type(lhs, rhs)
+    dtype = result_type(lhs, preferred_element_type)
+    common = jnp.result_type(lhs, rhs, dtype)
 
     def of_input(x: jax.Array) -> jax.Array:
         return conv(x, rhs.astype(common), geometry, precision=precision)
 
-    x_gradient = _transpose(of_input, shape, lhs.astype(common))
-    return x_gradient.astype(result_type(lhs, preferred_element_type))
+    return _transpose(of_input, shape, lhs.astype(common)).astype(dtype)
 
 
 def kernel_gradient(
@@ -68,13 +68,13 @@ def kernel_gradient(
     """The transpose of ``conv`` in ``kernel``, as JAX derives it from lax."""
     in_features = lhs.shape[-1] // geometry.feature_group_count
     shape = (*geometry.kernel_size, in_features, rhs.shape[-1])
-    common = jnp.result_type(lhs, rhs)
+    dtype = result_type(lhs, preferred_element_type)
+    common = jnp.result_type(lhs, rhs, dtype)
 
     def of_kernel(kernel: jax.Array) -> jax.Array:
         return conv(lhs.astype(common), kernel, geometry, precision=precision)
 
-    gradient = _transpose(of_kernel, shape, rhs.astype(common))
-    return gradient.astype(result_type(lhs, preferred_element_type))
+    return _transpose(of_kernel, shape, rhs.astype(common)).astype(dtype)
 
 
 def channels_last(rank: int) -> lax.ConvDimensionNumbers:

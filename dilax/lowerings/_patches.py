@@ -38,9 +38,10 @@ def conv(
     patches = _input_patches(lhs, geometry)
     groups = geometry.feature_group_count
     matrix = _by_group(rhs, groups)
-    flat = _product("mtgi,tigo->mgo", patches, matrix, precision)
+    dtype = result_type(lhs, preferred_element_type)
+    flat = _product("mtgi,tigo->mgo", patches, matrix, precision, dtype)
     shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
-    return flat.reshape(shape).astype(result_type(lhs, preferred_element_type))
+    return flat.reshape(shape).astype(dtype)
 
 
 def input_gradient(
@@ -64,7 +65,7 @@ def input_gradient(
         for offset in cotangent_offsets(geometry)
     ]
     patches = _stack(windows, groups)
-    flat = _product("mtgo,tigo->mgi", patches, _by_group(rhs, groups), precision)
+    flat = _product("mtgo,tigo->mgi", patches, _by_group(rhs, groups), precision, dtype)
     return flat.reshape(shape).astype(dtype)
 
 
@@ -80,9 +81,10 @@ def kernel_gradient(
     groups = geometry.feature_group_count
     patches = _input_patches(lhs, geometry)
     cotangent = rhs.reshape(-1, groups, rhs.shape[-1] // groups)
-    flat = _product("mtgi,mgo->tigo", patches, cotangent, precision)
+    dtype = result_type(lhs, preferred_element_type)
+    flat = _product("mtgi,mgo->tigo", patches, cotangent, precision, dtype)
     shape = (*geometry.kernel_size, lhs.shape[-1] // groups, rhs.shape[-1])
-    return flat.reshape(shape).astype(result_type(lhs, preferred_element_type))
+    return flat.reshape(shape).astype(dtype)
 
 
 def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
@@ -108,15 +110,16 @@ def _by_group(kernel: jax.Array, groups: int) -> jax.Array:
     return kernel.reshape(-1, members, groups, outputs // groups)
 
 
-def _product(equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any) -> jax.Array:
-    dtype = accumulation_type(lhs, rhs)
+def _product(
+    equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any, dtype: jnp.dtype
+) -> jax.Array:
     common = jnp.result_type(lhs, rhs)
     return jnp.einsum(
         equation,
         lhs.astype(common),
         rhs.astype(common),
         precision=precision,
-        preferred_element_type=dtype,
+        preferred_element_type=accumulation_type(common, dtype),
     )
 
 

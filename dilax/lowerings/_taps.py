@@ -8,15 +8,16 @@ all three passes are written for one channel in, one channel out, and summed or 
     input gradient   x'[n, i] =  sum_k      g'[n, i + d (K - 1 - k)]  w[k]    (g' = g, spread by s)
     kernel gradient  w'[k]    =  sum_{n, i} x[n, s i + d k - low]  g[n, i]
 
-XLA fuses each of the first two into one pass over memory. The third, written as a plain sum, is
-not: a loop over the batch that adds up elementwise products, and reduces them once, is.
+XLA fuses each of the first two into one pass over memory. The third it does not, written as a plain
+sum; so a loop over blocks of the batch adds up elementwise products, and reduces them once.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,12 @@ from dilax.lowerings._windows import (
 UNROLLED_TAPS = 64
 """Up to so many taps are written out for XLA to fuse; more run in a loop."""
 
+MOST_EXAMPLES = 7
+"""The kernel gradient adds up so many examples at a time, before it touches its running sums."""
+
+BLOCK_BYTES = 1 << 17
+"""Running sums of a tap in the kernel gradient stay at about this size, to fit a core's cache."""
+
 
 def conv(
     lhs: jax.Array,
@@ -46,6 +53,7 @@ def conv(
 ) -> jax.Array:
     """``y[n, i, o] = sum_k sum_j x[n, s i + d k - low, g(o) I + j] w[k, j, o]``."""
     del precision  # products of single elements are exact to their type
+    dtype = result_type(lhs, preferred_element_type)
     padded = pad_input(lhs, geometry)
     weights = _flat_taps(rhs)
     total = sum(
@@ -55,10 +63,11 @@ def conv(
             input_offsets(geometry),
             geometry.output_size,
             geometry.strides,
+            accumulation_type(lhs, rhs, dtype),
         )
         for member in range(rhs.shape[-2])
     )
-    return jnp.asarray(total).astype(result_type(lhs, preferred_element_type))
+    return jnp.asarray(total).astype(dtype)
 
 
 def input_gradient(
@@ -81,7 +90,12 @@ def input_gradient(
     parts = [
         _gather(
             _sum_over_taps(
-                padded, weights[:, member], cotangent_offsets(geometry), geometry.input_size, ones
+                padded,
+                weights[:, member],
+                cotangent_offsets(geometry),
+                geometry.input_size,
+                ones,
+                accumulation_type(lhs, rhs, dtype),
             ),
             groups,
         )
@@ -107,7 +121,12 @@ def kernel_gradient(
         return jnp.zeros(shape, dtype)
     padded = pad_input(lhs, geometry)
     parts = [
-        _sums_of_products(_spread(padded, member, geometry, rhs), rhs, geometry)
+        _sums_of_products(
+            _spread(padded, member, geometry, rhs),
+            rhs,
+            geometry,
+            accumulation_type(lhs, rhs, dtype),
+        )
         for member in range(members)
     ]
     return jnp.stack(parts, axis=1).reshape(shape).astype(dtype)
@@ -119,9 +138,9 @@ def _sum_over_taps(
     offsets: list[tuple[int, ...]],
     sizes: tuple[int, ...],
     strides: tuple[int, ...],
+    dtype: jnp.dtype,
 ) -> jax.Array:
     """Sum over taps of the window at ``offsets[t]`` times ``weights[t]`` (one a channel)."""
-    dtype = accumulation_type(padded, weights)
 
     def product(offset: Any, weight: jax.Array) -> jax.Array:
         seen = window(padded, offset, sizes, strides).astype(dtype)
@@ -139,31 +158,84 @@ def _sum_over_taps(
     )
 
 
-def _sums_of_products(padded: jax.Array, g: jax.Array, geometry: ConvGeometry) -> jax.Array:
+def _sums_of_products(
+    padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
+) -> jax.Array:
     """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
-    dtype = accumulation_type(padded, g)
-    offsets = input_offsets(geometry)
+    blocks = _Blocks.of(g)
 
-    def products(offset: Any, example: jax.Array | int) -> jax.Array:
-        x_one = lax.dynamic_slice_in_dim(padded, example, 1)
-        g_one = lax.dynamic_slice_in_dim(g, example, 1)
-        seen = window(x_one, offset, geometry.output_size, geometry.strides)
-        return (seen.astype(dtype) * g_one.astype(dtype)).reshape(-1, g.shape[-1])
+    def products(offset: Any, place: Any) -> jax.Array:
+        """One tap's window times ``g``, added up over the examples of a block."""
+        pairs = blocks.at(place, padded, g, geometry)
+        sizes = (blocks.rows, *geometry.output_size[1:])
+        windows = [(window(x, offset, sizes, geometry.strides), gs) for x, gs in pairs]
+        terms = [seen.astype(dtype) * gs.astype(dtype) for seen, gs in windows]
+        return functools.reduce(lax.add, terms).reshape(-1, g.shape[-1])
 
-    def summed(offsets_now: Any) -> jax.Array:
-        def every(example: jax.Array | int) -> list[jax.Array]:
-            return [products(offset, example) for offset in offsets_now]
+    def summed(offsets: Any) -> jax.Array:
+        def every(place: Any) -> list[jax.Array]:
+            return [products(offset, place) for offset in offsets]
 
-        def add(example: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-            return [a + b for a, b in zip(totals, every(example), strict=True)]
+        def add(place: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
+            return [a + b for a, b in zip(totals, every(place), strict=True)]
 
-        totals = lax.fori_loop(1, g.shape[0], add, every(0))
+        totals = lax.fori_loop(1, blocks.rounds, add, every(0))
         return jnp.stack([total.sum(axis=0) for total in totals])
 
+    offsets = input_offsets(geometry)
     if len(offsets) <= UNROLLED_TAPS:
         return summed(offsets)
     places = jnp.asarray(offsets, jnp.int32)
     return lax.map(lambda place: summed([place])[0], places)
+
+
+class _Blocks(NamedTuple):
+    """How a batch is cut: a few examples, and some rows of their first window axis, at a time."""
+
+    examples: int
+    rows: int
+    row_blocks: int
+    rounds: int
+
+    @classmethod
+    def of(cls, g: jax.Array) -> _Blocks:
+        """Blocks whose sums stay in the cache, and at least eight of them where the shape allows.
+
+        Both matter to XLA on CPU: it streams larger sums through memory once a block, and takes a
+        loop of few rounds apart into code that it does not fuse.
+        """
+        batch, length = g.shape[:2]
+        examples = _largest_divisor(batch, MOST_EXAMPLES)
+        row_bytes = 4 * math.prod(g.shape[2:])
+        at_least = max(8 * examples // batch, 1)
+        rows = _largest_divisor(length, min(BLOCK_BYTES // row_bytes, length // at_least))
+        row_blocks = length // rows
+        return cls(examples, rows, row_blocks, batch // examples * row_blocks)
+
+    def at(
+        self, place: Any, padded: jax.Array, g: jax.Array, geometry: ConvGeometry
+    ) -> list[tuple[jax.Array, jax.Array]]:
+        """Block ``place``, example by example: what its windows see of the input, and its ``g``."""
+        first, row = place // self.row_blocks * self.examples, place % self.row_blocks * self.rows
+        span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
+        return [
+            (
+                _rows(padded, first + example, row * geometry.strides[0], span),
+                _rows(g, first + example, row, self.rows),
+            )
+            for example in range(self.examples)
+        ]
+
+
+def _rows(x: jax.Array, example: Any, row: Any, rows: int) -> jax.Array:
+    """``rows`` entries of the first window axis of one example."""
+    one = lax.dynamic_slice_in_dim(x, example, 1, axis=0)
+    return lax.dynamic_slice_in_dim(one, row, rows, axis=1)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of ``number`` that is at most ``limit``, and at least 1."""
+    return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)
 
 
 def _flat_taps(kernel: jax.Array) -> jax.Array:
