@@ -24,8 +24,9 @@ def check_folder(folder: Path, *, resume: bool) -> None:
             f"output folder {folder} holds no run to resume ({CONFIG} is missing); leave out "
             "--resume to start one"
         )
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output folder {folder} is a file; choose another --output")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"output folder {folder}: {nearest} is a file; choose another --output")
     if not resume and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
             f"output folder {folder} is not empty; add --resume to continue the run in it, or "

@@ -64,6 +64,8 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     augment: Augment,
+    prepare: Prepare | None = None,
+    augmented_steps: int | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
     axis_name: str | None = None,
@@ -74,6 +76,8 @@ def make_train_step(
         apply: the network.
         optimizer: an optax transformation.
         augment: turns the uint8 images of a batch into the floats that the network sees.
+        prepare: what the images get instead of `augment` after `augmented_steps`.
+        augmented_steps: how many steps of the run augment their images; all, if left out.
         label_smoothing: see `losses.cross_entropy`; the totals hold the smoothed loss.
         ema_decay: share of the old average that a step keeps, in `[0, 1)`; see `state.average`.
         axis_name: under pmap, the name of the device axis: gradients and batch statistics are
@@ -93,8 +97,15 @@ def make_train_step(
         losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
         return losses.mean(), (batch_stats, _totals(losses, logits, labels))
 
+    def floats(images: Array, step: Array, key: Array) -> Array:
+        if prepare is None or augmented_steps is None:
+            return augment(key, images)
+        return lax.cond(
+            step < augmented_steps, lambda: augment(key, images), lambda: prepare(images)
+        )
+
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:
-        images = augment(_device_key(key, axis_name), batch.images)
+        images = floats(batch.images, state.step, _device_key(key, axis_name))
         grads, (batch_stats, totals) = jax.grad(loss, has_aux=True)(
             state.params, state.batch_stats, images, batch.labels
         )

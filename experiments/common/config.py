@@ -18,15 +18,17 @@ class Config:
     """Passes over the training images."""
     batch_size: int = 128
     """Images in one step."""
-    learning_rate: float = 1e-2
+    clean_epochs: int = 1
+    """Last epochs, in which the images are not augmented."""
+    learning_rate: float = 4e-2
     """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-2
     """Decay of kernels by AdamW."""
     label_smoothing: float = 0.0
     """Share of each target that is spread over all classes."""
-    ema_decay: float = 0.998
+    ema_decay: float = 0.999
     """Share of the moving average of the weights that each step keeps; 0 for no average."""
-    evaluate: Literal["ema", "final"] = "ema"
+    evaluate: Literal["ema", "final"] = "final"
     """Weights that the reported accuracy is of: their moving average, or those of the last step."""
     seed: int = 0
     """Seed of the parameters, the order of the images and their augmentation."""
@@ -49,7 +51,7 @@ class Config:
         """Refuse values that no run can have."""
         for name in ("epochs", "batch_size", "seeds"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "validation", "limit"):
+        for name in ("seed", "validation", "limit", "clean_epochs"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")

@@ -63,6 +63,8 @@ class Task:
             network.apply,
             optimizer,
             augment=augmentation(config, normalise),
+            prepare=normalise,
+            augmented_steps=plan.total_steps - config.clean_epochs * plan.steps_per_epoch,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
         )

@@ -170,8 +170,8 @@ def test_a_resume_with_other_data_is_refused(finished, digits, tmp_path, capsys)
     assert "dataset_sha256 was " in capsys.readouterr().err
 
 
-def run(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def run(*arguments, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, str(PROGRAM), *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -205,9 +205,9 @@ def stop_in_the_second_epoch(process, folder):
     process.send_signal(signal.SIGINT)
 
 
-def test_the_default_network_learns_shapes_in_a_process_of_its_own(tmp_path):
+def test_the_default_network_runs_on_shapes_in_a_process_of_its_own(tmp_path):
     options = {"model": "mnist_dsdc", "dataset": "shapes", "limit": 256, "epochs": 1}
-    process = run(*flags(tmp_path, **options))
+    process = run(*flags(tmp_path, **options), JAX_DISABLE_MOST_OPTIMIZATIONS="1")  # compiles fast
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert error == ""
@@ -267,7 +267,7 @@ def test_help_explains_every_flag(capsys):
         (["--model", "mnist_dsdd"], "'mnist_dsdd' is not known; did you mean mnist_dsdc"),
         (["--dataset", "/no/such/file.npz"], "/no/such/file.npz does not exist"),
         (["--output", str(PROGRAM)], "mnist_dsdc.py is a file; choose another --output"),
-        (["--output", str(PROGRAM / "below")], "below cannot be made: Not a directory"),
+        (["--output", str(PROGRAM / "below")], "below: .*mnist_dsdc.py is a file; choose another"),
         (["--resume"], "holds no run to resume"),
     ],
 )

@@ -30,6 +30,8 @@ def test_a_path_that_leads_through_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file is a file; choose another --output"):
         check_folder(tmp_path / "file", resume=False)
+    with pytest.raises(ValueError, match=r"below: .*file is a file; choose another"):
+        check_folder(tmp_path / "file" / "below", resume=False)
     with pytest.raises(ValueError, match="below cannot be made: Not a directory"):
         make_folder(tmp_path / "file" / "below")
 

@@ -17,9 +17,9 @@ def plain_arrays(module, kind):
 def test_params_and_batch_stats_are_plain_dictionaries_of_arrays():
     _, params, batch_stats = functional(Network(rngs=nnx.Rngs(0)))
     assert jax.tree.map(jnp.shape, params) == {
-        "conv": {"kernel": (3, 3, 1, 4), "bias": (4,)},
+        "hidden": {"kernel": (64, 4), "bias": (4,)},
         "norm": {"scale": (4,), "bias": (4,)},
-        "linear": {"kernel": (64, CLASSES), "bias": (CLASSES,)},
+        "head": {"kernel": (4, CLASSES), "bias": (CLASSES,)},
     }
     assert jax.tree.map(jnp.shape, batch_stats) == {"norm": {"mean": (4,), "var": (4,)}}
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,8 +26,10 @@ def test_a_step_of_gradient_descent_moves_params_by_the_gradient_of_the_mean_los
         logits, _ = apply(params, state.batch_stats, prepare(BATCH.images), train=True)
         return cross_entropy(logits, BATCH.labels).mean()
 
-    new_state, totals = train_step(state, BATCH, key)
-    expected = jax.tree.map(lambda p, g: p - RATE * g, state.params, jax.grad(loss)(state.params))
+    new_state, totals = jax.jit(train_step)(state, BATCH, key)
+    expected = jax.tree.map(
+        lambda p, g: p - RATE * g, state.params, jax.jit(jax.grad(loss))(state.params)
+    )
     for actual, wanted in zip(
         jax.tree.leaves(new_state.params), jax.tree.leaves(expected), strict=True
     ):
@@ -37,7 +41,7 @@ def test_a_step_of_gradient_descent_moves_params_by_the_gradient_of_the_mean_los
 
 def test_batch_statistics_and_average_move_too(key):
     state, train_step, _ = training()
-    new_state, _ = train_step(state, BATCH, key)
+    new_state, _ = jax.jit(train_step)(state, BATCH, key)
     assert (new_state.batch_stats["norm"]["mean"] != state.batch_stats["norm"]["mean"]).any()
     # After one step the unbiased average is that step's value.
     for mean, value in zip(
@@ -48,6 +52,7 @@ def test_batch_statistics_and_average_move_too(key):
 
 def test_a_step_is_pure_and_uses_its_key(key):
     state, train_step, _ = training()
+    train_step = jax.jit(train_step)
     once, again = train_step(state, BATCH, key)[1], train_step(state, BATCH, key)[1]
     other = train_step(state, BATCH, jax.random.key(1))[1]
     assert float(once.loss) == float(again.loss) != float(other.loss)
@@ -57,6 +62,7 @@ def test_label_smoothing_raises_the_loss_of_a_sure_network(key):
     losses = []
     for smoothing in (0.0, 0.5):
         state, train_step, _ = training(augment=plain, label_smoothing=smoothing)
+        train_step = jax.jit(train_step)
         for _ in range(20):
             state, totals = train_step(state, BATCH, key)
         losses.append(float(totals.loss))
@@ -73,7 +79,8 @@ def over_devices(batch, key, *, augment):
     params = {"kernel": jnp.linspace(-1, 1, 64 * CLASSES).reshape(64, CLASSES)}
     state = create_state(key, params, {}, optimizer)
     step = make_train_step(linear, optimizer, augment=augment, axis_name="devices")
-    return jax.vmap(lambda batch: step(state, batch, key), axis_name="devices")(batch)
+    mapped = jax.vmap(lambda batch: step(state, batch, key), axis_name="devices")
+    return jax.jit(mapped)(batch)
 
 
 def test_over_a_device_axis_a_step_is_that_of_the_whole_batch(key):
@@ -122,3 +129,12 @@ def test_totals_add_up():
 def test_a_decay_outside_its_range_is_refused(decay):
     with pytest.raises(ValueError, match=r"ema_decay must be in \[0, 1\), received"):
         make_train_step(None, optax.sgd(0.1), augment=plain, ema_decay=decay)
+
+
+def test_the_last_steps_can_do_without_augmentation(key):
+    """Random images in the first two steps, the same ones in the third, whatever the key."""
+    state, train_step, _ = training(prepare=prepare, augmented_steps=2)
+    for step, same in ((0, False), (1, False), (2, True)):
+        at = dataclasses.replace(state, step=jnp.asarray(step, jnp.int32))
+        losses = [float(train_step(at, BATCH, one)[1].loss) for one in jax.random.split(key)]
+        assert (losses[0] == losses[1]) is same

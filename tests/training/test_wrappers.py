@@ -14,6 +14,6 @@ def test_jit_keeps_the_signature_and_gives_the_state_away():
     totals = Totals.zero()
     result = jit(make_train_steps(train_step))(state, totals, data, batches)
     assert_equal_trees(result, expected)
-    assert state.params["conv"]["kernel"].is_deleted()
+    assert state.params["hidden"]["kernel"].is_deleted()
     assert totals.loss.is_deleted()
     assert not data.images.is_deleted()
