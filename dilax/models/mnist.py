@@ -68,28 +68,53 @@ class MnistTutorial(Classifier):
 
 
 class MnistDSDC(Classifier):
-    """Ours: separable dilated blocks between a small stem and a global mean."""
+    """Ours: separable dilated blocks between a small stem and a global mean: 7,402 parameters.
+
+    Stem 3x3, 1 to 16, batch normalisation, ReLU; then seven separable blocks of 3x3 (`BLOCKS`),
+    with 2x2 maximum pools before the first and the last two; mean over the image; linear to 10.
+    1,003,840 multiply-adds. Every second block is dilated, so that the field covers the image at
+    14x14 already; blocks that keep their width are residual.
+
+    Source: ours; its parts are of Xception (Chollet, 2017) and of dilated residual networks (Yu,
+    Koltun and Funkhouser, 2017).
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> MnistDSDC(rngs=nnx.Rngs(0))(jnp.ones((8, 28, 28, 1))).shape
+    (8, 10)
+    """
+
+    BLOCKS = ((24, 1), (24, 2), (24, 1), (24, 2), (32, 1), (32, 1), (32, 2))
+    """Out-features and dilation of each block."""
+    POOLS = (0, 5)
+    """Blocks with a pool before them."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
-        self.stem = Conv(1, 16, (3, 3), use_bias=False, rngs=rngs)
-        self.stem_norm = nnx.BatchNorm(16, momentum=0.9, rngs=rngs)
-        widths = [(16, 24, 1), (24, 24, 2), (24, 24, 1), (24, 40, 1), (40, 40, 2), (40, 40, 1)]
-        self.blocks = nnx.data(
-            [
-                SeparableBlock(
-                    c, o, (3, 3), kernel_dilation=d, residual=c == o, momentum=0.9, rngs=rngs
-                )
-                for c, o, d in widths
-            ]
-        )
-        self.head = nnx.Linear(40, 10, rngs=rngs)
+        momentum, features = 0.9, 16
+        self.stem = Conv(1, features, (3, 3), use_bias=False, rngs=rngs)
+        self.stem_norm = nnx.BatchNorm(features, momentum=momentum, rngs=rngs)
+        blocks = []
+        for out_features, dilation in self.BLOCKS:
+            block = SeparableBlock(
+                features,
+                out_features,
+                (3, 3),
+                kernel_dilation=dilation,
+                residual=features == out_features,
+                momentum=momentum,
+                rngs=rngs,
+            )
+            blocks.append(block)
+            features = out_features
+        self.blocks = nnx.data(blocks)
+        self.head = nnx.Linear(features, 10, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """The output of every layer by name, in order; the last is ``logits``."""
         layers = {"stem": jax.nn.relu(self.stem_norm(self.stem(images)))}
         x = layers["stem"]
         for place, block in enumerate(self.blocks):
-            if place in (1, 3):
+            if place in self.POOLS:
                 x = ops.max_pool(x, (2, 2), strides=2)
             x = layers[f"separable_{place + 1}"] = block(x)
         layers["logits"] = self.head(x.mean(axis=(1, 2)))

@@ -1,0 +1,118 @@
+"""Writes the tables of the README from the records under `experiments/results`.
+
+python experiments/readme_tables.py           # rewrite README.md
+python experiments/readme_tables.py --check   # exit status 1 if it is not up to date
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "experiments" / "results"
+
+Record = Mapping[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; give its exit status."""
+    check = "--check" in (sys.argv[1:] if arguments is None else arguments)
+    readme = ROOT / "README.md"
+    old = readme.read_text()
+    new = fill(old)
+    if check:
+        return int(new != old)
+    readme.write_text(new)
+    return 0
+
+
+def fill(text: str) -> str:
+    """The text with every marked section written anew."""
+    for name, section in SECTIONS.items():
+        begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = before + begin + section() + end + after
+    return text
+
+
+def record(name: str) -> Record:
+    """A committed record."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def speed() -> str:
+    """Training steps, contestant by contestant."""
+    found = record("step_speed")
+    rows = [
+        (
+            name,
+            f"{row['milliseconds']['median']:.1f}",
+            "1" if name == found["ratio_to"] else f"{row['ratio']['median']:.1f}",
+            "" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f}",
+        )
+        for name, row in found["contestants"].items()
+    ]
+    table = markdown(("training step of", "ms", "times dilax", "seconds to compile"), rows)
+    return (
+        f"{table}\n`{found['model']}`, batches of {found['batch_size']}, float32, medians of "
+        f"{found['rounds']} rounds taken in turns on {found['device']}; {in_words(found)} "
+        f"([record](experiments/results/step_speed.json)). dilax trains in a scan.\n"
+    )
+
+
+def mnist() -> str:
+    """Accuracy of the MNIST networks."""
+    found = [record(name) for name in ("mnist_dsdc", "mnist_textbook")]
+    rows = [
+        (
+            f"`{one['model']}`",
+            f"{one['parameters']:,}",
+            f"{one['multiply_adds']:,}",
+            str(one["epochs"]),
+            f"{one['over_seeds']['test_accuracy']['mean']:.2%}",
+            f"{one['over_seeds']['test_accuracy']['std']:.2%}",
+            str(one["over_seeds"]["test_accuracy"]["n"]),
+            f"{one['train_seconds'] / one['over_seeds']['test_accuracy']['n']:.0f}",
+        )
+        for one in found
+    ]
+    header = (
+        "network",
+        "parameters",
+        "multiply-adds",
+        "epochs",
+        "test accuracy, mean",
+        "deviation",
+        "seeds",
+        "seconds of training, each",
+    )
+    links = ", ".join(f"[{one['model']}](experiments/results/{one['model']}.json)" for one in found)
+    return (
+        f"{markdown(header, rows)}\nOn {found[0]['device']}; {in_words(found[0])}. Accuracy is of "
+        f"the weights that each configuration names beforehand; records: {links}.\n"
+    )
+
+
+def in_words(found: Record) -> str:
+    """The versions of a record."""
+    names = ("jax", "flax", "torch")
+    return ", ".join(
+        f"{name} {found['versions'][name]}" for name in names if name in found["versions"]
+    )
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, its first column to the left and the others to the right."""
+    line = "| " + " | ".join(header) + " |\n"
+    rule = "|---|" + "---:|" * (len(header) - 1) + "\n"
+    return line + rule + "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+SECTIONS: Mapping[str, Callable[[], str]] = {"speed": speed, "mnist": mnist}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""`mnist_dsdc` in PyTorch, channels last."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from torch import nn
+
+from dilax.models import MnistDSDC
+from dilax.nn import SeparableBlock
+
+
+class Block(nn.Module):
+    """A separable block: depthwise and 1x1 convolution, batch normalisation, ReLU, residual."""
+
+    def __init__(self, block: SeparableBlock) -> None:
+        super().__init__()
+        height, width, _, features = block.depthwise_kernel[...].shape
+        out_features = block.pointwise_kernel[...].shape[-1]
+        dilation = block.kernel_dilation
+        self.depthwise = nn.Conv2d(
+            features,
+            features,
+            (height, width),
+            padding=(dilation * (height - 1) // 2, dilation * (width - 1) // 2),
+            dilation=dilation,
+            groups=features,
+            bias=False,
+        )
+        self.pointwise = nn.Conv2d(features, out_features, 1, bias=False)
+        self.norm = nn.BatchNorm2d(out_features, momentum=1 - block.momentum)
+        copy_kernel(self.depthwise, block.depthwise_kernel[...])
+        copy_kernel(self.pointwise, block.pointwise_kernel[...][None, None])
+        copy_norm(self.norm, block)
+        self.residual = block.residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map `(N, C, H, W)` to `(N, out_features, H, W)`."""
+        y = torch.relu(self.norm(self.pointwise(self.depthwise(x))))
+        return y + x if self.residual else y
+
+
+class TorchMnistDSDC(nn.Module):
+    """The network, with copies of the parameters of `model`."""
+
+    def __init__(self, model: MnistDSDC) -> None:
+        super().__init__()
+        height, width, features, out_features = model.stem.kernel[...].shape
+        self.stem = nn.Conv2d(
+            features,
+            out_features,
+            (height, width),
+            padding=(height // 2, width // 2),
+            bias=False,
+        )
+        self.stem_norm = nn.BatchNorm2d(out_features, momentum=1 - model.stem_norm.momentum)
+        self.blocks = nn.ModuleList([Block(block) for block in model.blocks])
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(model.head.in_features, model.head.out_features)
+        copy_kernel(self.stem, model.stem.kernel[...])
+        copy_norm(self.stem_norm, model.stem_norm)
+        self.head.weight.data = tensor(model.head.kernel[...].T)
+        self.head.bias.data = tensor(model.head.bias[...])
+        self.pools = model.POOLS
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images `(N, C, H, W)` to logits `(N, classes)`."""
+        x = torch.relu(self.stem_norm(self.stem(images)))
+        for place, block in enumerate(self.blocks):
+            x = block(self.pool(x) if place in self.pools else x)
+        return self.head(x.mean(dim=(2, 3)))
+
+
+def tensor(array: jax.Array) -> torch.Tensor:
+    """A copy as a tensor."""
+    return torch.from_numpy(np.array(array))
+
+
+def copy_kernel(layer: nn.Conv2d, kernel: jax.Array) -> None:
+    """Kernel `(*window, in, out)` into a layer that holds `(out, in, *window)`."""
+    layer.weight.data = tensor(kernel.transpose(3, 2, 0, 1))
+
+
+def copy_norm(norm: nn.BatchNorm2d, source: Any) -> None:
+    """Scale, bias and statistics of `source` into a layer."""
+    norm.eps = source.epsilon
+    norm.weight.data, norm.bias.data = tensor(source.scale[...]), tensor(source.bias[...])
+    norm.running_mean, norm.running_var = tensor(source.mean[...]), tensor(source.var[...])
