@@ -31,6 +31,7 @@ from jax import Array, lax
 from rivals.stock_flax import StockMnistDSDC
 
 import dilax
+from dilax.models import MnistDSDC
 from dilax.training.functional import functional
 from dilax.training.record import git_commit, versions
 from dilax.training.state import create_state
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     images, labels = examples(config.batch_size)
-    model = dilax.models.create("mnist_dsdc", rngs=nnx.Rngs(0))
+    model = MnistDSDC(rngs=nnx.Rngs(0))
     contestants, compile_seconds = line_up(model, images, labels, config.steps)
     milliseconds = take_turns(contestants, rounds=config.rounds, steps=config.steps)
     record = make_record(config, milliseconds, compile_seconds)
@@ -76,7 +77,7 @@ def examples(batch_size: int) -> tuple[Array, Array]:
 
 
 def line_up(
-    model: dilax.models.MnistDSDC, images: Array, labels: Array, steps: int
+    model: MnistDSDC, images: Array, labels: Array, steps: int
 ) -> tuple[dict[str, Steps], dict[str, float]]:
     """All contestants that this machine can run, and the seconds each took to compile."""
     stock = StockMnistDSDC(model)
@@ -145,7 +146,7 @@ def compile_timed(function: Callable, state: Any) -> tuple[Callable, float]:
 
 
 def pytorch_steps(
-    model: dilax.models.MnistDSDC, images: Array, labels: Array, steps: int, expected: Array
+    model: MnistDSDC, images: Array, labels: Array, steps: int, expected: Array
 ) -> Steps:
     """Eager PyTorch, the same network, batch and optimiser."""
     import torch

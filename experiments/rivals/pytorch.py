@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dilax.geometry import canonical_tuple
 from dilax.models import MnistDSDC
 from dilax.nn import SeparableBlock
 
@@ -18,12 +19,12 @@ class Block(nn.Module):
         super().__init__()
         height, width, _, features = block.depthwise_kernel[...].shape
         out_features = block.pointwise_kernel[...].shape[-1]
-        dilation = block.kernel_dilation
+        dilation = canonical_tuple(block.kernel_dilation, 2, "kernel_dilation")
         self.depthwise = nn.Conv2d(
             features,
             features,
             (height, width),
-            padding=(dilation * (height - 1) // 2, dilation * (width - 1) // 2),
+            padding=(dilation[0] * (height // 2), dilation[1] * (width // 2)),
             dilation=dilation,
             groups=features,
             bias=False,
@@ -61,6 +62,7 @@ class TorchMnistDSDC(nn.Module):
         copy_kernel(self.stem, model.stem.kernel[...])
         copy_norm(self.stem_norm, model.stem_norm)
         self.head.weight.data = tensor(model.head.kernel[...].T)
+        assert model.head.bias is not None
         self.head.bias.data = tensor(model.head.bias[...])
         self.pools = model.POOLS
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

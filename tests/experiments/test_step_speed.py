@@ -1,0 +1,90 @@
+"""The race of training steps: the rivals are the same network, and a race leaves a record."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import step_speed
+from flax import nnx
+from rivals.stock_flax import StockMnistDSDC
+
+from dilax import models
+from dilax.analysis import multiply_adds, parameter_count
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Our network with parameters and statistics that no initialiser gives."""
+    model = models.create("mnist_dsdc", rngs=nnx.Rngs(0))
+    arrays = nnx.to_pure_dict(nnx.state(model))
+    leaves, structure = jax.tree.flatten(arrays)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    drawn = [
+        0.5 + jax.random.uniform(key, leaf.shape) if leaf.ndim == 1 else leaf
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    state = nnx.state(model)
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(structure, drawn))
+    nnx.update(model, state)
+    return model
+
+
+def test_stock_flax_is_the_same_network(key, model):
+    stock = StockMnistDSDC(model)
+    images = jax.random.normal(key, (2, 28, 28, 1))
+    for network in (model, stock):
+        network.eval()
+    np.testing.assert_allclose(stock(images), model(images), rtol=1e-3, atol=1e-3)
+    for count in (lambda m: parameter_count(nnx.state(m, nnx.Param)),
+                  lambda m: multiply_adds(m, images)):  # fmt: skip
+        assert count(stock) == count(model)
+
+
+def test_pytorch_is_the_same_network(key, model):
+    torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+    from rivals.pytorch import TorchMnistDSDC, tensor
+
+    rival = TorchMnistDSDC(model).eval()
+    images = jax.random.normal(key, (2, 28, 28, 1))
+    model.eval()
+    with torch.no_grad():
+        logits = rival(tensor(images.transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(logits, model(images), rtol=1e-3, atol=1e-3)
+
+
+def test_a_race_takes_turns_and_leaves_a_record(monkeypatch, tmp_path, capsys):
+    """With contestants that cost nothing; those of the real race are built in the test above."""
+    calls = []
+    monkeypatch.setattr(
+        step_speed,
+        "line_up",
+        lambda *_: (
+            {name: lambda name=name: calls.append(name) for name in ("dilax, in a scan", "rival")},
+            {"dilax, in a scan": 1.0},
+        ),
+    )
+    output = tmp_path / "record.json"
+    assert step_speed.main(["--rounds", "2", "--steps", "3", "--output", str(output)]) == 0
+    assert calls == ["dilax, in a scan", "rival"] * 3
+    record = json.loads(output.read_text())
+    assert record["contestants"]["dilax, in a scan"]["ratio"]["median"] == 1
+    assert record["contestants"]["rival"]["milliseconds"]["n"] == 2
+    assert record["contestants"]["rival"]["compile_seconds"] is None
+    assert {"device", "versions", "rounds", "steps", "git_commit"} <= record.keys()
+    assert "rival" in capsys.readouterr().out
+
+
+def test_both_forms_of_a_step_train(model):
+    images, labels = jnp.ones((2, 28, 28, 1)), jnp.zeros(2, jnp.int32)
+    states = []
+    for build in (step_speed.one_by_one, step_speed.scanned):
+        run, seconds = build(model, images, labels, 2)
+        states.append(run())
+        assert seconds > 0
+    assert int(states[0].step) == int(states[1].step) == 2
+    for one, other in zip(
+        jax.tree.leaves(states[0].params), jax.tree.leaves(states[1].params), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
