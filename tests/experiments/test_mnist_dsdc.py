@@ -33,6 +33,7 @@ def flags(folder, **values):
         "batch_size": 32,
         "ema_decay": 0.9,
         "learning_rate": 0.005,
+        "evaluate": "ema",
         "output": folder,
     } | values
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
