@@ -11,7 +11,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Compiling a new shape takes longer than any deadline that would say something about the code.
 _COMMON = {"deadline": None, "derandomize": True, "print_blob": True, "database": None}
-hypothesis.settings.register_profile("default", max_examples=100, **_COMMON)
+hypothesis.settings.register_profile("default", max_examples=60, **_COMMON)
 hypothesis.settings.register_profile("thorough", max_examples=2000, **_COMMON)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -26,3 +26,13 @@ def double():
     """Float64 arrays for the length of a test."""
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
         yield
+
+
+@pytest.fixture
+def compile_quickly():
+    """XLA optimises little for the length of a test: for tests whose time is compilation."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)

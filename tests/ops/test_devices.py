@@ -18,6 +18,7 @@ LOWERINGS = {
     "patches": dilax.lowerings.patches,
     "default": None,
 }
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 WINDOW = {"strides": (1, 2), "padding": ((1, 0), (2, 1)), "kernel_dilation": (2, 1)}
 X_SHAPE = (4, 6, 8, 4)
 KERNEL_SHAPES = {"depthwise": (3, 2, 1, 8), "dense": (3, 2, 4, 6)}

@@ -1,7 +1,7 @@
 """Random convolutions, forward and both gradients, against lax.
 
-A hundred of each kind by default, two thousand with HYPOTHESIS_PROFILE=thorough. Each compiles, and
-that is where the time goes, so XLA is told to optimise little here.
+Sixty of each kind by default, two thousand with HYPOTHESIS_PROFILE=thorough. Each one compiles, and
+there the time goes, so XLA is told to optimise little.
 """
 
 import dataclasses
@@ -20,15 +20,8 @@ import dilax
 from tests import cases
 
 LOWERINGS = (None, dilax.lowerings.direct, dilax.lowerings.taps, dilax.lowerings.patches)
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 LETTERS = {1: "W", 2: "HW", 3: "DHW"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @dataclasses.dataclass(frozen=True)
