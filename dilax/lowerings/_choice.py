@@ -2,7 +2,7 @@
 
 Each row holds a platform, a pass, a condition on the convolution and the lowering to use; the first
 row that fits is taken, and where none fits, `direct`, so a platform that nobody has measured
-runs what lax runs. ``experiments/op_speed.py`` measures the rows.
+runs what lax runs.
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ class Row(NamedTuple):
 
 def few_members(problem: Problem) -> bool:
     """Depthwise, or a grouped convolution that is nearly so, with taps few enough to write out."""
-    groups, members = problem.geometry.feature_group_count, problem.members
-    return groups > 1 and members <= 4 and problem.geometry.taps <= 128
+    return _grouped(problem, members=4)
+
+
+def two_members(problem: Problem) -> bool:
+    """Depthwise, or two input channels a group: more make the input's gradient slow."""
+    return _grouped(problem, members=2)
 
 
 def pointwise(problem: Problem) -> bool:
@@ -54,17 +58,33 @@ def pointwise(problem: Problem) -> bool:
     return problem.geometry.taps == 1 and problem.geometry.feature_group_count == 1
 
 
-def stem(problem: Problem) -> bool:
-    """The first layer of a network: dense, with one to four input channels and a small kernel."""
-    dense = problem.geometry.feature_group_count == 1
-    return dense and problem.members <= 4 and problem.geometry.taps <= 64
+def small_stem(problem: Problem) -> bool:
+    """The first layer of a small network: dense, few input channels, a kernel of few entries."""
+    return _dense(problem, members=4, entries=512)
+
+
+def grey_stem(problem: Problem) -> bool:
+    """The same with a single input channel."""
+    return _dense(problem, members=1, entries=256)
+
+
+def _grouped(problem: Problem, *, members: int) -> bool:
+    grouped = problem.geometry.feature_group_count > 1
+    return grouped and problem.members <= members and problem.geometry.taps <= 128
+
+
+def _dense(problem: Problem, *, members: int, entries: int) -> bool:
+    dense = problem.geometry.feature_group_count == 1 and problem.members <= members
+    return dense and problem.geometry.taps * problem.members * problem.out_features <= entries
 
 
 TABLE = (
-    Row("cpu", None, few_members, taps),
+    Row("cpu", "conv", few_members, taps),
+    Row("cpu", "input_gradient", two_members, taps),
+    Row("cpu", "kernel_gradient", few_members, taps),
     Row("cpu", None, pointwise, patches),
-    Row("cpu", "conv", stem, patches),
-    Row("cpu", "kernel_gradient", stem, patches),
+    Row("cpu", "conv", small_stem, taps),
+    Row("cpu", "kernel_gradient", grey_stem, taps),
 )
 
 

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from common.config import Config
-from common.task import Task
+from common.task import Task, create
 from dilax import analysis, data, models
 from dilax.training import folder, pictures
 from dilax.training.device import describe_device
@@ -42,7 +43,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     folder.make_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
     folder.write_json(output / folder.CONFIG, config.as_json())
-    module = models.create(config.model, rngs=nnx.Rngs(seed))
+    module = initialise(config.model, jax.random.key(seed))
     _, params, batch_stats = functional(module)
     fitted = fit(
         create_state(jax.random.key(seed), params, batch_stats, task.optimizer),
@@ -61,6 +62,14 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     summary = make_record(task, config, fitted, tests).as_json()
     folder.write_json(output / folder.SUMMARY, summary)
     return summary
+
+
+def initialise(name: str, key: Array) -> models.Classifier:
+    """Make a network, all its parameters drawn in one compiled call."""
+    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: create(name, key)))
+    arrays = jax.jit(lambda key: nnx.to_pure_dict(nnx.state(create(name, key))))(key)
+    nnx.replace_by_pure_dict(abstract, arrays)
+    return nnx.merge(graphdef, abstract)
 
 
 def on_device(split: data.Split) -> Batch:
@@ -136,7 +145,7 @@ def draw(
     pictures.confusion(output / "confusion_matrix.png", counts, names)
     pictures.mistakes(output / "mistakes.png", test.images, test.labels, logits, names)
     module.eval()
-    layers = module.activations(task.normalise(jnp.asarray(test.images[:1])))
-    name = next(name for name in layers if name.startswith("separable"))
+    layers = jax.jit(module.activations)(task.normalise(jnp.asarray(test.images[:1])))
+    name = next(name for name in sorted(layers) if name.startswith("separable"))
     maps = np.asarray(layers[name][0])
     pictures.feature_maps(output / "feature_maps.png", test.images[0], maps, name=name)

@@ -54,7 +54,7 @@ class Task:
         """
         train, held_out, test = split(config, dataset)
         plan = Plan(num_images=len(train), batch_size=config.batch_size, epochs=config.epochs)
-        network = functional(models.create(config.model, rngs=nnx.Rngs(config.seed)))
+        network = functional(nnx.eval_shape(lambda: create(config.model, jax.random.key(0))))
         check_network(config, network, dataset)
         learning_rate = schedules.one_cycle(config.learning_rate, total_steps=plan.total_steps)
         optimizer = schedules.adamw(learning_rate, weight_decay=config.weight_decay)
@@ -88,6 +88,11 @@ class Task:
         free = ("output", "resume", "device", "pictures", "seeds")
         flags = {name: value for name, value in self.config.as_json().items() if name not in free}
         return flags | {"seed": seed, "dataset_sha256": self.dataset.fingerprint}
+
+
+def create(name: str, key: Array) -> models.Classifier:
+    """Make a network with parameters drawn from `key`; pure, so that one jit can hold it all."""
+    return models.create(name, rngs=nnx.Rngs(key))
 
 
 def split(config: Config, dataset: data.Dataset) -> tuple[data.Split, data.Split, data.Split]:

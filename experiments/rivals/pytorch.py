@@ -64,14 +64,14 @@ class TorchMnistDSDC(nn.Module):
         self.head.weight.data = tensor(model.head.kernel[...].T)
         assert model.head.bias is not None
         self.head.bias.data = tensor(model.head.bias[...])
-        self.pools = model.POOLS
+        self.pooled_block = model.POOLED_BLOCK
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images `(N, C, H, W)` to logits `(N, classes)`."""
-        x = torch.relu(self.stem_norm(self.stem(images)))
+        x = torch.relu(self.stem_norm(self.pool(self.stem(images))))
         for place, block in enumerate(self.blocks):
-            x = block(self.pool(x) if place in self.pools else x)
+            x = block(self.pool(x) if place == self.pooled_block else x)
         return self.head(x.mean(dim=(2, 3)))
 
 

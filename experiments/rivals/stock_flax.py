@@ -58,13 +58,14 @@ class StockMnistDSDC(nnx.Module):
         self.head = nnx.Linear(model.head.in_features, model.head.out_features, rngs=rngs)
         for name in ("stem", "stem_norm", "head"):
             nnx.update(getattr(self, name), nnx.state(getattr(model, name)))
-        self.pools = model.POOLS
+        self.pooled_block = model.POOLED_BLOCK
 
     def __call__(self, images: Array) -> Array:
         """Map images `(N, H, W, C)` to logits `(N, classes)`."""
-        x = jax.nn.relu(self.stem_norm(self.stem(images)))
+        pooled = nnx.max_pool(self.stem(images), (2, 2), strides=(2, 2))
+        x = jax.nn.relu(self.stem_norm(pooled))
         for place, block in enumerate(self.blocks):
-            if place in self.pools:
+            if place == self.pooled_block:
                 x = nnx.max_pool(x, (2, 2), strides=(2, 2))
             x = block(x)
         return self.head(x.mean(axis=(1, 2)))
