@@ -13,8 +13,6 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +30,7 @@ from rivals.stock_flax import StockMnistDSDC
 
 import dilax
 from dilax.models import MnistDSDC
+from dilax.training.device import describe_device
 from dilax.training.functional import functional
 from dilax.training.record import git_commit, versions
 from dilax.training.state import create_state
@@ -208,7 +207,7 @@ def make_record(
         "steps": config.steps,
         "ratio_to": "dilax, in a scan",
         "contestants": rows,
-        "device": f"{jax.default_backend()}: {processor()}, {os.cpu_count()} cores",
+        "device": describe_device(jax.devices()[0]),
         "versions": libraries,
         "git_commit": git_commit(),
     }
@@ -218,15 +217,6 @@ def spread(values: np.ndarray) -> dict[str, float]:
     """Median, quartiles and number."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return {"median": median, "quartile_1": low, "quartile_3": high, "n": len(values)}
-
-
-def processor() -> str:
-    """The name of the processor, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

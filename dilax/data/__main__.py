@@ -48,7 +48,7 @@ def _list(cache_dir: str | None) -> None:
 
 
 def _state(name: str, cache_dir: str | None) -> str:
-    if cache.path_of(name, cache_dir).exists():
+    if cache.path_of(name, cache_dir=cache_dir).exists():
         return "cached"
     return "installed" if sources.is_installed(name) else "to fetch"
 

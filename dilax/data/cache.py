@@ -36,10 +36,10 @@ def default_dir(environment: Mapping[str, str] = os.environ) -> Path:
     return parent / "dilax"
 
 
-def path_of(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+def path_of(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The file that holds, or would hold, the data set ``name``.
 
-    >>> path_of("emnist/letters", "caches").as_posix()
+    >>> path_of("emnist/letters", cache_dir="caches").as_posix()
     'caches/emnist-letters.npz'
     """
     folder = default_dir() if cache_dir is None else Path(cache_dir).expanduser()
@@ -71,7 +71,7 @@ def write(data: Dataset, path: Path) -> None:
         np.savez(file, **arrays)
 
 
-def read(path: Path, name: str | None = None) -> Dataset:
+def read(path: Path, *, name: str | None = None) -> Dataset:
     """The data set in the cache file ``path``, which must be ``name`` where that is given.
 
     Raises:

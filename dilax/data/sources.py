@@ -54,9 +54,9 @@ def load(
     name = str(name)
     if name == "shapes":
         return shapes()
-    cached = cache.path_of(name, cache_dir)
+    cached = cache.path_of(name, cache_dir=cache_dir)
     if cached.exists():
-        return check_known(cache.read(cached, name))
+        return check_known(cache.read(cached, name=name))
     return _installed(name) or _keep(_prepare(name, data_dir), cached)
 
 
@@ -76,10 +76,10 @@ def fetch(
     """
     if _is_path(name) or name == "shapes":
         return load(name)
-    cached = cache.path_of(name, cache_dir)
+    cached = cache.path_of(name, cache_dir=cache_dir)
     if cached.exists():
         try:
-            return check_known(cache.read(cached, name))
+            return check_known(cache.read(cached, name=name))
         except DataError as error:
             _LOGGER.warning("%s It is now built anew.", error)
     return _installed(name) or _keep(_from_network(name, data_dir), cached)
@@ -146,7 +146,7 @@ def _from_network(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset
 
 def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     try:
-        return check_known(tfds.load(name, None if data_dir is None else Path(data_dir)))
+        return check_known(tfds.load(name, data_dir=None if data_dir is None else Path(data_dir)))
     except tfds.UnknownNameError:
         raise tfds.UnknownNameError(_unknown(name)) from None
 

@@ -34,7 +34,7 @@ class UnknownNameError(DataError):
     """TFDS has no data set of this name either."""
 
 
-def load(name: str, data_dir: Path | None = None) -> Dataset:
+def load(name: str, *, data_dir: Path | None = None) -> Dataset:
     """The data set ``name`` of TFDS, prepared first where it is not, with TFDS's progress bars.
 
     Args:

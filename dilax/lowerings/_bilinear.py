@@ -184,6 +184,8 @@ def _batch(
         for array, axis in zip(operands, mapped_axes, strict=True)
         if axis is not None
     )
+    if size == 0:
+        return _batch_of_none(primitive, operands, mapped_axes, params), 0
     folded = [
         array if axis is None else _fold(array, axis, _AXIS_OF_INDEX[role, index], groups)
         for array, axis, role in zip(operands, mapped_axes, roles, strict=False)
@@ -192,6 +194,21 @@ def _batch(
         params["geometry"] = _with_groups(geometry, groups * size)
     result = _bind(primitive, folded[0], folded[1], **params)
     return _unfold(result, size, _AXIS_OF_INDEX[roles[2], index], groups), 0
+
+
+def _batch_of_none(
+    primitive: Primitive, operands: Any, mapped_axes: Any, params: dict[str, Any]
+) -> jax.Array:
+    """The empty batch of results; there are no groups of size 0 to fold it into."""
+    one = [
+        jax.ShapeDtypeStruct(
+            array.shape if axis is None else (*array.shape[:axis], *array.shape[axis + 1 :]),
+            array.dtype,
+        )
+        for array, axis in zip(operands, mapped_axes, strict=True)
+    ]
+    result = jax.eval_shape(functools.partial(primitive.bind, **params), *one)
+    return jnp.zeros((0, *result.shape), result.dtype)
 
 
 def _with_groups(geometry: ConvGeometry, groups: int) -> ConvGeometry:

@@ -207,7 +207,7 @@ class _Blocks(NamedTuple):
         batch, length = g.shape[:2]
         examples = _largest_divisor(batch, MOST_EXAMPLES)
         row_bytes = 4 * math.prod(g.shape[2:])
-        at_least = max(8 * examples // batch, 1)
+        at_least = max(8 * examples // batch, 1) if isinstance(batch, int) else 1
         rows = _largest_divisor(length, min(BLOCK_BYTES // row_bytes, length // at_least))
         row_blocks = length // rows
         return cls(examples, rows, row_blocks, batch // examples * row_blocks)
@@ -234,7 +234,9 @@ def _rows(x: jax.Array, example: Any, row: Any, rows: int) -> jax.Array:
 
 
 def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of ``number`` that is at most ``limit``, and at least 1."""
+    """The largest divisor of ``number`` up to ``limit``; 1 of a number not known until it runs."""
+    if not isinstance(number, int):
+        return 1
     return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)
 
 

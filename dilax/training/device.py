@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 
 import jax
 
@@ -32,4 +33,13 @@ def describe_device(device: jax.Device) -> str:
     """
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
-    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
+    return f"cpu ({_processor()}, {os.cpu_count()} cores)"
+
+
+def _processor() -> str:
+    """Give the name of the processor, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

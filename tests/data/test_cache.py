@@ -19,7 +19,7 @@ def cached(tmp_path: Path) -> Path:
 
 
 def test_round_trip(cached: Path) -> None:
-    data = cache.read(cached, "toy")
+    data = cache.read(cached, name="toy")
     files.assert_same(data, files.dataset())
     assert (data.name, data.source) == ("toy", "drawn by a test")
     assert list(data.splits) == ["train", "test"]

@@ -65,7 +65,7 @@ def prepared(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfds_builders.BUILDERS["kmnist"], "URL", server[1] + "kmnist/")
-        tfds.load("kmnist", data_dir)
+        tfds.load("kmnist", data_dir=data_dir)
     return data_dir, written
 
 
@@ -77,7 +77,7 @@ def assert_holds(data, written) -> None:
 
 def test_prepared_set_is_read_again_without_network(prepared) -> None:
     data_dir, written = prepared
-    data = tfds.load("kmnist", data_dir)
+    data = tfds.load("kmnist", data_dir=data_dir)
     assert_holds(data, written)
     assert data.class_names[:2] == ("o", "ki")
     assert data.source == "TFDS kmnist/3.0.1"
@@ -132,7 +132,7 @@ def framed(record: bytes) -> bytes:
 
 def test_tfrecord(as_tfrecord: Path, prepared) -> None:
     assert_holds(load(as_tfrecord), prepared[1])
-    assert_holds(tfds.load("kmnist", as_tfrecord.parents[1]), prepared[1])
+    assert_holds(tfds.load("kmnist", data_dir=as_tfrecord.parents[1]), prepared[1])
 
 
 @pytest.mark.parametrize("cut", [1, 30, 100])
@@ -190,7 +190,7 @@ def test_cifar(
         files.write_tar(folder / archive, {"train.bin": rows, "test.bin": rows})
     info = builders[name]._cifar_info.fget(builders[name])._replace(url=url + archive)
     monkeypatch.setattr(builders[name], "_cifar_info", info)
-    data = tfds.load(name, tmp_path)
+    data = tfds.load(name, data_dir=tmp_path)
     files.assert_same(data, load(folder / archive))
 
     import tensorflow_datasets
@@ -224,7 +224,7 @@ def test_silent_host_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_file_on_the_host(builders, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"fashion_mnist/train-images.* cannot be reached .HTTPErr"):
-        tfds.load("fashion_mnist", tmp_path)
+        tfds.load("fashion_mnist", data_dir=tmp_path)
 
 
 def test_damaged_download_leaves_nothing_prepared(builders, server, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_damaged_download_leaves_nothing_prepared(builders, server, tmp_path: Pa
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(DataError, match=r"TFDS could not prepare 'mnist'.*not a whole gzip file"):
-        tfds.load("mnist", tmp_path)
+        tfds.load("mnist", data_dir=tmp_path)
     assert not list(tmp_path.glob("mnist/*"))
 
 
@@ -268,7 +268,7 @@ def test_other_sets_need_tensorflow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["no_such_set", "no such set"])
 def test_unknown_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(tfds.UnknownNameError, match="TFDS has no data set"):
-        tfds.load(name, tmp_path)
+        tfds.load(name, data_dir=tmp_path)
 
 
 def test_first_address_of_any_builder() -> None:
@@ -280,7 +280,7 @@ def test_first_address_of_any_builder() -> None:
 
 def test_builders_that_import_tensorflow(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="prepares 'titanic' with TensorFlow only"):
-        tfds.load("titanic", tmp_path)
+        tfds.load("titanic", data_dir=tmp_path)
 
 
 def test_image_and_label_are_found() -> None:

@@ -218,3 +218,31 @@ def test_lowers_ahead_of_time() -> None:
     x, kernel = (jnp.asarray(array, jnp.float32) for array in operands("depthwise"))
     compiled = jax.jit(f).lower(x, kernel).compile()
     np.testing.assert_array_equal(compiled(x, kernel), jax.jit(f)(x, kernel))
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS.values(), ids=LOWERINGS)
+@pytest.mark.parametrize("in_axes", [(0, 0), (0, None), (None, 0)])
+def test_vmap_over_no_examples_gives_none(lowering, in_axes):
+    shapes = ((2, 6, 5, 4), (3, 2, 1, 8))
+    x, kernel = (
+        jnp.ones((0, *shape) if axis == 0 else shape)
+        for shape, axis in zip(shapes, in_axes, strict=True)
+    )
+
+    def depthwise(x, kernel):
+        return dilax.depthwise_conv(x, kernel, lowering=lowering)
+
+    assert jax.vmap(depthwise, in_axes)(x, kernel).shape == (0, 2, 6, 5, 8)
+
+
+def test_gradients_export_with_a_batch_of_any_size():
+    (batch,) = export.symbolic_shape("batch")
+    x = jax.ShapeDtypeStruct((batch, 6, 5, 4), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 2, 1, 4), jnp.float32)
+
+    def loss(kernel, x):
+        return (dilax.depthwise_conv(x, kernel, kernel_dilation=2) ** 2).sum()
+
+    exported = export.export(jax.jit(jax.grad(loss)))(kernel, x)
+    arrays = jnp.ones((3, 2, 1, 4)), jnp.ones((3, 6, 5, 4))
+    np.testing.assert_allclose(exported.call(*arrays), jax.grad(loss)(*arrays), rtol=1e-5)
