@@ -75,7 +75,6 @@ def mnist() -> str:
             f"{one['over_seeds']['test_accuracy']['mean']:.2%}",
             f"{one['over_seeds']['test_accuracy']['std']:.2%}",
             str(one["over_seeds"]["test_accuracy"]["n"]),
-            f"{one['train_seconds'] / one['over_seeds']['test_accuracy']['n']:.0f}",
         )
         for one in found
     ]
@@ -87,12 +86,22 @@ def mnist() -> str:
         "test accuracy, mean",
         "deviation",
         "seeds",
-        "seconds of training, each",
     )
     links = ", ".join(f"[{one['model']}](experiments/results/{one['model']}.json)" for one in found)
     return (
         f"{markdown(header, rows)}\nOn {found[0]['device']}; {in_words(found[0])}. Accuracy is of "
         f"the weights that each configuration names beforehand; records: {links}.\n"
+    )
+
+
+def waiting() -> str:
+    """What a newcomer waits for."""
+    found = record("wall_clock")
+    imported, run = found["import_seconds"], found["default_run_seconds"]
+    return (
+        f"On {found['device']}, the default run takes {run['median']:.0f} s from start to finish "
+        f"(n = {run['n']}), and `import dilax` {imported['median']:.2f} s beyond jax and flax "
+        f"(median of {imported['n']}; [record](experiments/results/wall_clock.json)).\n"
     )
 
 
@@ -111,7 +120,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return line + rule + "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
-SECTIONS: Mapping[str, Callable[[], str]] = {"speed": speed, "mnist": mnist}
+SECTIONS: Mapping[str, Callable[[], str]] = {
+    "speed": speed,
+    "mnist": mnist,
+    "waiting": waiting,
+}
 
 
 if __name__ == "__main__":

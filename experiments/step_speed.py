@@ -46,9 +46,9 @@ class Config:
 
     batch_size: int = 128
     """Images in a step."""
-    rounds: int = 15
+    rounds: int = 9
     """How often every contestant has its turn."""
-    steps: int = 16
+    steps: int = 8
     """Steps in a turn."""
     output: Path = Path(__file__).parent / "results" / "step_speed.json"
     """The record."""
