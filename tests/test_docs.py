@@ -1,5 +1,6 @@
 """Everything that the documentation says runs, and gives what it says."""
 
+import ast
 import doctest
 import importlib
 import pathlib
@@ -44,4 +45,22 @@ def test_snippets_of_a_page_run_in_order(page: pathlib.Path, tmp_path, monkeypat
             assert not runner.run(test, clear_globs=False).failed, label
             namespace.update(test.globs)
         else:
-            exec(compile(block, label, "exec"), namespace)
+            run_and_compare(block, namespace, label)
+
+
+def run_and_compare(block: str, namespace: dict[str, object], label: str) -> None:
+    """Run a snippet; each ``expression  # value`` must give it (what follows a colon explains)."""
+    lines = block.splitlines()
+    for node in ast.parse(block).body:
+        stated = lines[node.end_lineno - 1][node.end_col_offset :].strip(" #").split(":")[0]
+        if isinstance(node, ast.Expr) and stated:
+            value = eval(compile(ast.Expression(node.value), label, "eval"), namespace)
+            assert repr(value) == stated, f"{label}: {ast.unparse(node)}"
+        else:
+            exec(compile(ast.Module([node], []), label, "exec"), namespace)
+
+
+def test_a_wrong_value_beside_an_expression_is_noticed() -> None:
+    run_and_compare("x = 3\nx  # 3\nx > 2  # True: it is\n", {}, "right")
+    with pytest.raises(AssertionError, match="wrong: x"):
+        run_and_compare("x = 3\nx  # 4\n", {}, "wrong")
