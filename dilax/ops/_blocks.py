@@ -167,8 +167,7 @@ def dilated_block(
         epsilon=epsilon,
         axis_name=axis_name,
     )
-    y = activation(y)
-    return _with_residual(y, x) if residual else y, params._replace(norm=norm)
+    return _activated(y, x if residual else None, activation), params._replace(norm=norm)
 
 
 def separable_block(
@@ -235,8 +234,7 @@ def separable_block(
         epsilon=epsilon,
         axis_name=axis_name,
     )
-    y = activation(y)
-    return _with_residual(y, x) if residual else y, params._replace(norm=norm)
+    return _activated(y, x if residual else None, activation), params._replace(norm=norm)
 
 
 def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
@@ -257,11 +255,15 @@ def _over_features(values: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.expand_dims(values, range(x.ndim - 1))
 
 
-def _with_residual(y: jax.Array, x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
-    if y.shape != x.shape:
+def _activated(y: jax.Array, residual: ArrayLike | None, activation: Activation) -> jax.Array:
+    """The activation of ``y``, added to the residual where there is one."""
+    y = activation(y)
+    if residual is None:
+        return y
+    residual = jnp.asarray(residual)
+    if y.shape != residual.shape:
         raise ValueError(
-            f"residual=True needs an output of the input's shape {x.shape}, got {y.shape}; use "
-            f"strides=1, padding='SAME' and as many out-features as in-features."
+            f"residual=True needs an output of the input's shape {residual.shape}, got {y.shape}; "
+            f"use strides=1, padding='SAME' and as many out-features as in-features."
         )
-    return y + x
+    return y + residual
