@@ -57,6 +57,7 @@ class Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     images, labels = examples(config.batch_size)
     model = MnistDSDC(rngs=nnx.Rngs(0))
     contestants, compile_seconds = line_up(model, images, labels, config.steps)

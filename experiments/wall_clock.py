@@ -48,6 +48,7 @@ class Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "program": Path(__file__).name,
         "import_seconds": spread([import_seconds() for _ in range(config.imports)]),
