@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    record = {
+    record: dict[str, Any] = {
         "program": Path(__file__).name,
         "import_seconds": spread([import_seconds() for _ in range(config.imports)]),
         "default_run_seconds": spread([default_run_seconds() for _ in range(config.runs)]),
