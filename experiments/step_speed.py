@@ -9,7 +9,6 @@ Contestants take turns, round by round, and each round gives one ratio to dilax:
 """
 
 import dataclasses
-import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -135,7 +134,7 @@ def scanned(network: nnx.Module, images: Array, labels: Array, steps: int) -> tu
         return lax.scan(lambda state, _: (step(state), None), state, length=steps)[0]
 
     compiled, seconds = compile_timed(all_steps, state)
-    return functools.partial(lambda: jax.block_until_ready(compiled(state))), seconds
+    return lambda: jax.block_until_ready(compiled(state)), seconds
 
 
 def compile_timed(function: Callable, state: Any) -> tuple[Callable, float]:

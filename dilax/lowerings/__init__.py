@@ -2,7 +2,7 @@
 
 `direct` is the definition, one call of lax; the others are proven equal to it. Pass one by value,
 ``dilax.conv(..., lowering=dilax.lowerings.taps)``, to use it for a call and all its derivatives;
-left out, a measured table chooses by platform, pass and shape.
+left out, a short table chooses by platform, pass and shape.
 
 >>> import dilax
 >>> dilax.lowerings.taps
