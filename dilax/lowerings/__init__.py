@@ -9,6 +9,7 @@ left out, a short table chooses by platform, pass and shape.
 dilax.lowerings.taps
 """
 
+from dilax.lowerings._dense import dense
 from dilax.lowerings._direct import direct
 from dilax.lowerings._lowering import Lowering
 from dilax.lowerings._patches import patches
@@ -18,6 +19,7 @@ __all__ = [
     # what a lowering is
     "Lowering",
     # the lowerings
+    "dense",
     "direct",
     "patches",
     "taps",

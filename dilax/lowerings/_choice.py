@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from dilax.geometry import ConvGeometry
+from dilax.lowerings._dense import dense
 from dilax.lowerings._direct import direct
 from dilax.lowerings._lowering import Lowering
 from dilax.lowerings._patches import patches
@@ -58,6 +59,17 @@ def pointwise(problem: Problem) -> bool:
     return problem.geometry.taps == 1 and problem.geometry.feature_group_count == 1
 
 
+def grouped(problem: Problem) -> bool:
+    """Several groups of more channels."""
+    return problem.geometry.feature_group_count > 1
+
+
+def every(problem: Problem) -> bool:
+    """All the rest."""
+    del problem
+    return True
+
+
 def small_stem(problem: Problem) -> bool:
     """The first layer of a small network: dense, few input channels, a kernel of few entries."""
     return _dense(problem, members=4, entries=512)
@@ -69,8 +81,8 @@ def grey_stem(problem: Problem) -> bool:
 
 
 def _grouped(problem: Problem, *, members: int) -> bool:
-    grouped = problem.geometry.feature_group_count > 1
-    return grouped and problem.members <= members and problem.geometry.taps <= 128
+    few = problem.members <= members and problem.geometry.taps <= 128
+    return grouped(problem) and few
 
 
 def _dense(problem: Problem, *, members: int, entries: int) -> bool:
@@ -85,6 +97,9 @@ TABLE = (
     Row("cpu", None, pointwise, patches),
     Row("cpu", "conv", small_stem, taps),
     Row("cpu", "kernel_gradient", grey_stem, taps),
+    Row("cpu", "conv", grouped, dense),
+    Row("cpu", "input_gradient", every, dense),
+    Row("cpu", "kernel_gradient", every, dense),
 )
 
 
@@ -95,8 +110,3 @@ def choose(platform: str, pass_name: PassName, problem: Problem) -> Lowering:
         if fits and row.condition(problem):
             return row.lowering
     return direct
-
-
-def is_direct_everywhere(problem: Problem) -> bool:
-    """Whether no row of any platform fits any pass, so that lax itself can be called."""
-    return not any(row.condition(problem) for row in TABLE)

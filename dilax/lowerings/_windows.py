@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dilax.geometry import ConvGeometry
+from dilax.geometry import AxisPadding, ConvGeometry
 
 
 def pad_input(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
@@ -18,17 +18,27 @@ def pad_input(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def pad_cotangent(g: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """``g`` spread by the strides and padded, so that tap ``-k`` reads it for the input.
+    """``g`` spread by the strides and padded, so that tap ``-k`` reads it for the input."""
+    return lax.pad(g, g.dtype.type(0), _config(cotangent_padding(geometry), _gaps(geometry)))
 
-    Output ``o`` lands at ``d (k - 1) - low + s o``; the axis ends after ``n + d (k - 1)`` entries.
+
+def spread_cotangent(g: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """``g`` spread by the strides, and not padded."""
+    edges = ((0, 0),) * geometry.rank
+    return lax.pad(g, g.dtype.type(0), _config(edges, _gaps(geometry)))
+
+
+def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
+    """Padding after which output ``o`` of an axis stands at ``d (k - 1) - low + s o``.
+
+    An axis of ``n`` input entries then has ``n + d (k - 1)``.
     """
-    reach = [size - 1 for size in geometry.effective_kernel_size]
     edges = []
     for axis, (low, _) in enumerate(geometry.padding):
+        reach = geometry.effective_kernel_size[axis] - 1
         last = geometry.strides[axis] * (geometry.output_size[axis] - 1)
-        edges.append((reach[axis] - low, geometry.input_size[axis] + low - last - 1))
-    interior = tuple(stride - 1 for stride in geometry.strides)
-    return lax.pad(g, g.dtype.type(0), _config(edges, interior))
+        edges.append((reach - low, geometry.input_size[axis] + low - last - 1))
+    return tuple(edges)
 
 
 def input_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
@@ -73,3 +83,7 @@ def _config(
 ) -> list[tuple[int, int, int]]:
     inner = [(low, high, gap) for (low, high), gap in zip(edges, interior, strict=True)]
     return [(0, 0, 0), *inner, (0, 0, 0)]
+
+
+def _gaps(geometry: ConvGeometry) -> tuple[int, ...]:
+    return tuple(stride - 1 for stride in geometry.strides)

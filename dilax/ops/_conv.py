@@ -14,7 +14,6 @@ from jax.typing import ArrayLike, DTypeLike
 from dilax.geometry import ConvGeometry, PaddingLike, canonical_tuple
 from dilax.lowerings import Lowering, direct
 from dilax.lowerings._bilinear import conv as bilinear_conv
-from dilax.lowerings._choice import Problem, is_direct_everywhere
 from dilax.ops._arguments import (
     as_arrays,
     check_features,
@@ -105,15 +104,9 @@ def conv_canonical(
     preferred_element_type: Any,
     lowering: Lowering | None,
 ) -> jax.Array:
-    """The convolution of ``(N, *S, C)`` and ``(*K, C // groups, O)``.
-
-    Where every pass on every platform is lax's, lax itself is called.
-    """
-    options = {"precision": precision, "preferred_element_type": preferred_element_type}
-    if lowering is None:
-        case = Problem(geometry, x.shape[-1], kernel.shape[-1])
-        lowering = direct if is_direct_everywhere(case) else None
+    """The convolution of ``(N, *S, C)`` and ``(*K, C // groups, O)``; `direct` is lax itself."""
     if lowering is direct:
+        options = {"precision": precision, "preferred_element_type": preferred_element_type}
         return direct.conv(x, kernel, geometry, **options)
     dtype = x.dtype if preferred_element_type is None else preferred_element_type
     run = functools.partial(

@@ -12,7 +12,6 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax.geometry import ConvGeometry
 from dilax.lowerings import Lowering
-from dilax.lowerings._choice import Problem, is_direct_everywhere
 from dilax.ops._conv import conv_canonical
 
 
@@ -92,8 +91,6 @@ def conv_general_dilated(
     x = _permute(x, _channels_last(numbers.lhs_spec))
     kernel = _permute(kernel, _kernel_last(numbers.rhs_spec))
     geometry = _geometry(x, kernel, window_strides, padding, rhs_dilation, feature_group_count)
-    if lowering is None and is_direct_everywhere(Problem(geometry, x.shape[-1], kernel.shape[-1])):
-        return by_lax(lhs, rhs)
     y = conv_canonical(
         x,
         kernel,

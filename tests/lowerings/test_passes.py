@@ -13,7 +13,7 @@ from dilax.geometry import ConvGeometry
 from dilax.lowerings import Lowering
 from tests import cases
 
-LOWERINGS = [lowerings.direct, lowerings.taps, lowerings.patches]
+LOWERINGS = [lowerings.dense, lowerings.direct, lowerings.taps, lowerings.patches]
 TOLERANCE = {jnp.float32: 1e-5, jnp.float64: 1e-13}
 SOME = (
     "1d_70_taps_depthwise",

@@ -15,6 +15,7 @@ from tests import cases
 LOWERINGS = {
     "direct": dilax.lowerings.direct,
     "taps": dilax.lowerings.taps,
+    "dense": dilax.lowerings.dense,
     "patches": dilax.lowerings.patches,
     "default": None,
 }

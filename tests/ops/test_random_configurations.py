@@ -19,7 +19,13 @@ from jax import lax
 import dilax
 from tests import cases
 
-LOWERINGS = (None, dilax.lowerings.direct, dilax.lowerings.taps, dilax.lowerings.patches)
+LOWERINGS = (
+    None,
+    dilax.lowerings.dense,
+    dilax.lowerings.direct,
+    dilax.lowerings.patches,
+    dilax.lowerings.taps,
+)
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 LETTERS = {1: "W", 2: "HW", 3: "DHW"}
 

@@ -22,6 +22,7 @@ SUBJECTS = {
     "depthwise": ((2, 6, 5, 3), (2, 3, 1, 6), 3),
 }
 LOWERINGS = {
+    "dense": dilax.lowerings.dense,
     "direct": dilax.lowerings.direct,
     "taps": dilax.lowerings.taps,
     "patches": dilax.lowerings.patches,
@@ -29,6 +30,7 @@ LOWERINGS = {
 }
 # On CPU the default of a depthwise convolution is taps, until vmap makes its groups larger.
 PAIRS = (
+    ("grouped", "dense"),
     ("grouped", "direct"),
     ("grouped", "taps"),
     ("grouped", "patches"),

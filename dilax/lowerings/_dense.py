@@ -1,0 +1,184 @@
+"""Group by group, as the dense channels-last convolutions that XLA on CPU computes well.
+
+XLA's fast CPU routine takes one kind of convolution: channels-last, all channels in one group.
+Groups run through it one by one with strided memory, the gradient of a grouped kernel is computed
+for all pairs of channels, and the permuted convolutions that JAX derives for gradients are brought
+into the routine's order outside of loops only: in the body of a ``scan`` they run as scalar code.
+So each group becomes a convolution of its own here, and the permutations are written out:
+
+    conv              x[N, S, I]   *  w[K, I, O],   strided by s, dilated by d
+    input gradient    g'[N, S, O]  *  w[K, O, I],   taps reversed, dilated by d
+    kernel gradient   x[I, S, N]   *  g[S', N, O],  strided by d, dilated by s
+
+where ``g'`` is ``g`` spread by the strides and padded.
+
+Source of the cause: ``xla/service/cpu/conv_canonicalization.cc`` walks the entry computation only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dilax.geometry import AxisPadding, ConvGeometry
+from dilax.lowerings._direct import channels_last
+from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
+from dilax.lowerings._windows import cotangent_padding, spread_cotangent
+
+MOST_GROUPS = 64
+"""More groups than these stay one grouped convolution, for the sake of compile time."""
+
+
+def conv(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, for each group."""
+    dtype = result_type(lhs, preferred_element_type)
+
+    def convolve(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+        return _convolve(
+            x,
+            kernel,
+            strides=geometry.strides,
+            padding=geometry.padding,
+            dilation=geometry.kernel_dilation,
+            groups=groups,
+            precision=precision,
+            dtype=dtype,
+        )
+
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def input_gradient(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``x'[n, i, c] = sum_k sum_o g'[n, i + d (K - 1 - k), o] w[k, c, o]``, for each group."""
+    dtype = result_type(lhs, preferred_element_type)
+    if lhs.size == 0:
+        features = geometry.feature_group_count * rhs.shape[-2]
+        return jnp.zeros((lhs.shape[0], *geometry.input_size, features), dtype)
+
+    def convolve(g: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+        return _convolve(
+            spread_cotangent(g, geometry),
+            _exchange_features(lax.rev(kernel, range(geometry.rank)), groups),
+            strides=(1,) * geometry.rank,
+            padding=cotangent_padding(geometry),
+            dilation=geometry.kernel_dilation,
+            groups=groups,
+            precision=precision,
+            dtype=dtype,
+        )
+
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def kernel_gradient(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``w'[k, c, o] = sum_n sum_i x[n, d k + s i - low, c] g[n, i, o]``, for each group."""
+    dtype = result_type(lhs, preferred_element_type)
+    if lhs.size == 0 or rhs.size == 0:
+        members = lhs.shape[-1] // geometry.feature_group_count
+        return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
+
+    def convolve(x: jax.Array, g: jax.Array, groups: int) -> jax.Array:
+        batch_first = _convolve(
+            _exchange_batch(x, groups),
+            jnp.moveaxis(g, 0, -2),
+            strides=geometry.kernel_dilation,
+            padding=_exact_padding(geometry),
+            dilation=geometry.strides,
+            groups=groups,
+            precision=precision,
+            dtype=dtype,
+        )
+        return jnp.moveaxis(batch_first, 0, -2)
+
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def _each_group(
+    function: Callable[[jax.Array, jax.Array, int], jax.Array],
+    lhs: jax.Array,
+    rhs: jax.Array,
+    groups: int,
+) -> jax.Array:
+    """``function(lhs, rhs, groups)``, a group at a time while the groups are few."""
+    if groups == 1 or groups > MOST_GROUPS:
+        return function(lhs, rhs, groups)
+    pairs = zip(jnp.split(lhs, groups, axis=-1), jnp.split(rhs, groups, axis=-1), strict=True)
+    parts = [function(a, b, 1) for a, b in pairs]
+    return lax.concatenate(parts, parts[0].ndim - 1)
+
+
+def _convolve(
+    lhs: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: tuple[int, ...],
+    padding: tuple[AxisPadding, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    precision: Any,
+    dtype: jnp.dtype,
+) -> jax.Array:
+    common = jnp.result_type(lhs, kernel, dtype)
+    return lax.conv_general_dilated(
+        lhs.astype(common),
+        kernel.astype(common),
+        window_strides=strides,
+        padding=padding,
+        rhs_dilation=dilation,
+        dimension_numbers=channels_last(len(strides)),
+        feature_group_count=groups,
+        precision=precision,
+        preferred_element_type=accumulation_type(common),
+    ).astype(dtype)
+
+
+def _exchange_features(kernel: jax.Array, groups: int) -> jax.Array:
+    """``(*K, I, (G, O))`` as ``(*K, O, (G, I))``."""
+    *window, members, outputs = kernel.shape
+    split = kernel.reshape(-1, members, groups, outputs // groups)
+    return split.transpose(0, 3, 2, 1).reshape(*window, outputs // groups, groups * members)
+
+
+def _exchange_batch(x: jax.Array, groups: int) -> jax.Array:
+    """``(N, *S, (G, I))`` as ``(I, *S, (G, N))``."""
+    batch, *size, features = x.shape
+    split = x.reshape(batch, -1, groups, features // groups)
+    return split.transpose(3, 1, 2, 0).reshape(features // groups, *size, groups * batch)
+
+
+def _exact_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
+    """Padding under which the output, used as a kernel, fits once for each tap."""
+    pairs = []
+    for axis, (low, _) in enumerate(geometry.padding):
+        last = geometry.strides[axis] * (geometry.output_size[axis] - 1)
+        reach = geometry.effective_kernel_size[axis]
+        pairs.append((low, last + reach - geometry.input_size[axis] - low))
+    return tuple(pairs)
+
+
+dense = Lowering("dense", conv, input_gradient, kernel_gradient)

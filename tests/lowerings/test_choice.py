@@ -1,0 +1,38 @@
+"""The table of lowerings: what is taken where, for the convolutions that people use."""
+
+import pytest
+
+from dilax import lowerings
+from dilax.geometry import ConvGeometry
+from dilax.lowerings._choice import Problem, choose
+
+# kernel, groups, in-features, out-features: forward, input gradient, kernel gradient on CPU
+ON_CPU = {
+    "depthwise": ((3, 3), 32, 32, 32, "taps taps taps"),
+    "multiplier_2": ((3, 3), 32, 32, 64, "taps taps taps"),
+    "two_a_group": ((3, 3), 16, 32, 32, "taps taps taps"),
+    "four_a_group": ((3, 3), 8, 32, 32, "taps dense taps"),
+    "sixteen_a_group": ((3, 3), 2, 32, 32, "dense dense dense"),
+    "dense": ((3, 3), 1, 32, 32, "direct dense dense"),
+    "pointwise": ((1, 1), 1, 32, 32, "patches patches patches"),
+    "grey_stem": ((3, 3), 1, 1, 16, "taps dense taps"),
+    "large_kernel": ((31, 31), 32, 32, 32, "dense dense dense"),
+}
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_each_pass_on_cpu(name: str) -> None:
+    kernel, groups, inputs, outputs, wanted = ON_CPU[name]
+    geometry = ConvGeometry((64, 64), kernel, (1, 1), ((0, 0),) * 2, (1, 1), groups)
+    problem = Problem(geometry, inputs, outputs)
+    chosen = [
+        choose("cpu", pass_name, problem)
+        for pass_name in ("conv", "input_gradient", "kernel_gradient")
+    ]
+    assert chosen == [getattr(lowerings, name) for name in wanted.split()]
+
+
+def test_a_platform_that_nobody_measured_runs_lax() -> None:
+    geometry = ConvGeometry((64, 64), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 32)
+    chosen = choose("elsewhere", "kernel_gradient", Problem(geometry, 32, 32))
+    assert chosen is lowerings.direct
