@@ -1,0 +1,136 @@
+"""The receptive field of a stack of layers in closed form: plain integers, no arrays, no JAX.
+
+A layer of ``k`` taps at dilation ``d``, stride ``s`` and padding ``low`` on a stack whose outputs
+lie ``j`` inputs apart, see ``r`` inputs each, and start at ``b``, makes of them
+
+    r <- r + (k - 1) d j        b <- b - low j        j <- j s
+
+from ``r = j = 1`` and ``b = 0``, axis by axis.
+
+Source: Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks"
+(Distill, 2019), with dilation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from dilax.geometry import AxisPadding, PaddingLike, canonical_tuple, resolve_padding
+
+__all__ = ["AxisLayer", "Layer", "StackField", "layers_of_axes", "stack_receptive_field"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A convolution or a pool: an integer for all window axes, or a tuple with one for each.
+
+    ``padding`` is what `dilax.conv` takes; with strides, ``"SAME"`` depends on the size of the
+    image, so that it must be given in integers.
+
+    >>> Layer(3, strides=2, padding=1)
+    Layer(kernel_size=3, strides=2, kernel_dilation=1, padding=1)
+    """
+
+    kernel_size: int | tuple[int, ...]
+    strides: int | tuple[int, ...] = 1
+    kernel_dilation: int | tuple[int, ...] = 1
+    padding: PaddingLike = 0
+
+    @property
+    def rank(self) -> int | None:
+        """Number of window axes, where a tuple says it."""
+        given = (self.kernel_size, self.strides, self.kernel_dilation)
+        return next((len(value) for value in given if isinstance(value, tuple)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisLayer:
+    """A layer along one axis, in integers."""
+
+    kernel_size: int
+    stride: int
+    dilation: int
+    padding: AxisPadding
+
+
+@dataclasses.dataclass(frozen=True)
+class StackField:
+    """The receptive field of a stack's outputs, an entry for each window axis.
+
+    Output ``i`` sees the inputs from ``start + stride i`` on, ``size`` of them from first to last.
+    ``padding`` is how far the field of the first output reaches before the input, and how far that
+    of the last reaches beyond it where no layer drops a remainder.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    start: tuple[int, ...]
+    padding: tuple[AxisPadding, ...]
+
+
+def stack_receptive_field(layers: Sequence[Layer]) -> StackField:
+    """The receptive field of layers that follow one another, the first named first.
+
+    Raises:
+        ValueError: if there is no layer, ranks differ, or ``"SAME"`` comes with strides.
+
+    The basic context module of Yu and Koltun, "Multi-scale context aggregation by dilated
+    convolutions" (arXiv:1511.07122):
+
+    >>> rates = (1, 1, 2, 4, 8, 16, 1, 1)
+    >>> sizes = (3, 3, 3, 3, 3, 3, 3, 1)
+    >>> stack = [Layer((k, k), kernel_dilation=d) for k, d in zip(sizes, rates)]
+    >>> stack_receptive_field(stack).size
+    (67, 67)
+    """
+    axes = [_follow(axis) for axis in layers_of_axes(layers)]
+    size, stride, start, padding = zip(*axes, strict=True)
+    return StackField(size, stride, start, padding)
+
+
+def _follow(layers: Sequence[AxisLayer]) -> tuple[int, int, int, AxisPadding]:
+    size = stride = 1
+    low = high = 0
+    for layer in layers:
+        size += (layer.kernel_size - 1) * layer.dilation * stride
+        low += layer.padding[0] * stride
+        high += layer.padding[1] * stride
+        stride *= layer.stride
+    return size, stride, -low, (low, high)
+
+
+def layers_of_axes(layers: Sequence[Layer]) -> list[list[AxisLayer]]:
+    """For each window axis, the layers along it.
+
+    Raises:
+        ValueError: if there is no layer, ranks differ, or ``"SAME"`` comes with strides.
+
+    >>> [[one.dilation for one in axis] for axis in layers_of_axes([Layer((3, 5)), Layer(2, 1, 4)])]
+    [[1, 4], [1, 4]]
+    """
+    if not layers:
+        raise ValueError("layers is empty; required: one Layer at least.")
+    ranks = {layer.rank for layer in layers} - {None}
+    if len(ranks) > 1:
+        raise ValueError(
+            f"layers have {sorted(filter(None, ranks))} window axes; required: the same number, "
+            f"or integers, which stand for every axis."
+        )
+    rank = ranks.pop() if ranks else 1
+    return [list(axis) for axis in zip(*(_axes(layer, rank or 1) for layer in layers), strict=True)]
+
+
+def _axes(layer: Layer, rank: int) -> list[AxisLayer]:
+    sizes = canonical_tuple(layer.kernel_size, rank, "kernel_size")
+    strides = canonical_tuple(layer.strides, rank, "strides")
+    dilations = canonical_tuple(layer.kernel_dilation, rank, "kernel_dilation")
+    if str(layer.padding).upper().startswith("SAME") and max(strides) > 1:
+        raise ValueError(
+            f"padding {layer.padding!r} with strides {layer.strides} depends on the size of the "
+            f"image; required: integers, or (low, high) pairs. See dilax.geometry.resolve_padding."
+        )
+    # Without strides every name gives the same padding whatever the size of the input.
+    padding = resolve_padding(layer.padding, (1,) * rank, sizes, strides, dilations)
+    columns = zip(sizes, strides, dilations, padding, strict=True)
+    return [AxisLayer(*column) for column in columns]
