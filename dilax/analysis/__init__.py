@@ -1,10 +1,16 @@
 """What a network sees and costs: receptive field, gridding, and the price of every layer."""
 
 from dilax.analysis.cost import multiply_adds, parameter_count
+from dilax.analysis.fields import ArrayField, AxisField, ReceptiveField, receptive_field
 from dilax.analysis.gridding import Coverage, coverage, hybrid_dilation
 from dilax.analysis.layers import Layer, StackField, stack_receptive_field
 
 __all__ = [
+    # the receptive field of any function
+    "ArrayField",
+    "AxisField",
+    "ReceptiveField",
+    "receptive_field",
     # a stack of layers, in integers
     "Layer",
     "StackField",

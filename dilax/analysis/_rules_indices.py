@@ -1,0 +1,153 @@
+"""What an array sees after indexing: exactly where the indices are constants, else the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dilax.analysis._field import Field
+from dilax.analysis._rules_shapes import along, without
+from dilax.analysis._trace import Equation, Rule, Seen, collapsed, each
+
+ASSUMED = "whole axis {} assumed, for the indices are not constants"
+
+
+def dynamic_slice(step: Equation) -> list[Seen]:
+    """A slice where the start is constant; else anything along the axes it is shorter than."""
+    old, new = step.shapes[0], step.out_shapes[0]
+    starts = _integers(step, range(1, 1 + len(old)))
+    shorter = [axis for axis in range(len(old)) if old[axis] != new[axis]]
+    if starts is None:
+        seen = _whole(step, step.seen[0], shorter)
+    else:
+        limits = [min(max(s, 0), n - m) for s, n, m in zip(starts, old, new, strict=True)]
+        seen = each(step.seen[0], lambda field: _shifted(field, limits, new))
+    return [_and_indices(step, seen, first=1)]
+
+
+def dynamic_update_slice(step: Equation) -> list[Seen]:
+    """The operand, and in the slice the update."""
+    whole, part = step.shapes[:2]
+    starts = _integers(step, range(2, 2 + len(whole)))
+    shorter = [axis for axis in range(len(whole)) if whole[axis] != part[axis]]
+    if starts is None:
+        update = _whole(step, step.seen[1], shorter, number=1)
+    else:
+        update = each(step.seen[1], lambda field: _placed(field, starts, part, whole))
+    seen = step.joined(step.seen[0], update, step.out_shapes[0])
+    return [_and_indices(step, seen, first=2)]
+
+
+def gather(step: Equation) -> list[Seen]:
+    """A table where one axis is taken at constant indices; whole axes are kept."""
+    numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
+    shape, out = step.shapes[0], step.out_shapes[0]
+    collapsed_axes = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
+    kept = [axis for axis in range(len(shape)) if axis not in collapsed_axes]
+    axes = dict(zip(kept, numbers.offset_dims, strict=True))
+    places = [axis for axis in range(len(out)) if axis not in numbers.offset_dims]
+    indexed = [axis for axis in numbers.start_index_map if axis in collapsed_axes]
+    picked = _picked(step)
+    if picked is not None and len(places) == 1 and indexed == list(numbers.start_index_map):
+        if numbers.operand_batching_dims or len(indexed) != 1:
+            return _gather_whole(step, kept, axes)
+        picked = picked.clip(0, shape[indexed[0]] - 1)
+        seen = each(step.seen[0], lambda f: _taken(f, indexed[0], picked, axes, places[0]))
+        return [_and_indices(step, seen, first=1)]
+    if picked is not None and not places and len(picked) == len(numbers.start_index_map):
+        starts = [0] * len(shape)
+        for axis, start in zip(numbers.start_index_map, picked, strict=True):
+            starts[axis] = int(np.clip(start, 0, shape[axis] - sizes[axis]))
+        seen = each(step.seen[0], lambda field: _shifted(field, starts, sizes))
+        seen = without(seen, collapsed_axes, sizes)
+        return [_and_indices(step, _renumbered(seen, numbers.offset_dims), first=1)]
+    return _gather_whole(step, kept, axes)
+
+
+def _gather_whole(step: Equation, kept: Sequence[int], axes: dict[int, int]) -> list[Seen]:
+    shape, sizes = step.shapes[0], step.params["slice_sizes"]
+    lost = [a for a in range(len(shape)) if a not in kept or sizes[a] != shape[a]]
+    seen = _whole(step, step.seen[0], lost)
+    return [_and_indices(step, each(seen, lambda field: field.renumbered(axes)), first=1)]
+
+
+def _renumbered(seen: Seen, places: Sequence[int]) -> Seen:
+    axes = dict(enumerate(places))
+    return each(seen, lambda field: field.renumbered(axes))
+
+
+def _picked(step: Equation) -> np.ndarray | None:
+    """The indices of a gather, one after the other, if they are constants."""
+    constant = step.constants[1]
+    return None if constant is None else np.asarray(constant.compute()).reshape(-1)
+
+
+def _taken(field: Field, axis: int, indices: np.ndarray, axes: dict[int, int], place: int) -> Field:
+    rest = {a: walk for a, walk in field.walks.items() if a != axis}
+    kept = Field(field.length, field.interval, rest).renumbered(axes)
+    if axis not in field.walks:
+        return kept
+    return kept.table(place, *field.walks[axis].at(indices))
+
+
+def scatter(step: Equation) -> list[Seen]:
+    """The operand, and anywhere along the axes that are indexed, the updates."""
+    numbers = step.params["dimension_numbers"]
+    shape, update = step.shapes[0], step.shapes[2]
+    gone = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
+    kept = [axis for axis in range(len(shape)) if axis not in gone]
+    axes = dict(zip(numbers.update_window_dims, kept, strict=True))
+    whole = [a for a, axis in axes.items() if update[a] == shape[axis]]
+    lost = [axis for axis in range(len(update)) if axis not in whole]
+    updates = each(_whole(step, step.seen[2], lost, number=2), lambda f: f.renumbered(axes))
+    seen = step.joined(step.seen[0], updates, step.out_shapes[0])
+    return [step.joined(seen, step.everywhere(1), step.out_shapes[0])]
+
+
+def _whole(step: Equation, seen: Seen, axes: Sequence[int], *, number: int = 0) -> Seen:
+    """The whole of some axes, which is said where they are followed."""
+    followed = {axis for field in seen or () for axis in field.walks} & set(axes)
+    for axis in sorted(followed):
+        step.assume(ASSUMED.format(axis))
+    return collapsed(seen, axes, step.shapes[number])
+
+
+def _and_indices(step: Equation, seen: Seen, *, first: int) -> Seen:
+    """What the indices see, the results see too."""
+    for number in range(first, len(step.seen)):
+        seen = step.joined(seen, step.everywhere(number), step.out_shapes[0])
+    return seen
+
+
+def _integers(step: Equation, numbers: Sequence[int]) -> list[int] | None:
+    constants = [step.constants[number] for number in numbers]
+    if any(constant is None for constant in constants):
+        return None
+    return [int(constant.compute()) for constant in constants if constant is not None]
+
+
+def _shifted(field: Field, starts: Sequence[int], shape: Sequence[int]) -> Field:
+    for axis, start in enumerate(starts):
+        field = along(field, axis, shape[axis], first=start)
+    return field
+
+
+def _placed(
+    field: Field, starts: Sequence[int], part: Sequence[int], whole: Sequence[int]
+) -> Field:
+    """A part in its place, with nothing seen around it."""
+    for axis, walk in field.walks.items():
+        if part[axis] != whole[axis]:
+            low, high = walk.at(np.arange(part[axis]))
+            field = field.table(axis, low, high)
+    return _shifted(field, [-start for start in starts], whole)
+
+
+RULES: dict[str, Rule] = {
+    "dynamic_slice": dynamic_slice,
+    "dynamic_update_slice": dynamic_update_slice,
+    "gather": gather,
+    **dict.fromkeys(("scatter", "scatter_mul", "scatter_min", "scatter_max"), scatter),
+    **dict.fromkeys(("scatter-add", "scatter_add", "scatter_sub", "scatter-update"), scatter),
+}

@@ -1,0 +1,286 @@
+"""`receptive_field` against gradients and the closed form, one operation or network at a time."""
+
+import time
+from fractions import Fraction
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+import dilax
+from dilax.analysis import Layer, receptive_field, stack_receptive_field
+from tests.analysis.gradients import seen_by, weights
+from tests.analysis.test_layers import drn_c_26, vgg16, wavenet
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+X = jax.ShapeDtypeStruct((1, 40, 36, 2), jnp.float32)
+LINE = jax.ShapeDtypeStruct((1, 64, 2), jnp.float32)
+
+
+def numbers(found):
+    return [(axis.size, axis.stride, axis.start) for axis in found.axes]
+
+
+def run(layers):
+    """A stack of layers as a network, one feature wide."""
+
+    def network(x):
+        for layer in layers:
+            (size,) = set(np.ravel(layer.kernel_size))
+            kernel = jnp.ones((*(int(size),) * (x.ndim - 2), 1, 1))
+            x = dilax.conv(
+                x, kernel, strides=layer.strides, kernel_dilation=layer.kernel_dilation,
+                padding=layer.padding,
+            )  # fmt: skip
+        return x
+
+    return network
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        (vgg16(), (224, 224)),
+        (drn_c_26(), (1000, 900)),
+        (wavenet(), (6000,)),
+        ([Layer(3, 2, 1, 1), Layer(3, 1, 4, "CAUSAL"), Layer(2, 3)], (60,)),
+    ],
+)
+def test_the_closed_form_is_traced(layers, shape):
+    x = jax.ShapeDtypeStruct((1, *shape, 1), jnp.float32)
+    found = receptive_field(run(layers), x)
+    closed = stack_receptive_field(layers)
+    for place, axis in enumerate(found.outputs[0].axes):
+        column = min(place, len(closed.size) - 1)
+        assert axis.size == closed.size[column]
+        assert axis.stride == closed.stride[column]
+        assert axis.start == closed.start[column]
+        assert axis.padding[0] == closed.padding[column][0]
+    sizes = [layer.axes[0].size for layer in found.layers]
+    assert sizes == [stack_receptive_field(layers[:n]).size[0] for n in range(1, len(layers) + 1)]
+
+
+def by_hand(function, x, expected):
+    (found,) = receptive_field(function, x).outputs
+    assert numbers(found) == expected
+    return found
+
+
+def test_transposed_convolution():
+    kernel = weights(0, (4, 2, 2))
+
+    def network(x):
+        return lax.conv_transpose(x, kernel, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+
+    found = by_hand(network, LINE, [(2, Fraction(1, 2), -1)])
+    for place in range(8, 14):
+        assert found.interval(0, place, 0) == seen_by(network, LINE.shape, (0, place), (1,))
+
+
+OPERATIONS = {
+    "mean over space": lambda x: x.mean(axis=(1, 2)),
+    "squeeze and excite": lambda x: x * jax.nn.sigmoid(x.mean(axis=(1, 2), keepdims=True)),
+    "flatten": lambda x: x.reshape(1, -1) @ weights(0, (40 * 36 * 2, 3)),
+    "flatten rows and unflatten": lambda x: x.reshape(1, -1, 2).reshape(1, 40, 36, 2)[:, 3:],
+    "patches": lambda x: x.reshape(1, 10, 4, 9, 4, 2).swapaxes(2, 3).reshape(1, 10, 9, 32)
+    @ weights(0, (32, 3)),
+    "space to depth to space": lambda x: x.reshape(1, 20, 2, 36, 2).transpose(0, 2, 1, 3, 4)[:, 1],
+    "a row": lambda x: x[:, 7],
+    "cumulative sum": lambda x: jnp.cumsum(x, axis=1),
+    "cumulative sum from the end": lambda x: lax.cumsum(x, axis=2, reverse=True),
+    "nearest": lambda x: jax.image.resize(x, (1, 80, 54, 2), "nearest"),
+    "linear": lambda x: jax.image.resize(x, (1, 80, 18, 2), "linear"),
+    "linear down and up": lambda x: jax.image.resize(
+        jax.image.resize(x, (1, 20, 18, 2), "linear"), (1, 40, 36, 2), "linear"
+    ),
+    "cubic": lambda x: jax.image.resize(x, (1, 40, 72, 2), "cubic"),
+    "take": lambda x: jnp.take(x, jnp.array([3, 9, 4]), axis=1),
+    "dynamic slice": lambda x: lax.dynamic_slice_in_dim(x, 5, 20, axis=1),
+    "update": lambda x: lax.dynamic_update_slice(x, 2 * x[:, :4], (0, 10, 0, 0)),
+    "wrapped": lambda x: jnp.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0)), mode="wrap"),
+    "reflected": lambda x: jnp.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0)), mode="reflect"),
+    "split and joined": lambda x: jnp.concatenate(jnp.split(x, 4, axis=1), axis=1),
+    "halves swapped": lambda x: jnp.concatenate([x[:, 20:], x[:, :20]], axis=1),
+    "shuffled channels": lambda x: jnp.concatenate(
+        [dilax.conv(x, weights(0, (3, 3, 2, 2))), x], axis=-1
+    )[..., 2:],
+    "padded by a convolution of zeros": lambda x: jnp.pad(x, ((0, 0), (3, 0), (0, 0), (0, 0)))[
+        :, 1:
+    ],
+    "jit": jax.jit(lambda x: dilax.conv(x, weights(0, (3, 3, 2, 2)))),
+    "remat": jax.checkpoint(lambda x: dilax.conv(x, weights(0, (3, 3, 2, 2)))),
+    "cond": lambda x: lax.cond(
+        x.shape[0] == 1, lambda x: dilax.conv(x, weights(0, (3, 3, 2, 2))), lambda x: x, x
+    ),
+    "vmap": lambda x: jax.vmap(lambda x: dilax.depthwise_conv(x, weights(0, (3, 3, 1, 2))))(x),
+    "input gradient": lambda x: jax.vjp(
+        lambda y: dilax.conv(y, weights(0, (3, 2, 2, 2)), strides=2), jnp.ones((1, 80, 72, 2))
+    )[1](x)[0],
+    "depthwise input gradient of lax": lambda x: jax.vjp(
+        lambda y: lax.conv_general_dilated(
+            y, weights(0, (3, 2, 1, 2)), (2, 2), "SAME", feature_group_count=2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ), jnp.ones((1, 80, 72, 2)),
+    )[1](x)[0],
+    "scan over layers": lambda x: lax.scan(
+        lambda x, kernel: (dilax.conv(x, kernel), None), x, weights(0, (4, 3, 3, 2, 2))
+    )[0],
+    "loop": lambda x: lax.fori_loop(0, 3, lambda _, x: dilax.conv(x, weights(0, (3, 3, 2, 2))), x),
+    "attention": lambda x: jax.nn.softmax(
+        x.reshape(1, -1, 2) @ x.reshape(1, -1, 2).swapaxes(1, 2)
+    ) @ x.reshape(1, -1, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_one_operation_against_gradients(name):
+    """In the middle, and away from it."""
+    function = OPERATIONS[name]
+    found = receptive_field(function, X)
+    (output,) = found.outputs
+    harmless = ("near the border", "joined by their hull")
+    assert not [one for one in found.assumptions if not any(said in one for said in harmless)]
+    for share in (0.4, 0.5):
+        position = (0, *(int(share * size) for size in output.shape[1:-1]))
+        expected = output.interval(*position, 0)
+        assert seen_by(function, X.shape, position, (1, 2)) == expected
+
+
+@pytest.mark.parametrize("name", ["wrapped", "reflected"])
+def test_a_border_that_differs_is_said(name):
+    found = receptive_field(OPERATIONS[name], X)
+    assert numbers(found.outputs[0]) == [(1, 1, -2), (1, 1, -1)]
+    assert found.assumptions == (
+        "output: along axis 1, entries near the border see otherwise",
+        "output: along axis 2, entries near the border see otherwise",
+    )
+
+
+class Small(nnx.Module):
+    def __init__(self, rngs):
+        self.stem = nnx.Conv(2, 4, (5, 3), strides=2, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs, use_running_average=True)
+        self.dilated = nnx.Conv(4, 4, (3, 3), kernel_dilation=(2, 3), rngs=rngs)
+        self.up = nnx.ConvTranspose(4, 3, (4, 4), strides=(2, 2), rngs=rngs)
+
+    def __call__(self, x):
+        x = nnx.avg_pool(nnx.relu(self.norm(self.stem(x))), (2, 2), strides=(1, 1))
+        return self.up(x + self.dilated(x))
+
+
+class SmallLinen(flax.linen.Module):
+    @flax.linen.compact
+    def __call__(self, x):
+        x = flax.linen.Conv(4, (5, 3), strides=2, name="stem")(x)
+        x = flax.linen.max_pool(flax.linen.gelu(x), (3, 3), strides=(2, 2), padding="SAME")
+        x = flax.linen.Conv(4, (3, 3), kernel_dilation=2, feature_group_count=4)(x)
+        return flax.linen.LayerNorm()(x) + flax.linen.ConvTranspose(4, (3, 3))(x)
+
+
+def positive(tree):
+    return jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.01, tree)
+
+
+def nnx_network():
+    graph, state = nnx.split(Small(nnx.Rngs(0)))
+    return lambda x: nnx.merge(graph, positive(state))(x)
+
+
+def linen_network():
+    model = SmallLinen()
+    variables = model.init(jax.random.key(0), jnp.ones(X.shape))
+    return lambda x: model.apply(positive(variables), x)
+
+
+@pytest.mark.parametrize("make", [nnx_network, linen_network])
+def test_stock_networks(make):
+    network = make()
+    found = receptive_field(network, X)
+    (output,) = found.outputs
+    assert not found.assumptions
+    for share in (0.4, 0.5, 0.55):
+        position = (0, *(int(share * size) for size in output.shape[1:-1]))
+        assert seen_by(network, X.shape, position, (1, 2)) == output.interval(*position, 0)
+
+
+def test_layers_are_named():
+    names = [layer.title for layer in receptive_field(linen_network(), X).layers]
+    assert names[0].split("/")[-1] == "stem"
+
+    def network(x):
+        with jax.named_scope("encoder"):
+            x = dilax.conv(x, jnp.ones((3, 3, 2, 2)))
+        return dilax.conv(x, jnp.ones((3, 3, 2, 2)), kernel_dilation=2)
+
+    found = receptive_field(network, X)
+    assert [layer.name for layer in found.layers] == ["encoder", ""]
+    assert found.layers[1].source.startswith("test_fields.py:")
+    head, first, *_, last = str(found).splitlines()
+    assert head.split() == ["array", "shape", "axis", "size", "stride", "start", "padding"]
+    assert first.split() == ["encoder", "(1,", "40,", "36,", "2)", "1", "3", "1", "-1", "(1,", "1)"]
+    assert last.split()[5:9] == ["2", "7", "1", "-3"]
+
+
+def test_many_outputs_and_other_axes():
+    def network(x):
+        return {"a": x[:, ::2], "b": (x, x.mean(axis=2))}
+
+    outputs = receptive_field(network, X, axes=(-2,)).outputs
+    assert [one.name for one in outputs] == ["output['a']", "output['b'][0]", "output['b'][1]"]
+    assert [numbers(one) for one in outputs] == [[(1, 1, 0)], [(1, 1, 0)], [(36, 0, 0)]]
+
+
+def test_what_is_assumed_is_said():
+    found = receptive_field(
+        lambda x: lax.dynamic_slice_in_dim(x, x[0, 0, 0, 0].astype(int), 3, 1), X
+    )
+    assert found.outputs[0].interval(0, 0, 0, 0)[0] == (0, 39)
+    (said,) = found.assumptions
+    assert said.startswith("dynamic_slice at test_fields.py:")
+    assert "whole axis 1 assumed, for the indices are not constants" in said
+
+    def until(x):
+        return lax.while_loop(
+            lambda x: x.sum() < 9, lambda x: dilax.conv(x, jnp.ones((3, 3, 2, 2))), x
+        )
+
+    found = receptive_field(until, X)
+    assert numbers(found.outputs[0]) == [(40, 0, 0), (36, 0, 0)]
+    assert "nobody knows how often the loop runs" in found.assumptions[0]
+
+    over_rows = receptive_field(
+        lambda x: lax.scan(lambda c, row: (c + row, c), x[:, 0], x.swapaxes(0, 1))[1], X
+    )
+    assert "whole axis 0 assumed, over which the loop runs" in over_rows.assumptions[0]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"gives an output\[1\] that does not depend on x"):
+        receptive_field(lambda x: (x, jnp.ones(3)), X)
+    with pytest.raises(ValueError, match=r"applies pure_callback at test_fields\.py:\d+ .*Trace"):
+        receptive_field(lambda x: jax.pure_callback(lambda x: x, X, x), X)
+    with pytest.raises(ValueError, match=r"axes \(4,\) do not fit x of 4 axes"):
+        receptive_field(lambda x: x, X, axes=(4,))
+    with pytest.raises(ValueError, match=r"axes \(\) do not fit"):
+        receptive_field(lambda x: x, jax.ShapeDtypeStruct((3, 4), jnp.float32))
+    with pytest.raises(ValueError, match="position has 2 indices; required: one for each axis"):
+        receptive_field(lambda x: x, X).outputs[0].interval(0, 0)
+
+
+def test_fifty_layers_are_traced_in_two_seconds():
+    kernel = jnp.ones((3, 3, 8, 8))
+
+    def network(x):
+        for place in range(50):
+            x = x + jax.nn.gelu(dilax.conv(x, kernel, kernel_dilation=1 + place % 3))
+        return x
+
+    x = jax.ShapeDtypeStruct((1, 224, 224, 8), jnp.float32)
+    started = time.process_time()
+    found = receptive_field(network, x)
+    assert time.process_time() - started < 2
+    assert found.outputs[0].axes[0].size == 1 + 2 * sum(1 + place % 3 for place in range(50))

@@ -1,0 +1,151 @@
+"""Receptive fields of random networks against their gradients."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+import dilax
+from dilax.analysis import receptive_field
+from tests.analysis.gradients import seen_by, weights
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+FEATURES = 2
+SHAPE = (1, 72, 60, FEATURES)
+NUMBERS = ("NHWC", "HWIO", "NHWC")
+small = st.integers(1, 3)
+pairs = st.tuples(small, small)
+pads = st.tuples(*[st.tuples(st.integers(-1, 3), st.integers(-1, 3))] * 2)
+
+
+@st.composite
+def convolutions(draw, ours=True):
+    """Strides, dilations, pads, and strides of the input, each axis its own."""
+    size, strides, dilation, base = (draw(pairs) for _ in range(4))
+    padding, groups = draw(pads), draw(st.sampled_from([1, FEATURES]))
+    transposed = draw(st.booleans())
+    kernel = weights(draw(st.integers(0, 9)), (*size, FEATURES // groups, FEATURES))
+    if ours and not transposed and all(low >= 0 and high >= 0 for low, high in padding):
+        options = {"strides": strides, "padding": padding, "kernel_dilation": dilation}
+        return lambda x: dilax.conv(x, kernel, **options, feature_group_count=groups)
+    return lambda x: lax.conv_general_dilated(
+        x, kernel, (1, 1) if transposed else strides, padding, base if transposed else (1, 1),
+        dilation, NUMBERS, feature_group_count=groups,
+    )  # fmt: skip
+
+
+@st.composite
+def pools(draw):
+    window, strides, dilation = (draw(pairs) for _ in range(3))
+    padding = ((1, 0), (0, 1)) if draw(st.booleans()) else ((0, 0), (0, 0))
+
+    def summed(x):
+        nothing = (0, 0)
+        return lax.reduce_window(
+            x, 0.0, lax.add, (1, *window, 1), (1, *strides, 1), (nothing, *padding, nothing),
+            window_dilation=(1, *dilation, 1),
+        )  # fmt: skip
+
+    def largest(x):
+        nothing = (0, 0)
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), (nothing, *padding, nothing)
+        )
+
+    def folded(x):
+        options = {"strides": strides, "padding": padding, "window_dilation": dilation}
+        return dilax.max_pool(x, window, **options)
+
+    return draw(st.sampled_from([summed, largest, folded]))
+
+
+@st.composite
+def shapings(draw):
+    """Slices, reversals, space to depth and back, nearest upsampling, padding between entries."""
+    steps = draw(pairs)
+    choices = (
+        lambda x: x[:, 1 :: steps[0], :: steps[1]],
+        lambda x: x[:, ::-1],
+        lambda x: jnp.repeat(x, steps[0], axis=1),
+        lambda x: lax.pad(x, 0.0, ((0, 0, 0), (1, -1, 1), (0, 2, 0), (0, 0, 0))),
+        lambda x: jnp.swapaxes(x, 1, 2).swapaxes(1, 2),
+        lambda x: jax.nn.relu(x) * 2 + 1,
+        space_to_depth_and_mean,
+        upsampled_by_broadcast,
+    )
+    return draw(st.sampled_from(choices))
+
+
+def space_to_depth_and_mean(x):
+    n, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+
+
+def upsampled_by_broadcast(x):
+    n, h, w, c = x.shape
+    wide = jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 3, c))
+    return wide.reshape(n, 2 * h, 3 * w, c)
+
+
+@st.composite
+def branches(draw):
+    """Two dilated branches, added to the input or set side by side and mixed."""
+    kernels = [weights(n, (*draw(pairs), FEATURES, FEATURES)) for n in range(2)]
+    rates = [draw(pairs) for _ in kernels]
+    mixing = weights(5, (1, 1, 2 * FEATURES, FEATURES))
+
+    def both(x):
+        return [dilax.conv(x, k, kernel_dilation=r) for k, r in zip(kernels, rates, strict=True)]
+
+    def added(x):
+        return x + sum(both(x))
+
+    def side_by_side(x):
+        return dilax.conv(jnp.concatenate(both(x), axis=-1), mixing)
+
+    def one_half_only(x):
+        return jnp.concatenate(both(x), axis=-1)[..., :FEATURES]
+
+    return draw(st.sampled_from([added, side_by_side, one_half_only]))
+
+
+@st.composite
+def networks(draw):
+    """A few of these in a row."""
+    parts = st.one_of(convolutions(), pools(), branches(), shapings())
+    layers = draw(st.lists(parts, min_size=1, max_size=4))
+
+    def network(x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return network
+
+
+@given(networks())
+@settings(max_examples=40)
+def test_field_is_what_gradients_show(network):
+    out = jax.eval_shape(network, jax.ShapeDtypeStruct(SHAPE, jnp.float32)).shape
+    assume(min(out[1:3]) >= 3)
+    position = (0, out[1] // 2, out[2] // 2)
+    field = traced(network)
+    expected = field.outputs[0].interval(*position, 0) if field else ((1, 0), (1, 0))
+    blind = any(low > high for low, high in expected)
+    inside = [low >= 0 and high < n for (low, high), n in zip(expected, SHAPE[1:3], strict=True)]
+    assume(blind or all(inside))
+    assume(not field or not [one for one in field.assumptions if "hull" in one])
+    shown = seen_by(network, SHAPE, position, (1, 2))
+    assert shown == ((None, None) if blind else expected)
+
+
+def traced(network):
+    """None if nothing is seen, which is an error and says so."""
+    try:
+        return receptive_field(network, jax.ShapeDtypeStruct(SHAPE, jnp.float32))
+    except ValueError as error:
+        assert "does not depend on x" in str(error)
+        return None
