@@ -144,7 +144,8 @@ CASES = (
     Case("2d_batch_0", (6, 5), (3, 2), (1, 2), ((1, 0), (0, 1)), (2, 1), 3, 4, 1, 0),
     Case("2d_batch_1", (6, 5), (2, 3), (2, 1), ((0, 1), (1, 0)), (1, 2), 3, 4, 1, 1),
     Case("2d_dilation_wider_than_image", (3, 4), (3, 3), (1, 1), ((7, 7), (9, 9)), (7, 9), 2, 2),
-    # Two window axes, groups between one and the number of channels.
+    # Groups, between one and the number of channels.
+    Case("1d_groups_33", (5,), (2,), (2,), ((1, 1),), (2,), 66, 33, 33),
     Case("2d_groups_2", (6, 5), (3, 2), (1, 1), ((1, 1), (0, 1)), (1, 2), 4, 6, 2),
     Case("2d_groups_3_fewer_outputs", (7, 6), (2, 3), (2, 1), ((1, 0), (2, 2)), (2, 2), 6, 3, 3),
     Case("2d_textbook_groups_6", (8, 9), (3, 3), (1, 1), ((0, 0), (0, 0)), (2, 2), 12, 12, 6),

@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 def few_members(problem: Problem) -> bool:
-    """Depthwise, or a grouped convolution that is nearly so, with taps few enough to write out."""
+    """Depthwise, or a grouped convolution that is nearly so."""
     return _grouped(problem, members=4)
 
 
@@ -81,8 +81,7 @@ def grey_stem(problem: Problem) -> bool:
 
 
 def _grouped(problem: Problem, *, members: int) -> bool:
-    few = problem.members <= members and problem.geometry.taps <= 128
-    return grouped(problem) and few
+    return grouped(problem) and problem.members <= members
 
 
 def _dense(problem: Problem, *, members: int, entries: int) -> bool:

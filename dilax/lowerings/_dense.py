@@ -17,6 +17,7 @@ Source of the cause: ``xla/service/cpu/conv_canonicalization.cc`` walks the entr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,8 @@ from dilax.lowerings._direct import channels_last
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._windows import cotangent_padding, spread_cotangent
 
-MOST_GROUPS = 64
-"""More groups than these stay one grouped convolution, for the sake of compile time."""
+UNROLLED_GROUPS = 32
+"""Up to so many groups are written out; more run in a loop."""
 
 
 def conv(
@@ -44,14 +45,13 @@ def conv(
     """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, for each group."""
     dtype = result_type(lhs, preferred_element_type)
 
-    def convolve(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
             x,
             kernel,
             strides=geometry.strides,
             padding=geometry.padding,
             dilation=geometry.kernel_dilation,
-            groups=groups,
             precision=precision,
             dtype=dtype,
         )
@@ -73,14 +73,13 @@ def input_gradient(
         features = geometry.feature_group_count * rhs.shape[-2]
         return jnp.zeros((lhs.shape[0], *geometry.input_size, features), dtype)
 
-    def convolve(g: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    def convolve(g: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
             spread_cotangent(g, geometry),
-            _exchange_features(lax.rev(kernel, range(geometry.rank)), groups),
+            lax.rev(kernel, range(geometry.rank)).swapaxes(-1, -2),
             strides=(1,) * geometry.rank,
             padding=cotangent_padding(geometry),
             dilation=geometry.kernel_dilation,
-            groups=groups,
             precision=precision,
             dtype=dtype,
         )
@@ -102,14 +101,13 @@ def kernel_gradient(
         members = lhs.shape[-1] // geometry.feature_group_count
         return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
 
-    def convolve(x: jax.Array, g: jax.Array, groups: int) -> jax.Array:
+    def convolve(x: jax.Array, g: jax.Array) -> jax.Array:
         batch_first = _convolve(
-            _exchange_batch(x, groups),
+            x.swapaxes(0, -1),
             jnp.moveaxis(g, 0, -2),
             strides=geometry.kernel_dilation,
             padding=_exact_padding(geometry),
             dilation=geometry.strides,
-            groups=groups,
             precision=precision,
             dtype=dtype,
         )
@@ -119,17 +117,31 @@ def kernel_gradient(
 
 
 def _each_group(
-    function: Callable[[jax.Array, jax.Array, int], jax.Array],
+    function: Callable[[jax.Array, jax.Array], jax.Array],
     lhs: jax.Array,
     rhs: jax.Array,
     groups: int,
 ) -> jax.Array:
-    """``function(lhs, rhs, groups)``, a group at a time while the groups are few."""
-    if groups == 1 or groups > MOST_GROUPS:
-        return function(lhs, rhs, groups)
-    pairs = zip(jnp.split(lhs, groups, axis=-1), jnp.split(rhs, groups, axis=-1), strict=True)
-    parts = [function(a, b, 1) for a, b in pairs]
-    return lax.concatenate(parts, parts[0].ndim - 1)
+    """``function`` of each group's features, the last axis of both arrays and of the result."""
+    if groups == 1:
+        return function(lhs, rhs)
+    if groups <= UNROLLED_GROUPS:
+        pairs = zip(jnp.split(lhs, groups, axis=-1), jnp.split(rhs, groups, axis=-1), strict=True)
+        parts = [function(a, b) for a, b in pairs]
+        return lax.concatenate(parts, parts[0].ndim - 1)
+    pair = _groups_first(lhs, groups), _groups_first(rhs, groups)
+    stacked = lax.map(lambda group: function(*group), pair)
+    shape = stacked.shape[1:-1]
+    flat = stacked.reshape(groups, math.prod(shape), stacked.shape[-1]).swapaxes(0, 1)
+    return flat.reshape(*shape, groups * stacked.shape[-1])
+
+
+def _groups_first(array: jax.Array, groups: int) -> jax.Array:
+    """``(..., (G, C))`` as ``(G, ..., C)``."""
+    features = array.shape[-1] // groups
+    shape = array.shape[:-1]
+    flat = array.reshape(math.prod(shape), groups, features).swapaxes(0, 1)
+    return flat.reshape(groups, *shape, features)
 
 
 def _convolve(
@@ -139,7 +151,6 @@ def _convolve(
     strides: tuple[int, ...],
     padding: tuple[AxisPadding, ...],
     dilation: tuple[int, ...],
-    groups: int,
     precision: Any,
     dtype: jnp.dtype,
 ) -> jax.Array:
@@ -151,24 +162,9 @@ def _convolve(
         padding=padding,
         rhs_dilation=dilation,
         dimension_numbers=channels_last(len(strides)),
-        feature_group_count=groups,
         precision=precision,
         preferred_element_type=accumulation_type(common),
     ).astype(dtype)
-
-
-def _exchange_features(kernel: jax.Array, groups: int) -> jax.Array:
-    """``(*K, I, (G, O))`` as ``(*K, O, (G, I))``."""
-    *window, members, outputs = kernel.shape
-    split = kernel.reshape(-1, members, groups, outputs // groups)
-    return split.transpose(0, 3, 2, 1).reshape(*window, outputs // groups, groups * members)
-
-
-def _exchange_batch(x: jax.Array, groups: int) -> jax.Array:
-    """``(N, *S, (G, I))`` as ``(I, *S, (G, N))``."""
-    batch, *size, features = x.shape
-    split = x.reshape(batch, -1, groups, features // groups)
-    return split.transpose(3, 1, 2, 0).reshape(features // groups, *size, groups * batch)
 
 
 def _exact_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:

@@ -25,6 +25,7 @@ from jax import lax
 
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
+from dilax.lowerings._varying import vary, varying_axes
 from dilax.lowerings._windows import (
     cotangent_offsets,
     input_offsets,
@@ -35,6 +36,9 @@ from dilax.lowerings._windows import (
 
 UNROLLED_TAPS = 64
 """Up to so many taps are written out for XLA to fuse; more run in a loop."""
+
+TAPS_AT_ONCE = 16
+"""The kernel gradient writes out so many taps at most; more run in a loop over some at a time."""
 
 MOST_EXAMPLES = 7
 """The kernel gradient adds up so many examples at a time, before it touches its running sums."""
@@ -163,30 +167,33 @@ def _sums_of_products(
 ) -> jax.Array:
     """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
     blocks = _Blocks.of(g)
+    sizes = (blocks.rows, *geometry.output_size[1:])
+    nothing = jnp.zeros((math.prod(sizes), g.shape[-1]), dtype)
 
     def products(offset: Any, place: Any) -> jax.Array:
         """One tap's window times ``g``, added up over the examples of a block."""
         pairs = blocks.at(place, padded, g, geometry)
-        sizes = (blocks.rows, *geometry.output_size[1:])
         windows = [(window(x, offset, sizes, geometry.strides), gs) for x, gs in pairs]
         terms = [seen.astype(dtype) * gs.astype(dtype) for seen, gs in windows]
-        return functools.reduce(lax.add, terms).reshape(-1, g.shape[-1])
+        return functools.reduce(lax.add, terms).reshape(nothing.shape)
 
     def summed(offsets: Any) -> jax.Array:
-        def every(place: Any) -> list[jax.Array]:
-            return [products(offset, place) for offset in offsets]
-
         def add(place: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-            return [a + b for a, b in zip(totals, every(place), strict=True)]
+            return [
+                total + products(offset, place)
+                for total, offset in zip(totals, offsets, strict=True)
+            ]
 
-        totals = lax.fori_loop(1, blocks.rounds, add, every(0))
+        start = [vary(nothing, varying_axes(g))] * len(offsets)
+        totals = lax.fori_loop(0, blocks.rounds, add, start)
         return jnp.stack([total.sum(axis=0) for total in totals])
 
     offsets = input_offsets(geometry)
-    if len(offsets) <= UNROLLED_TAPS:
+    at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE)
+    if at_once == len(offsets):
         return summed(offsets)
-    places = jnp.asarray(offsets, jnp.int32)
-    return lax.map(lambda place: summed([place])[0], places)
+    places = jnp.asarray(offsets, jnp.int32).reshape(-1, at_once, geometry.rank)
+    return lax.map(summed, places).reshape(-1, g.shape[-1])
 
 
 class _Blocks(NamedTuple):

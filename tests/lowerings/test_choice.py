@@ -16,7 +16,7 @@ ON_CPU = {
     "dense": ((3, 3), 1, 32, 32, "direct dense dense"),
     "pointwise": ((1, 1), 1, 32, 32, "patches patches patches"),
     "grey_stem": ((3, 3), 1, 1, 16, "taps dense taps"),
-    "large_kernel": ((31, 31), 32, 32, 32, "dense dense dense"),
+    "large_kernel": ((31, 31), 32, 32, 32, "taps taps taps"),
 }
 
 
