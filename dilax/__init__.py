@@ -8,15 +8,18 @@ Pure functions over arrays that are channels-last, ``(batch..., *window, feature
 >>> dilax.conv(x, jnp.ones((3, 3, 16, 24)), kernel_dilation=2).shape
 (8, 28, 28, 24)
 
+`accelerate` gives them to any JAX program, whatever library wrote it.
+
 Around them: `dilax.geometry` (the integers), `dilax.lowerings` (the same convolution computed in
-different ways), `dilax.nn` (Flax NNX modules), `dilax.models`, `dilax.data`, `dilax.training` and
-`dilax.analysis`, which are imported when they are first used.
+different ways), `dilax.rewriting` (other people's programs), `dilax.nn` (Flax NNX modules),
+`dilax.models`, `dilax.data`, `dilax.training` and `dilax.analysis`; the last five are imported when
+they are first used.
 """
 
 import importlib
 from types import ModuleType
 
-from dilax import geometry, lowerings, ops
+from dilax import geometry, lowerings, ops, rewriting
 from dilax._version import __version__
 from dilax.ops import (
     BatchNormParams,
@@ -33,6 +36,7 @@ from dilax.ops import (
     separable_block,
     separable_conv,
 )
+from dilax.rewriting import accelerate, explain
 
 __all__ = [
     "__version__",
@@ -53,10 +57,14 @@ __all__ = [
     "batch_norm",
     "dilated_block",
     "separable_block",
+    # any JAX program
+    "accelerate",
+    "explain",
     # rooms
     "geometry",
     "lowerings",
     "ops",
+    "rewriting",
 ]
 
 _LAZY_ROOMS = ("analysis", "data", "models", "nn", "training")

@@ -17,12 +17,13 @@ ROOMS: dict[str, set[str]] = {
     "geometry": set(),
     "lowerings": {"geometry"},
     "ops": {"geometry", "lowerings"},
+    "rewriting": {"geometry", "lowerings", "ops"},
     "nn": {"geometry", "lowerings", "ops"},
     "models": {"geometry", "lowerings", "ops", "nn"},
     "analysis": {"geometry", "lowerings", "ops"},
     "data": set(),
     "training": set(),
-    "": {"geometry", "lowerings", "ops"},
+    "": {"geometry", "lowerings", "ops", "rewriting"},
 }
 ANYWHERE = {"_version"}
 # Packages that a room must do without.
@@ -30,6 +31,7 @@ FORBIDDEN = {
     "geometry": {"jax", "jaxlib", "flax", "numpy", "optax"},
     "lowerings": {"flax", "optax"},
     "ops": {"flax", "optax"},
+    "rewriting": {"flax", "optax"},
     "nn": {"optax"},
     "models": {"optax"},
     "analysis": {"optax"},

@@ -11,7 +11,17 @@ from jax import lax
 import dilax
 
 PACKAGE = pathlib.Path(dilax.__file__).parent
-ROOMS = ("geometry", "lowerings", "ops", "nn", "models", "analysis", "data", "training")
+ROOMS = (
+    "geometry",
+    "lowerings",
+    "ops",
+    "rewriting",
+    "nn",
+    "models",
+    "analysis",
+    "data",
+    "training",
+)
 MODULES_ARE_THE_UNIT = ("training",)  # a room without names of its own
 LAX_SIGNATURE = {"conv_general_dilated"}
 
@@ -76,16 +86,17 @@ def test_rooms_are_packages_that_say_what_they_export() -> None:
     assert silent == list(MODULES_ARE_THE_UNIT)
 
 
-def test_top_level_is_the_functions_of_ops() -> None:
+def test_top_level_is_ops_and_the_functions_of_rewriting() -> None:
     names = [name for name in dilax.__all__ if name not in (*ROOMS, "__version__")]
-    assert names == [
-        name for name in dilax.ops.__all__ if f"dilax.ops.{name}" in FUNCTIONS | CLASSES
-    ]
-    assert all(getattr(dilax, name) is getattr(dilax.ops, name) for name in names)
+    operations = [name for name in dilax.ops.__all__ if f"dilax.ops.{name}" in FUNCTIONS | CLASSES]
+    functions = [name for name in dilax.rewriting.__all__ if f"dilax.rewriting.{name}" in FUNCTIONS]
+    assert names == [*operations, *functions]
+    assert all(getattr(dilax, name) is getattr(dilax.ops, name) for name in operations)
+    assert all(getattr(dilax, name) is getattr(dilax.rewriting, name) for name in functions)
 
 
 def test_each_name_has_one_public_path() -> None:
-    """Beside the top level, which repeats ops, an object is exported by one room, once."""
+    """Beside the top level, which repeats two rooms, an object is exported by one room, once."""
     places: dict[int, list[str]] = {}
     for name, value in (FUNCTIONS | CLASSES).items():
         if name.count(".") == 2:

@@ -64,6 +64,28 @@ def max_pool(
     axes = _window_axes(x, window_shape, strides, padding, window_dilation)
     if max(axis.size for axis in axes) > FOLDED_WINDOW:
         return _reduce_window(x, _lowest(x.dtype), lax.max, axes)
+    return _fold_max(x, axes)
+
+
+def fold_max(
+    x: jax.Array,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[AxisPadding],
+    window_dilation: Sequence[int],
+) -> jax.Array:
+    """`max_pool` in the words of ``lax.reduce_window``: an entry for every axis of ``x``."""
+    columns = zip(window_dimensions, window_strides, window_dilation, padding, strict=True)
+    pooled = [
+        _WindowAxis(axis, x.shape[axis], *column)
+        for axis, column in enumerate(columns)
+        if column != (1, 1, 1, (0, 0))
+    ]
+    return _fold_max(x, pooled)
+
+
+def _fold_max(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    """The last axis first, so that the first in row-major order of equal entries is kept."""
     for axis in reversed(axes):
         x = _fold_windows(x, axis, _lowest(x.dtype), _first_larger)
     return x

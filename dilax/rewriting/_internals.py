@@ -1,0 +1,81 @@
+"""All that is used of JAX beyond its public names, in one place.
+
+Traced programs and their equations are public as types (`jax.extend.core`); how JAX keeps the rules
+of ``custom_jvp`` and ``custom_vjp`` in them, and where an equation came from, is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax._src import source_info_util
+from jax.extend import linear_util
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+Program = Jaxpr | ClosedJaxpr
+"""A traced program; a closed one carries the values of its constants."""
+
+
+def equations(program: Program) -> Sequence[JaxprEqn]:
+    """The operations of a program, in order."""
+    return _open(program).eqns
+
+
+def with_equations(program: Program, new: Sequence[JaxprEqn]) -> Program:
+    """The same program, of the same arguments, constants and effects, doing ``new`` instead."""
+    opened = _open(program)
+    replaced = opened.replace(eqns=list(new))
+    return program.replace(jaxpr=replaced) if _is_closed_form(program) else replaced
+
+
+def evaluate(program: Program, *arguments: Any) -> list[Any]:
+    """What a closed program gives, every operation bound as JAX itself would."""
+    assert isinstance(program, ClosedJaxpr)
+    return jax.core.eval_jaxpr(program.jaxpr, program.consts, *arguments)
+
+
+def source_line(equation: JaxprEqn) -> str:
+    """Where in which file an equation came from."""
+    return source_info_util.summarize(equation.source_info)
+
+
+def with_custom_rules(
+    params: dict[str, Any],
+    rewrite: Callable[[Program], Program],
+    rewrite_function: Callable[[Callable], Callable],
+) -> dict[str, Any]:
+    """Parameters of a ``custom_jvp_call`` or ``custom_vjp_call`` whose rules are rewritten too.
+
+    The rule for tangents and the forward rule are traced when they are first needed, into a program
+    and more; the backward rule is a function.
+    """
+    new = dict(params)
+    for name in ("jvp_jaxpr_fun", "fwd_jaxpr_thunk"):
+        if name in new:
+            new[name] = _rewritten_thunk(new[name], rewrite)
+    if "bwd" in new:
+        new["bwd"] = _wrapped_alike(rewrite_function(new["bwd"].call_wrapped), new["bwd"])
+    return new
+
+
+def _rewritten_thunk(thunk: Any, rewrite: Callable[[Program], Program]) -> Any:
+    def rewritten(*arguments: Any) -> tuple[Any, ...]:
+        program, *rest = thunk.call_wrapped(*arguments)
+        return (rewrite(program), *rest)
+
+    return _wrapped_alike(rewritten, thunk)
+
+
+def _wrapped_alike(function: Callable, wrapped: Any) -> Any:
+    return linear_util.wrap_init(function, debug_info=wrapped.debug_info)
+
+
+def _is_closed_form(program: Program) -> bool:
+    """Whether constants are held around an open program; newer JAX has one type for both."""
+    return isinstance(program, ClosedJaxpr) and program.jaxpr is not program
+
+
+def _open(program: Program) -> Jaxpr:
+    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
