@@ -1,6 +1,8 @@
 """What a network sees and costs: receptive field, gridding, and the price of every layer."""
 
-from dilax.analysis.cost import multiply_adds, parameter_count
+from dilax.analysis._cost_rows import LayerCost
+from dilax.analysis.costs import Cost, cost, multiply_adds, parameter_count
+from dilax.analysis.effective import EffectiveField, effective_receptive_field
 from dilax.analysis.fields import ArrayField, AxisField, ReceptiveField, receptive_field
 from dilax.analysis.gridding import Coverage, coverage, hybrid_dilation
 from dilax.analysis.layers import Layer, StackField, stack_receptive_field
@@ -19,7 +21,13 @@ __all__ = [
     "Coverage",
     "coverage",
     "hybrid_dilation",
+    # how much each input weighs
+    "EffectiveField",
+    "effective_receptive_field",
     # cost
+    "Cost",
+    "LayerCost",
+    "cost",
     "multiply_adds",
     "parameter_count",
 ]

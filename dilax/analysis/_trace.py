@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sysconfig
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from dilax.analysis._field import Field, Shape, union
+from dilax.analysis._places import label, source_line
 
 Seen = tuple[Field, ...] | None
 """What an array sees, a field for each input axis; None if it does not depend on the input."""
@@ -27,9 +26,6 @@ class Constant:
     compute: Callable[[], Any]
     of_literals: bool = False
     """Whether numbers written in the program alone make it, and no array that came from outside."""
-
-
-_OTHERS = (sysconfig.get_paths()["purelib"], str(Path(__file__).parents[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Trace:
         self.rules = rules
         self.layers: list[tuple[str, str, str, Shape, Seen]] = []
         self.assumptions: dict[str, None] = {}
-        self.prefix: tuple[str, ...] = ()
+        self.prefix = ""
 
     def run(
         self,
@@ -105,7 +101,7 @@ class Trace:
     ) -> list[Seen]:
         """Run a jaxpr inside an equation, on its operands from ``first`` on."""
         constants = equation.constants[first : first + len(seen)]
-        prefix, self.prefix = self.prefix, (equation.label,) if equation.label else ()
+        prefix, self.prefix = self.prefix, equation.label
         closed = isinstance(inner, ClosedJaxpr)
         jaxpr = inner.jaxpr if closed else inner
         consts = [given(value) for value in inner.consts] if closed else []
@@ -116,7 +112,6 @@ class Trace:
 
     def _apply(self, equation: JaxprEqn, seen: list[Seen], scope: _Scope) -> list[Seen]:
         name = equation.primitive.name
-        stack = str(equation.source_info.name_stack)
         step = Equation(
             name,
             equation.params,
@@ -125,8 +120,8 @@ class Trace:
             [_shape(variable) for variable in equation.outvars],
             [scope.constant(variable) for variable in equation.invars],
             self,
-            "/".join((*self.prefix, *filter(None, [stack]))),
-            _source(equation),
+            label(self.prefix, equation),
+            source_line(equation),
         )
         if rule := self.rules.get(name):
             return rule(step)
@@ -229,12 +224,3 @@ def _shape(variable: Any) -> Shape:
 
 def _arguments(jaxpr: Jaxpr | ClosedJaxpr) -> int:
     return len(jaxpr.jaxpr.invars if isinstance(jaxpr, ClosedJaxpr) else jaxpr.invars)
-
-
-def _source(equation: JaxprEqn) -> str:
-    """The line that wrote an equation: the innermost one outside of installed packages."""
-    frames = getattr(equation.source_info.traceback, "frames", ())
-    for frame in frames:
-        if not frame.file_name.startswith(_OTHERS) and not frame.file_name.startswith("<"):
-            return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})"
-    return "an unknown line"

@@ -9,7 +9,13 @@ from typing import Any
 
 import jax
 
-from dilax.analysis import _rules_control, _rules_indices, _rules_shapes, _rules_windows
+from dilax.analysis import (
+    _rules_control,
+    _rules_indices,
+    _rules_shapes,
+    _rules_sums,
+    _rules_windows,
+)
 from dilax.analysis._field import Field, Shape, follow
 from dilax.analysis._summary import Summary, summarised
 from dilax.analysis._table import aligned
@@ -20,6 +26,7 @@ __all__ = ["ArrayField", "AxisField", "ReceptiveField", "receptive_field"]
 _RULES = {
     **_rules_shapes.RULES,
     **_rules_windows.RULES,
+    **_rules_sums.RULES,
     **_rules_indices.RULES,
     **_rules_control.RULES,
 }
