@@ -25,7 +25,7 @@ def cond(step: Equation) -> list[Seen]:
 
 def scan(step: Equation) -> list[Seen]:
     """The body as often as it runs; a scanned axis that follows the input is taken as a whole."""
-    consts, carries = step.params["num_consts"], step.params["num_carry"]
+    consts, carries = _parts_of_scan(step)
     first = consts + carries
     fixed, carry = step.seen[:consts], step.seen[consts:first]
     slices = [_scanned(step, number) for number in range(first, len(step.seen))]
@@ -39,6 +39,20 @@ def scan(step: Equation) -> list[Seen]:
         if settled:
             break
     return [*carry, *(_unscanned(seen) for seen in stacked)]
+
+
+def _parts_of_scan(step: Equation) -> tuple[int, int]:
+    """How many operands are constants, and how many carries.
+
+    By the ranks: what is scanned has an axis more outside of the body than in it. (Versions of JAX
+    differ in how the parameters say it.)
+    """
+    body = getattr(step.params["jaxpr"], "jaxpr", step.params["jaxpr"])
+    inside = [len(variable.aval.shape) for variable in body.outvars]
+    carries = sum(len(o) == rank for o, rank in zip(step.out_shapes, inside, strict=True))
+    inside = [len(variable.aval.shape) for variable in body.invars]
+    still = sum(len(one) == rank for one, rank in zip(step.shapes, inside, strict=True))
+    return still - carries, carries
 
 
 def _body(step: Equation, body: Any, seen: Sequence[Seen]) -> list[Seen]:

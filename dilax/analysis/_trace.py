@@ -102,9 +102,8 @@ class Trace:
         """Run a jaxpr inside an equation, on its operands from ``first`` on."""
         constants = equation.constants[first : first + len(seen)]
         prefix, self.prefix = self.prefix, equation.label
-        closed = isinstance(inner, ClosedJaxpr)
-        jaxpr = inner.jaxpr if closed else inner
-        consts = [given(value) for value in inner.consts] if closed else []
+        jaxpr = getattr(inner, "jaxpr", inner)
+        consts = [given(value) for value in getattr(inner, "consts", ())]
         try:
             return self.run(jaxpr, consts, seen, constants)
         finally:
