@@ -1,5 +1,6 @@
 """What a network sees and costs: receptive field, gridding, and the price of every layer."""
 
+from dilax.analysis import pictures
 from dilax.analysis._cost_rows import LayerCost
 from dilax.analysis.costs import Cost, cost, multiply_adds, parameter_count
 from dilax.analysis.effective import EffectiveField, effective_receptive_field
@@ -30,4 +31,6 @@ __all__ = [
     "cost",
     "multiply_adds",
     "parameter_count",
+    # pictures of all this
+    "pictures",
 ]

@@ -1,0 +1,204 @@
+"""What dilation touches: several schedules of rates side by side, in pictures and numbers.
+
+    python experiments/gridding.py
+
+The folder of results then holds `report.md` with a table of the schedules, and its pictures: the
+receptive field growing over an image, how often each offset is touched, and how much each input
+weighs in a network of random kernels.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import dilax
+from dilax import analysis, data
+
+FEATURES = 8
+PICTURES = {
+    "growing.png": "The receptive field growing over an image, layer by layer. Bright pixels are "
+    "touched; the frame is the receptive field.",
+    "coverage.png": "How often each offset of the receptive field is touched. White is never.",
+    "effective.png": "How much each input weighs in a network of random kernels, by its gradient; "
+    "the circle has the root mean square radius.",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Compare schedules of dilation rates, in pictures and a short report."""
+
+    schedules: tuple[str, ...] = ("2,2,2", "1,2,3", "1,2,5", "1,2,9", "2,4,8")
+    """Rates of each schedule, separated by commas."""
+    kernel_size: int = 3
+    """Taps of every kernel along each axis."""
+    images: int = 8
+    """Random images that gradients are averaged over."""
+    networks: int = 4
+    """Random networks that gradients are averaged over."""
+    seed: int = 0
+    """Seed of the networks and the images."""
+    output: Path = Path("runs/gridding")
+    """Folder for the report and its pictures."""
+
+    def rates(self) -> dict[str, tuple[int, ...]]:
+        """Give the rates of each schedule by its name."""
+        return {name: _rates(name) for name in self.schedules}
+
+
+def _rates(schedule: str) -> tuple[int, ...]:
+    try:
+        rates = tuple(int(rate) for rate in schedule.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or min(rates) < 1:
+        raise ValueError(
+            f"--schedules must be positive integers separated by commas, as 1,2,5; "
+            f"received {schedule!r}"
+        )
+    return rates
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; give its exit status."""
+    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    try:
+        schedules = config.rates()
+        config.output.mkdir(parents=True, exist_ok=True)
+        report = compare(config, schedules)
+    except (ValueError, OSError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    path = config.output / "report.md"
+    path.write_text(report, encoding="utf-8")
+    print(f"report  {path}")
+    return 0
+
+
+def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
+    """Draw the pictures; give the report."""
+    layers = {name: layers_of(config.kernel_size, rates) for name, rates in schedules.items()}
+    fields = {name: effective_field(config, rates) for name, rates in schedules.items()}
+    analysis.pictures.growing_fields(config.output / "growing.png", example_image(), layers)
+    analysis.pictures.coverage_maps(config.output / "coverage.png", layers)
+    analysis.pictures.effective_fields(config.output / "effective.png", fields)
+    rows = [row(name, layers[name], fields[name]) for name in schedules]
+    return "\n\n".join(
+        [
+            "# What dilation touches",
+            f"Stacks of {config.kernel_size} x {config.kernel_size} kernels, a rate for each.",
+            table(rows),
+            *(f"![{text}]({name})\n\n{text}" for name, text in PICTURES.items()),
+            proposals(config.kernel_size, schedules),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def layers_of(kernel_size: int, rates: Sequence[int]) -> list[analysis.Layer]:
+    """Give the layers of a schedule, for two window axes."""
+    return [analysis.Layer((kernel_size, kernel_size), kernel_dilation=rate) for rate in rates]
+
+
+def example_image() -> np.ndarray:
+    """Draw an image to lay fields over, larger than any set has."""
+    image = data.shapes(train_count=1, test_count=0).splits["train"].images[0]
+    return np.asarray(image.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def effective_field(config: Config, rates: Sequence[int]) -> analysis.EffectiveField:
+    """Measure the effective field of random networks with these rates, on random images."""
+    side = 2 * ((config.kernel_size - 1) * sum(rates) // 2) + 3
+    key, images_key = jax.random.split(jax.random.key(config.seed))
+    images = jax.random.normal(images_key, (config.images, side, side, 1))
+    keys = jax.random.split(key, config.networks)
+
+    fields = [
+        analysis.effective_receptive_field(network(one, config.kernel_size, rates), images)
+        for one in keys
+    ]
+    weights = np.mean([field.weights for field in fields], axis=0)
+    return analysis.EffectiveField(weights, fields[0].position)
+
+
+def network(key: jax.Array, kernel_size: int, rates: Sequence[int]) -> "Network":
+    """Make a random network: a convolution for each rate, rectified but for the last."""
+    kernels, features = [], 1
+    for one in jax.random.split(key, len(rates)):
+        shape = (kernel_size, kernel_size, features, FEATURES)
+        kernels.append(jax.nn.initializers.he_normal()(one, shape))
+        features = FEATURES
+    return Network(tuple(kernels), tuple(rates))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """Dilated convolutions with rectifiers between them."""
+
+    kernels: tuple[jax.Array, ...]
+    rates: tuple[int, ...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Give the features of each pixel."""
+        for number, (kernel, rate) in enumerate(zip(self.kernels, self.rates, strict=True)):
+            x = dilax.conv(x if number == 0 else jnp.maximum(x, 0), kernel, kernel_dilation=rate)
+        return x
+
+
+def row(
+    name: str, layers: Sequence[analysis.Layer], field: analysis.EffectiveField
+) -> tuple[str, ...]:
+    """Give the numbers of a schedule."""
+    found = analysis.coverage(layers)
+    along = analysis.coverage(
+        [analysis.Layer(layer.kernel_size[:1], 1, layer.kernel_dilation) for layer in layers]  # type: ignore[index]
+    )
+    return (
+        name,
+        str(along.size[0]),
+        str(along.touched),
+        f"{found.share:.1%}",
+        f"{found.unevenness:.2f}",
+        f"{field.radius:.2f}",
+        f"{field.radius_of_share(0.9):.2f}",
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Give a Markdown table of the schedules."""
+    head = (
+        "rates",
+        "receptive field",
+        "offsets touched along an axis",
+        "share of the square touched",
+        "unevenness",
+        "effective radius",
+        "radius of 90 % of the weight",
+    )
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def proposals(kernel_size: int, schedules: Mapping[str, tuple[int, ...]]) -> str:
+    """Name schedules that touch everything and see as far, for each that leaves holes."""
+    lines = ["Schedules as deep that touch every offset, and see as far:", ""]
+    for name, rates in schedules.items():
+        target = 1 + (kernel_size - 1) * sum(rates)
+        lines.append(f"- {name} ({target}): {_proposed(kernel_size, len(rates), target)}")
+    return "\n".join(lines)
+
+
+def _proposed(kernel_size: int, depth: int, target: int) -> str:
+    if target > kernel_size**depth:
+        return f"none; {depth} layers without holes see {kernel_size**depth} at most"
+    found = analysis.hybrid_dilation(kernel_size, depth, target, most=3)
+    return "; ".join(",".join(map(str, rates)) for rates in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
