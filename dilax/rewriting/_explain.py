@@ -86,10 +86,10 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax
     >>> def f(x):
-    ...     return lax.conv_general_dilated(x, jnp.ones((4, 4, 3)), (1,), "SAME")
+    ...     return lax.conv_general_dilated(x, jnp.ones((4, 4, 3), int), (1,), "SAME")
     >>> explanation = explain(f, jax.ShapeDtypeStruct((2, 4, 9), jnp.int32))
     >>> explanation.findings[0].reason
-    'dilax computes floats, these are int32 and float32'
+    'dilax computes floats, these are int32 and int32'
     """
     try:
         program, _ = trace(fn, wrap((args, kwargs)))
