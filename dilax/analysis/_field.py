@@ -38,7 +38,7 @@ class Field:
         for axis, walk in self.walks.items():
             first, last = walk.at(np.asarray(position[axis]))
             low, high = low + int(first), high + int(last)
-        return (NOTHING, -NOTHING) if low > NOTHING // 2 else (low, high)
+        return (0, -1) if low > NOTHING // 2 else (low, high)
 
     def with_axis(self, axis: int, change: Callable[[Walk], Walk]) -> Field:
         """The field with the walk along ``axis``, if there is one, changed."""

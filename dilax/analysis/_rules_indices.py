@@ -47,29 +47,30 @@ def gather(step: Equation) -> list[Seen]:
     kept = [axis for axis in range(len(shape)) if axis not in collapsed_axes]
     axes = dict(zip(kept, numbers.offset_dims, strict=True))
     places = [axis for axis in range(len(out)) if axis not in numbers.offset_dims]
-    indexed = [axis for axis in numbers.start_index_map if axis in collapsed_axes]
-    picked = _picked(step)
-    if picked is not None and len(places) == 1 and indexed == list(numbers.start_index_map):
-        if numbers.operand_batching_dims or len(indexed) != 1:
-            return _gather_whole(step, kept, axes)
-        picked = picked.clip(0, shape[indexed[0]] - 1)
-        seen = each(step.seen[0], lambda f: _taken(f, indexed[0], picked, axes, places[0]))
-        return [_and_indices(step, seen, first=1)]
-    if picked is not None and not places and len(picked) == len(numbers.start_index_map):
+    picked, indexed = _picked(step), tuple(numbers.start_index_map)
+    if picked is not None and not places:
         starts = [0] * len(shape)
-        for axis, start in zip(numbers.start_index_map, picked, strict=True):
+        for axis, start in zip(indexed, picked, strict=True):
             starts[axis] = int(np.clip(start, 0, shape[axis] - sizes[axis]))
         seen = each(step.seen[0], lambda field: _shifted(field, starts, sizes))
         seen = without(seen, collapsed_axes, sizes)
-        return [_and_indices(step, _renumbered(seen, numbers.offset_dims), first=1)]
-    return _gather_whole(step, kept, axes)
-
-
-def _gather_whole(step: Equation, kept: Sequence[int], axes: dict[int, int]) -> list[Seen]:
-    shape, sizes = step.shapes[0], step.params["slice_sizes"]
+        return [_renumbered(seen, numbers.offset_dims)]
+    if picked is not None and len(places) == 1 and indexed == collapsed_axes[:1] == collapsed_axes:
+        picked = picked.clip(0, shape[indexed[0]] - 1)
+        return [each(step.seen[0], lambda f: _taken(f, indexed[0], picked, axes, places[0]))]
     lost = [a for a in range(len(shape)) if a not in kept or sizes[a] != shape[a]]
-    seen = _whole(step, step.seen[0], lost)
-    return [_and_indices(step, each(seen, lambda field: field.renumbered(axes)), first=1)]
+    seen = _renumbered(
+        without(_whole(step, step.seen[0], lost), collapsed_axes, shape), tuple(axes.values())
+    )
+    return [step.joined(seen, _by_indices(step, places), out)]
+
+
+def _by_indices(step: Equation, places: Sequence[int]) -> Seen:
+    """What the indices see: each picks what lies at its own place, as in an embedding."""
+    shape = step.shapes[1]
+    axes = dict(enumerate(places))
+    seen = collapsed(step.seen[1], [len(shape) - 1], shape)
+    return each(seen, lambda field: field.renumbered(axes))
 
 
 def _renumbered(seen: Seen, places: Sequence[int]) -> Seen:

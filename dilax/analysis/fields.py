@@ -17,6 +17,7 @@ from dilax.analysis import (
     _rules_windows,
 )
 from dilax.analysis._field import Field, Shape, follow
+from dilax.analysis._places import failing_line
 from dilax.analysis._summary import Summary, summarised
 from dilax.analysis._table import aligned
 from dilax.analysis._trace import Seen, Trace, given
@@ -76,6 +77,8 @@ class ArrayField:
     def interval(self, *position: int) -> tuple[tuple[int, int], ...]:
         """First and last input that one entry sees, for each axis, padding counted.
 
+        ``(0, -1)`` if it sees none.
+
         Raises:
             ValueError: if ``position`` has not an index for each axis of the array.
         """
@@ -124,7 +127,8 @@ def receptive_field(
 
     Raises:
         ValueError: if an output does not depend on ``x``, an axis does not exist, or the function
-            applies an operation through which the field cannot be followed.
+            applies an operation through which the field cannot be followed, or has shapes that
+            depend on values.
 
     Source: Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks"
     (Distill, 2019).
@@ -139,7 +143,7 @@ def receptive_field(
     """
     shape = tuple(x.shape)
     followed = _checked_axes(axes, len(shape))
-    closed, result = jax.make_jaxpr(function, return_shape=True)(x)
+    closed, result = _traced(function, x)
     trace = Trace(_RULES)
     seen: Seen = tuple(follow(shape[axis], axis) for axis in followed)
     found = trace.run(closed.jaxpr, list(map(given, closed.consts)), [seen], [None])
@@ -154,6 +158,17 @@ def receptive_field(
     ]
     layers = [_array(None, *row, followed) for row in trace.layers]
     return ReceptiveField(tuple(outputs), tuple(layers), tuple(trace.assumptions))
+
+
+def _traced(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+    try:
+        return jax.make_jaxpr(function, return_shape=True)(x)
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
+        raise ValueError(
+            f"function cannot be traced, for at {failing_line(error)} a shape or a branch of "
+            f"Python depends on the values of x; required: shapes that depend on shapes alone, and "
+            f"lax.cond or jnp.where for branches."
+        ) from error
 
 
 def _checked_axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:

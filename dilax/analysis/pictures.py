@@ -56,6 +56,7 @@ def coverage_maps(path: Path, schedules: Mapping[str, Sequence[Layer]]) -> None:
         counts = found.array()
         shown = axes.imshow(np.where(counts > 0, counts, np.nan), cmap="viridis", vmin=0)
         figure.colorbar(shown, ax=axes, shrink=0.7)
+        axes.set(xticks=[], yticks=[])
         axes.set_title(
             f"{name}: {_times(found.size)}\n{found.share:.0%} touched, "
             f"unevenness {found.unevenness:.2f}",

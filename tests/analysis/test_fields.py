@@ -14,7 +14,7 @@ from jax import lax
 import dilax
 from dilax.analysis import Layer, receptive_field, stack_receptive_field
 from tests.analysis.gradients import seen_by, weights
-from tests.analysis.test_layers import drn_c_26, vgg16, wavenet
+from tests.analysis.test_layers import drn_c_26, tcn, vgg16, wavenet
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 X = jax.ShapeDtypeStruct((1, 40, 36, 2), jnp.float32)
@@ -47,6 +47,7 @@ def run(layers):
         (vgg16(), (224, 224)),
         (drn_c_26(), (1000, 900)),
         (wavenet(), (6000,)),
+        (tcn(7, 8), (784,)),
         ([Layer(3, 2, 1, 1), Layer(3, 1, 4, "CAUSAL"), Layer(2, 3)], (60,)),
     ],
 )
@@ -79,6 +80,18 @@ def test_transposed_convolution():
     found = by_hand(network, LINE, [(2, Fraction(1, 2), -1)])
     for place in range(8, 14):
         assert found.interval(0, place, 0) == seen_by(network, LINE.shape, (0, place), (1,))
+
+
+@jax.custom_vjp
+def passed_on(x):
+    return 2 * x
+
+
+passed_on.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
+
+
+def real_and_imaginary(x):
+    return x.real + x.imag
 
 
 OPERATIONS = {
@@ -130,6 +143,27 @@ OPERATIONS = {
         lambda x, kernel: (dilax.conv(x, kernel), None), x, weights(0, (4, 3, 3, 2, 2))
     )[0],
     "loop": lambda x: lax.fori_loop(0, 3, lambda _, x: dilax.conv(x, weights(0, (3, 3, 2, 2))), x),
+    "pixel shuffle": lambda x: jnp.repeat(x, 2, axis=-1).reshape(1, 40, 36, 2, 2, 1)
+    .transpose(0, 1, 3, 2, 4, 5).reshape(1, 80, 72, 1),
+    "space to batch": lambda x: dilax.conv(
+        x.reshape(1, 20, 2, 18, 2, 2).transpose(2, 4, 0, 1, 3, 5).reshape(4, 20, 18, 2),
+        weights(0, (3, 3, 2, 2)),
+    ).reshape(2, 2, 1, 20, 18, 2).transpose(2, 3, 0, 4, 1, 5).reshape(1, 40, 36, 2),
+    "channels first": lambda x: jnp.moveaxis(lax.conv_general_dilated(
+        jnp.moveaxis(x, -1, 1), weights(0, (2, 2, 3, 5)), (1, 2), "SAME", rhs_dilation=(2, 1)
+    ), 1, -1),
+    "patches of lax": lambda x: lax.conv_general_dilated_patches(
+        x, (3, 2), (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    ),
+    "rolled": lambda x: jnp.roll(x, 3, axis=1),
+    "custom_vjp": lambda x: passed_on(dilax.conv(x, weights(0, (3, 3, 2, 2)))),
+    "custom_jvp": lambda x: jax.nn.silu(jax.nn.relu6(x / 10)),
+    "batch statistics": lambda x: (x - x.mean((0, 1), keepdims=True)) / x.std(0, keepdims=True),
+    "Fourier": lambda x: real_and_imaginary(jnp.fft.rfft(x, axis=1)),
+    "grouped": lambda x: dilax.conv(
+        jnp.concatenate([x, x[:, ::-1][:, ::-1], jnp.roll(x, 0, axis=1)], axis=-1),
+        weights(0, (1, 3, 2, 3)), feature_group_count=3,
+    ),
     "attention": lambda x: jax.nn.softmax(
         x.reshape(1, -1, 2) @ x.reshape(1, -1, 2).swapaxes(1, 2)
     ) @ x.reshape(1, -1, 2),
@@ -234,6 +268,36 @@ def test_many_outputs_and_other_axes():
     assert [numbers(one) for one in outputs] == [[(1, 1, 0)], [(1, 1, 0)], [(36, 0, 0)]]
 
 
+def test_tokens_are_looked_up_one_by_one():
+    tokens = jax.ShapeDtypeStruct((2, 50), jnp.int32)
+
+    def network(tokens):
+        embedded = jnp.take(weights(0, (10, 4)), tokens, axis=0)
+        return dilax.conv(embedded, weights(1, (3, 4, 4)), kernel_dilation=2, padding="CAUSAL")
+
+    (found,) = receptive_field(network, tokens, axes=(1,)).outputs
+    assert numbers(found) == [(5, 1, -4)]
+
+
+def test_the_gradient_of_a_maximum_sees_what_was_compared():
+    """Entry ``p`` lies in the windows from ``2 p' <= p <= 2 p' + 2``: five entries at the most."""
+
+    def pool(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 1, 1), (1, 2, 1, 1), "VALID")
+
+    found = by_hand(jax.grad(lambda x: (pool(x) ** 2).sum()), X, [(5, 1, -2), (1, 1, 0)])
+    assert found.interval(0, 20, 0, 0)[0] == (18, 22)
+    assert found.interval(0, 21, 0, 0)[0] == (20, 22)
+
+
+def test_sorting_sees_everything():
+    for function in (lambda x: jnp.sort(x, axis=1), lambda x: lax.top_k(x.swapaxes(1, 3), 3)[0]):
+        found = receptive_field(function, X)
+        assert not found.assumptions
+        assert found.outputs[0].axes[0].size == 40
+        assert found.outputs[0].axes[1].size == 1
+
+
 def test_what_is_assumed_is_said():
     found = receptive_field(
         lambda x: lax.dynamic_slice_in_dim(x, x[0, 0, 0, 0].astype(int), 3, 1), X
@@ -256,6 +320,8 @@ def test_what_is_assumed_is_said():
         lambda x: lax.scan(lambda c, row: (c + row, c), x[:, 0], x.swapaxes(0, 1))[1], X
     )
     assert "whole axis 0 assumed, over which the loop runs" in over_rows.assumptions[0]
+    over_images = receptive_field(lambda x: lax.map(lambda image: image[::2], x), X)
+    assert not over_images.assumptions
 
 
 def test_errors():
@@ -263,6 +329,10 @@ def test_errors():
         receptive_field(lambda x: (x, jnp.ones(3)), X)
     with pytest.raises(ValueError, match=r"applies pure_callback at test_fields\.py:\d+ .*Trace"):
         receptive_field(lambda x: jax.pure_callback(lambda x: x, X, x), X)
+    with pytest.raises(ValueError, match=r"for at test_fields\.py:\d+ .* a shape or a branch"):
+        receptive_field(lambda x: x[x > 0], X)
+    with pytest.raises(ValueError, match=r"for at test_fields\.py:\d+ .* a shape or a branch"):
+        receptive_field(lambda x: x if x.sum() > 0 else -x, X)
     with pytest.raises(ValueError, match=r"axes \(4,\) do not fit x of 4 axes"):
         receptive_field(lambda x: x, X, axes=(4,))
     with pytest.raises(ValueError, match=r"axes \(\) do not fit"):
