@@ -170,19 +170,17 @@ def _sums_of_products(
     sizes = (blocks.rows, *geometry.output_size[1:])
     nothing = jnp.zeros((math.prod(sizes), g.shape[-1]), dtype)
 
-    def products(offset: Any, place: Any) -> jax.Array:
+    def products(offset: Any, pairs: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
         """One tap's window times ``g``, added up over the examples of a block."""
-        pairs = blocks.at(place, padded, g, geometry)
         windows = [(window(x, offset, sizes, geometry.strides), gs) for x, gs in pairs]
         terms = [seen.astype(dtype) * gs.astype(dtype) for seen, gs in windows]
         return functools.reduce(lax.add, terms).reshape(nothing.shape)
 
     def summed(offsets: Any) -> jax.Array:
         def add(place: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-            return [
-                total + products(offset, place)
-                for total, offset in zip(totals, offsets, strict=True)
-            ]
+            pairs = blocks.at(place, padded, g, geometry)
+            terms = [products(offset, pairs) for offset in offsets]
+            return list(map(lax.add, totals, terms))
 
         start = [vary(nothing, varying_axes(g))] * len(offsets)
         totals = lax.fori_loop(0, blocks.rounds, add, start)

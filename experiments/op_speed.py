@@ -1,0 +1,269 @@
+"""Convolutions of real networks, op by op: dilax against lax, Flax, Keras and PyTorch.
+
+    pip install -e ".[rivals]" && python experiments/op_speed.py
+
+Every contestant is a process of its own, so that flags of XLA touch nobody else. They take turns on
+each pass of each case, round by round, and each round gives one ratio. The record
+`experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
+compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
+
+    python experiments/op_speed.py --contestants lowerings
+
+times the lowerings of dilax against lax instead, and writes `lowerings.json`: the measurement that
+the rows of the table in `dilax/lowerings/_choice.py` rest on. It runs so on any platform.
+
+All processes are told (`MALLOC_...`) to keep the memory that they free: otherwise, where pages are
+dear, as in virtual machines, the system's work of handing out fresh memory for every output hides
+the work of the fast contestants. `--fresh-memory` measures without that.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tyro
+from operations import report
+from operations.cases import CASES, DEPTHWISE_2D, Case
+
+from dilax.training.device import describe_device
+from dilax.training.record import git_commit, versions
+
+HERE = Path(__file__).parent
+XLA_FLAGS = {
+    "lax, YNN": "--xla_cpu_experimental_ynn_fusion_type=+individual_convolution",
+    "lax, oneDNN": "--xla_cpu_experimental_onednn_custom_call=true",
+}
+KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+RIVALS = ("lax", "lax, YNN", "lax, oneDNN", "nnx", "dense", "torch", "keras", "dilax")
+LOWERINGS = ("lax", "dilax:taps", "dilax:dense", "dilax:patches", "dilax")
+WHOLE = ("forward", "forward+backward")
+MOST_PATCHES = 1 << 28
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Time single operations, contestants taking turns, and write a record."""
+
+    contestants: Literal["rivals", "lowerings"] = "rivals"
+    """Other libraries, or dilax's own lowerings."""
+    families: tuple[str, ...] = ()
+    """Only cases whose name begins with one of these."""
+    rounds: int = 7
+    """How often every contestant has its turn."""
+    seconds: float = 0.02
+    """Length of a turn; one call at least."""
+    fresh_memory: bool = False
+    """Let processes give freed memory back to the system, as they do by default."""
+    output: Path | None = None
+    """The record; `op_speed.json` or `lowerings.json` under `experiments/results` if left out."""
+
+
+class Contestant:
+    """A process that computes and times; see `operations.worker`."""
+
+    def __init__(self, name: str, *, fresh_memory: bool) -> None:
+        environment = dict(os.environ) | ({} if fresh_memory else KEEP_MEMORY)
+        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
+        if name in XLA_FLAGS:
+            environment["XLA_FLAGS"] = XLA_FLAGS[name]
+        if name == "keras":
+            environment["KERAS_BACKEND"] = "jax"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "operations.worker", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """One question, one answer; the end of the process is an answer too."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        if self.process.poll() is not None:
+            return {"failed": "the process ended"}
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        return json.loads(line) if line else {"failed": "the process ended"}
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; give its exit status."""
+    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    default = "op_speed.json" if config.contestants == "rivals" else "lowerings.json"
+    output = config.output or HERE / "results" / default
+    output.parent.mkdir(parents=True, exist_ok=True)
+    names = [name for name in line_up(config) if installed(name)]
+    contestants = {name: Contestant(name, fresh_memory=config.fresh_memory) for name in names}
+    rows = []
+    try:
+        for place, case in enumerate(CASES):
+            if case.name.startswith(config.families or ""):
+                entered = {n: c for n, c in contestants.items() if enters(n, case)}
+                rows.append(measure(place, case, entered, config))
+                print(in_short(rows[-1]), flush=True)
+    finally:
+        for contestant in contestants.values():
+            contestant.stop()
+    record = make_record(config, rows)
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    if config.contestants == "rivals":
+        report.draw(record, output.with_suffix(".png"))
+        table = report.markdown(report.CASE_HEADER, report.cases(record))
+        output.with_suffix(".md").write_text(f"{report.EXPLANATION}\n{table}")
+    return 0
+
+
+def line_up(config: Config) -> tuple[str, ...]:
+    """The contestants, dilax last."""
+    return RIVALS if config.contestants == "rivals" else LOWERINGS
+
+
+def installed(name: str) -> bool:
+    """Whether this machine can run a contestant."""
+    return name not in ("torch", "keras") or importlib.util.find_spec(name) is not None
+
+
+def enters(name: str, case: Case) -> bool:
+    """Whether a contestant can compute a case, in a way worth comparing."""
+    plain = case.kind == "conv" and case.context == "call"
+    if name == "torch":
+        return plain and case.dtype == "float32"
+    if name == "keras":
+        return plain and case.depthwise and case.padding == "SAME" and len(case.size) == 2
+    if name == "nnx":
+        return plain
+    if name == "dense":
+        return case.kind == "separable" or (case in DEPTHWISE_2D)
+    if name == "dilax:taps":
+        return case.kind == "conv" and case.features // case.group_count <= 16
+    if name == "dilax:patches":
+        taps = int(np.prod(case.kernel_size))
+        entries = int(np.prod(case.output_shape[:-1])) * taps * case.features
+        return case.kind == "conv" and entries < MOST_PATCHES
+    return case.kind == "conv" if ":" in name else True
+
+
+def measure(
+    place: int, case: Case, contestants: dict[str, Contestant], config: Config
+) -> dict[str, Any]:
+    """One case: errors first, then rounds of turns."""
+    row: dict[str, Any] = {"name": case.name, "family": case.family, "case": as_json(case)}
+    row["depthwise_2d"] = case in DEPTHWISE_2D
+    row["compile_seconds"], row["errors"], row["failed"] = {}, {}, {}
+    times: dict[str, dict[str, list[float]]] = {}
+    for name, contestant in contestants.items():
+        answer = contestant.ask(do="prepare", case=place)
+        graded = contestant.ask(do="check") if name in ("dilax", "lax", "torch") else {}
+        failed = answer.get("failed") or graded.get("failed")
+        if failed:
+            row["failed"][name] = failed
+            continue
+        row["compile_seconds"][name] = answer["compile_seconds"]
+        row["errors"][name] = graded.get("errors", {})
+        few = name in XLA_FLAGS or name in ("nnx", "keras", "dense")
+        for label in answer["passes"]:
+            if not few or label in WHOLE:
+                times.setdefault(label, {})[name] = []
+    for label, turn in turns(times, config.rounds + 1):
+        for name, values in times[label].items():
+            question = {"do": "time", "pass": label, "seconds": config.seconds}
+            answer = contestants[name].ask(**question)
+            if turn:
+                values.append(answer["milliseconds"])
+    row["passes"] = {label: in_numbers(values) for label, values in times.items()}
+    if "copy" in times:
+        row["share_of_copy"] = share_of_copy(case, times)
+    return row
+
+
+def turns(times: dict[str, Any], rounds: int) -> Iterator[tuple[str, int]]:
+    """All passes, again and again; turn 0 is to warm up."""
+    return ((label, turn) for turn in range(rounds) for label in times)
+
+
+def in_numbers(times: dict[str, list[float]]) -> dict[str, Any]:
+    """Milliseconds of each contestant, and its ratio to dilax, pair by pair."""
+    base = np.asarray(times["dilax"])
+    found = {name: np.asarray(values) for name, values in times.items()}
+    return {
+        name: {"milliseconds": spread(values), "ratio": spread(values / base)}
+        for name, values in found.items()
+    }
+
+
+def share_of_copy(case: Case, times: dict[str, dict[str, list[float]]]) -> float:
+    """Speed of the forward pass, bytes in and out, as a share of a copy's."""
+    moved = np.prod(case.shapes[0]) + np.prod(case.output_shape)
+    ideal = np.median(times["copy"]["dilax"]) * moved / (2 * np.prod(case.shapes[0]))
+    return float(ideal / np.median(times["forward"]["dilax"]))
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Median and quartiles, to four digits."""
+    low, median, high = (float(f"{v:.4g}") for v in np.percentile(values, [25, 50, 75]))
+    return {"median": median, "quartile_1": low, "quartile_3": high}
+
+
+def as_json(case: Case) -> dict[str, Any]:
+    """The fields of a case."""
+    return dataclasses.asdict(case)
+
+
+def in_short(row: dict[str, Any]) -> str:
+    """One line of progress."""
+    parts = []
+    for label in WHOLE:
+        found = row["passes"].get(label, {})
+        ratios = " ".join(f"{n} {v['ratio']['median']:.2f}" for n, v in found.items())
+        parts.append(f"{label}: {ratios}")
+    failed = f"  failed: {row['failed']}" if row["failed"] else ""
+    return f"{row['name']}\n    " + "\n    ".join(parts) + failed
+
+
+def make_record(config: Config, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything that a reader needs to judge the numbers."""
+    found = versions()
+    for name in ("torch", "keras"):
+        if config.contestants == "rivals" and installed(name):
+            found[name] = importlib.metadata.version(name)
+    return {
+        "program": Path(__file__).name,
+        "contestants": config.contestants,
+        "rounds": config.rounds,
+        "seconds_a_turn": config.seconds,
+        "fresh_memory": config.fresh_memory,
+        "xla_flags": XLA_FLAGS if config.contestants == "rivals" else {},
+        "ratio_to": "dilax",
+        "rows": rows,
+        "device": describe_device(jax.devices()[0]),
+        "versions": found,
+        "git_commit": git_commit(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Which operations are timed: shapes of real networks, and the corners where others fall off."""
+
+import dataclasses
+from typing import Literal
+
+from dilax.geometry import ConvGeometry, resolve_padding
+
+Kind = Literal["conv", "separable", "max_pool"]
+Context = Literal["call", "scan", "vmap", "remat"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One operation; a convolution is depthwise when `groups` is left out."""
+
+    family: str
+    batch: int
+    size: tuple[int, ...]
+    features: int
+    kernel_size: tuple[int, ...]
+    out_features: int | None = None
+    groups: int | None = None
+    stride: int = 1
+    dilation: tuple[int, ...] = ()
+    padding: str = "SAME"
+    dtype: str = "float32"
+    kind: Kind = "conv"
+    context: Context = "call"
+
+    @property
+    def name(self) -> str:
+        """A name that says it all: `mobilenet 8x112x112x32 k3x3 s2`."""
+        parts = [
+            self.family,
+            "x".join(map(str, (self.batch, *self.size, self.features))),
+            "k" + "x".join(map(str, self.kernel_size)),
+        ]
+        if self.outputs != self.features:
+            parts.append(f"to {self.outputs}")
+        if self.group_count != self.features:
+            parts.append(f"g{self.group_count}")
+        if self.stride > 1:
+            parts.append(f"s{self.stride}")
+        if max(self.dilations) > 1:
+            parts.append("d" + "x".join(map(str, dict.fromkeys(self.dilations))))
+        parts += [p for p in (self.dtype, self.context) if p not in ("float32", "call")]
+        return " ".join(parts)
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """The dilation of each window axis."""
+        return self.dilation or (1,) * len(self.size)
+
+    @property
+    def outputs(self) -> int:
+        """Features of the output."""
+        return self.out_features or self.features
+
+    @property
+    def group_count(self) -> int:
+        """Groups of the (first) convolution."""
+        return self.features if self.groups is None else self.groups
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether it is a convolution of one channel a group."""
+        return self.kind == "conv" and self.group_count == self.features and self.features > 1
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        """The integers of the (first) convolution, or of the pool."""
+        strides = (self.stride,) * len(self.size)
+        pads = resolve_padding(self.padding, self.size, self.kernel_size, strides, self.dilations)
+        return ConvGeometry(
+            self.size, self.kernel_size, strides, tuple(pads), self.dilations, self.group_count
+        )
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the input and of each kernel."""
+        x = (self.batch, *self.size, self.features)
+        kernel = (*self.kernel_size, self.features // self.group_count)
+        if self.kind == "max_pool":
+            return (x,)
+        if self.kind == "separable":
+            pointwise = (*(1 for _ in self.size), self.features, self.outputs)
+            return x, (*kernel, self.features), pointwise
+        return x, (*kernel, self.outputs)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        return (self.batch, *self.geometry.output_size, self.outputs)
+
+
+def _square(family: str, batch: int, edge: int, features: int, kernel: int, **options) -> Case:  # type: ignore[no-untyped-def]
+    dilation = options.pop("dilation", 1)
+    return Case(
+        family=family,
+        batch=batch,
+        size=(edge, edge),
+        features=features,
+        kernel_size=(kernel, kernel),
+        dilation=(dilation, dilation),
+        **options,
+    )
+
+
+def _line(family: str, batch: int, length: int, features: int, kernel: int, **options) -> Case:  # type: ignore[no-untyped-def]
+    return Case(
+        family=family,
+        batch=batch,
+        size=(length,),
+        features=features,
+        kernel_size=(kernel,),
+        dilation=(options.pop("dilation", 1),),
+        **options,
+    )
+
+
+# Sandler et al. 2018 (arXiv 1801.04381), table 2: (edge, features, stride) of each depthwise layer.
+_MOBILENET_V2 = (
+    (112, 32, 1),
+    (112, 96, 2),
+    (56, 144, 1),
+    (56, 144, 2),
+    (28, 192, 1),
+    (28, 192, 2),
+    (14, 384, 1),
+    (14, 576, 1),
+    (14, 576, 2),
+    (7, 960, 1),
+)
+_HALVES = ("bfloat16", "float16")
+
+DEPTHWISE_2D = (
+    *(_square("mobilenet", 8, e, f, 3, stride=s) for e, f, s in _MOBILENET_V2),
+    # Chen et al. 2018 (arXiv 1802.02611): rates 6, 12, 18 at output strides 16 and 8.
+    *(_square("aspp", 4, 33, 256, 3, dilation=rate) for rate in (6, 12, 18)),
+    *(_square("aspp", 2, 65, 256, 3, dilation=rate) for rate in (6, 12, 18)),
+    # Liu et al. 2022 (arXiv 2201.03545), ConvNeXt-T.
+    *(_square("convnext", 4, e, f, 7) for e, f in ((56, 96), (28, 192), (14, 384), (7, 768))),
+    # Tan and Le 2019 (arXiv 1905.11946), EfficientNet's layers of width 5.
+    _square("efficientnet", 8, 28, 240, 5),
+    _square("efficientnet", 8, 56, 144, 5, stride=2),
+    *(_square("mnist", 128, 28, 32, 3, dilation=rate) for rate in (1, 2, 4)),
+    _square("cifar", 64, 32, 64, 3, dilation=2),
+    _square("cifar", 64, 16, 128, 3, dilation=4),
+    _square("multiplier", 64, 28, 32, 3, out_features=64),
+)
+
+CORNERS = (
+    _square("large kernel", 4, 28, 64, 31),
+    _square("one channel", 8, 256, 1, 3),
+    _square("dilation beyond the image", 8, 14, 64, 3, dilation=18),
+    _square("batch of one", 1, 56, 64, 3, dilation=2),
+    Case(family="tiny and odd", batch=2, size=(5, 7), features=17, kernel_size=(3, 3)),
+)
+
+CASES = (
+    *DEPTHWISE_2D,
+    *CORNERS,
+    # Bai et al. 2018 (arXiv 1803.01271): width 3, causal, dilations 1 to 512.
+    *(_line("tcn", 8, 4096, 128, 3, dilation=1 << i, padding="CAUSAL") for i in range(10)),
+    *(_line("wavenet", 4, 16000, 64, 2, dilation=d, padding="CAUSAL") for d in (1, 512)),
+    _line("mamba", 2, 4096, 1024, 4, padding="CAUSAL"),
+    _line("width 7", 8, 1024, 256, 7),
+    Case(family="video", batch=1, size=(16, 56, 56), features=64, kernel_size=(3, 3, 3)),
+    Case(
+        family="video",
+        batch=2,
+        size=(8, 14, 14),
+        features=256,
+        kernel_size=(3, 3, 3),
+        dilation=(1, 2, 2),
+    ),
+    _square("grouped", 32, 28, 64, 3, groups=32),
+    _square("grouped", 32, 28, 64, 3, groups=16),
+    _square("grouped", 32, 14, 256, 3, groups=32),
+    _square("pointwise", 64, 32, 64, 1, groups=1),
+    _square("pointwise", 128, 14, 24, 1, groups=1),
+    _square("stem", 128, 28, 1, 3, groups=1, out_features=16),
+    _square("stem", 64, 32, 3, 3, groups=1, out_features=32),
+    _square("dense", 64, 32, 64, 3, groups=1),
+    _square("dense", 64, 32, 64, 3, groups=1, dilation=2),
+    _square("dense", 64, 32, 64, 3, groups=1, context="scan"),
+    *(_square("cifar", 64, 32, 64, 3, dilation=2, dtype=half) for half in _HALVES),
+    *(
+        _square("cifar", 64, 32, 64, 3, dilation=2, context=context)
+        for context in ("scan", "vmap", "remat")
+    ),
+    _line("tcn", 8, 4096, 128, 3, dilation=16, padding="CAUSAL", context="scan"),
+    _square("max pool", 128, 28, 16, 2, stride=2, kind="max_pool", padding="VALID"),
+    _square("max pool", 8, 112, 64, 3, stride=2, kind="max_pool"),
+    _square("separable", 64, 32, 64, 3, kind="separable"),
+    _square("separable", 128, 28, 32, 3, kind="separable"),
+)
