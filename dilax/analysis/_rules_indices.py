@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dilax.analysis._field import Field
-from dilax.analysis._rules_shapes import along, without
+from dilax.analysis._rules_shapes import along
 from dilax.analysis._trace import Equation, Rule, Seen, collapsed, each
+from dilax.analysis._walk import Walk
 
-ASSUMED = "whole axis {} assumed, for the indices are not constants"
+ASSUMED = "whole axis {} assumed, for its indices cannot be followed"
 
 
 def dynamic_slice(step: Equation) -> list[Seen]:
@@ -40,29 +41,68 @@ def dynamic_update_slice(step: Equation) -> list[Seen]:
 
 
 def gather(step: Equation) -> list[Seen]:
-    """A table where one axis is taken at constant indices; whole axes are kept."""
+    """What constant indices pick out; of axes that others index, the whole."""
     numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
     shape, out = step.shapes[0], step.out_shapes[0]
-    collapsed_axes = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
-    kept = [axis for axis in range(len(shape)) if axis not in collapsed_axes]
+    dropped = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
+    kept = [axis for axis in range(len(shape)) if axis not in dropped]
     axes = dict(zip(kept, numbers.offset_dims, strict=True))
     places = [axis for axis in range(len(out)) if axis not in numbers.offset_dims]
-    picked, indexed = _picked(step), tuple(numbers.start_index_map)
-    if picked is not None and not places:
-        starts = [0] * len(shape)
-        for axis, start in zip(indexed, picked, strict=True):
-            starts[axis] = int(np.clip(start, 0, shape[axis] - sizes[axis]))
-        seen = each(step.seen[0], lambda field: _shifted(field, starts, sizes))
-        seen = without(seen, collapsed_axes, sizes)
-        return [_renumbered(seen, numbers.offset_dims)]
-    if picked is not None and len(places) == 1 and indexed == collapsed_axes[:1] == collapsed_axes:
-        picked = picked.clip(0, shape[indexed[0]] - 1)
-        return [each(step.seen[0], lambda f: _taken(f, indexed[0], picked, axes, places[0]))]
-    lost = [a for a in range(len(shape)) if a not in kept or sizes[a] != shape[a]]
-    seen = _renumbered(
-        without(_whole(step, step.seen[0], lost), collapsed_axes, shape), tuple(axes.values())
-    )
+    lines = _lines(step)
+    lost = [
+        axis
+        for axis in range(len(shape))
+        if (axis in dropped or sizes[axis] != shape[axis])
+        and (axis not in lines or (axis in axes and len(lines[axis][1]) > 1))
+    ]
+    seen = _whole(step, step.seen[0], lost)
+    seen = each(seen, lambda field: _picked(field, lines, axes, places, sizes))
     return [step.joined(seen, _by_indices(step, places), out)]
+
+
+def _lines(step: Equation) -> dict[int, tuple[int, np.ndarray]]:
+    """For axes with constant indices that vary along one axis of theirs: which, and the indices."""
+    constant = step.constants[1]
+    numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
+    if constant is None:
+        return {}
+    grid, lines = np.asarray(constant.compute()), {}
+    for number, axis in enumerate(numbers.start_index_map):
+        indices = grid[..., number].clip(0, step.shapes[0][axis] - sizes[axis])
+        varying = [a for a in range(indices.ndim) if (indices != indices.take([0], a)).any()]
+        if len(varying) <= 1:
+            along_axis = varying[0] if varying else 0
+            first = tuple(slice(None) if a in varying else 0 for a in range(indices.ndim))
+            lines[axis] = along_axis, np.atleast_1d(indices[first])
+    used = [place for place, line in lines.values() if len(line) > 1]
+    return lines if len(set(used)) == len(used) else {}
+
+
+def _picked(
+    field: Field,
+    lines: dict[int, tuple[int, np.ndarray]],
+    axes: dict[int, int],
+    places: Sequence[int],
+    sizes: Sequence[int],
+) -> Field:
+    moved = dict(axes)
+    for axis, (place, line) in lines.items():
+        if axis in axes:
+            field = along(field, axis, sizes[axis], first=int(line[0]))
+        elif len(line) == 1:
+            field = along(field, axis, 1, first=int(line[0])).collapsed([axis], (1,) * (axis + 1))
+        else:
+            field = field.with_axis(axis, lambda walk, line=line: _taken(walk, line))  # type: ignore[misc]
+            moved[axis] = places[place]
+    return field.renumbered(moved)
+
+
+def _taken(walk: Walk, indices: np.ndarray) -> Walk:
+    """A slice, where the indices are evenly spaced; else a table."""
+    steps = np.diff(indices)
+    if (steps == steps[0]).all():
+        return walk.window(len(indices), step=int(steps[0]), first=int(indices[0]))
+    return Walk(*walk.at(indices), bounded=True)
 
 
 def _by_indices(step: Equation, places: Sequence[int]) -> Seen:
@@ -71,25 +111,6 @@ def _by_indices(step: Equation, places: Sequence[int]) -> Seen:
     axes = dict(enumerate(places))
     seen = collapsed(step.seen[1], [len(shape) - 1], shape)
     return each(seen, lambda field: field.renumbered(axes))
-
-
-def _renumbered(seen: Seen, places: Sequence[int]) -> Seen:
-    axes = dict(enumerate(places))
-    return each(seen, lambda field: field.renumbered(axes))
-
-
-def _picked(step: Equation) -> np.ndarray | None:
-    """The indices of a gather, one after the other, if they are constants."""
-    constant = step.constants[1]
-    return None if constant is None else np.asarray(constant.compute()).reshape(-1)
-
-
-def _taken(field: Field, axis: int, indices: np.ndarray, axes: dict[int, int], place: int) -> Field:
-    rest = {a: walk for a, walk in field.walks.items() if a != axis}
-    kept = Field(field.length, field.interval, rest).renumbered(axes)
-    if axis not in field.walks:
-        return kept
-    return kept.table(place, *field.walks[axis].at(indices))
 
 
 def scatter(step: Equation) -> list[Seen]:
