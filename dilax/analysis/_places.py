@@ -7,9 +7,17 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+import jax
 from jax.extend.core import JaxprEqn
 
-_OTHERS = (sysconfig.get_paths()["purelib"], str(Path(__file__).parents[1]))
+_ROOMS = Path(__file__).parents[1]
+_INSTALLED, _STANDARD = (sysconfig.get_paths()[name] for name in ("purelib", "stdlib"))
+_LIBRARIES = (
+    *(str(_ROOMS / room) for room in ("analysis", "lowerings", "nn", "ops")),
+    *(str(Path(_INSTALLED, name)) for name in ("equinox", "flax", "haiku", "jax")),
+    str(Path(jax.__file__).parent),
+    "<frozen",
+)
 
 
 def label(prefix: str, equation: JaxprEqn) -> str:
@@ -18,20 +26,25 @@ def label(prefix: str, equation: JaxprEqn) -> str:
 
 
 def source_line(equation: JaxprEqn) -> str:
-    """The line that wrote an equation: the innermost one outside of installed packages."""
+    """The line that wrote an equation: the innermost one outside of JAX and libraries of layers."""
     frames = getattr(equation.source_info.traceback, "frames", ())
     lines = ((frame.file_name, frame.line_num, frame.function_name) for frame in frames)
     return _first_of_user(lines)
 
 
 def failing_line(error: BaseException) -> str:
-    """The line that an error came from: the innermost one outside of installed packages."""
+    """The line that an error came from, as `source_line`."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     return _first_of_user((frame.filename, frame.lineno, frame.name) for frame in frames)
 
 
 def _first_of_user(lines: Iterable[tuple[str, int | None, str]]) -> str:
     for file, number, function in lines:
-        if not file.startswith((*_OTHERS, "<")):
+        if not _of_a_library(file):
             return f"{Path(file).name}:{number} ({function})"
     return "an unknown line"
+
+
+def _of_a_library(file: str) -> bool:
+    standard = file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
+    return standard or file.startswith(_LIBRARIES)
