@@ -168,8 +168,11 @@ def expected(program: str, transformation: str):
     return jax.jit(TRANSFORMATIONS[transformation](PROGRAMS[program]))(x, kernel)
 
 
-@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
-@pytest.mark.parametrize("program", PROGRAMS)
+PAIRS = [(program, name) for program in PROGRAMS for name in ("value", "grad")]
+PAIRS += [(program, name) for program in ("plain", "pool", "nested") for name in TRANSFORMATIONS]
+
+
+@pytest.mark.parametrize(("program", "transformation"), dict.fromkeys(PAIRS))
 def test_on_either_side_of_a_transformation(program, transformation, operands):
     transform, f = TRANSFORMATIONS[transformation], PROGRAMS[program]
     for fast in (jax.jit(dilax.accelerate(transform(f))), transform(dilax.accelerate(f))):
@@ -215,7 +218,10 @@ def test_inside_the_body_of_a_scan(operands):
 def test_accelerating_twice_changes_nothing(operands):
     once = dilax.accelerate(gradient(pooled))
     twice = dilax.accelerate(once)
-    assert operations(twice, *operands) == operations(once, *operands)
+    counts = [operations(f, *operands) for f in (once, twice)]
+    for count in counts:
+        count.pop("jit", None)  # newer JAX keeps the call of an accelerated function as one
+    assert counts[0] == counts[1]
 
 
 def test_dead_results_and_shared_equations_keep_their_types(operands):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 import dilax
 from tests.rewriting.programs import operations
@@ -72,7 +72,7 @@ def test_no_search_is_left_in_what_is_compiled():
 def test_other_platforms_keep_their_own():
     case = "channels last"
     fast = jax.jit(dilax.accelerate(functools.partial(gradient, case)))
-    exported = jax.export.export(fast, platforms=["cuda"])(tied(case))
+    exported = export.export(fast, platforms=["cuda"])(tied(case))
     assert "select_and_scatter" in exported.mlir_module()
 
 

@@ -1,0 +1,73 @@
+"""MobileNetV2 as Keras 3 ships it, on its JAX backend: pure functions that its users would jit."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Variables = Sequence[Array]
+Apply = Callable[..., tuple[Array, Variables]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network as a function of its variables.
+
+    `apply(trainable, rest, images, training=...)` gives logits and what becomes of `rest`.
+    """
+
+    apply: Apply
+    trainable: Variables
+    rest: Variables
+
+
+def mobilenet(image_size: int) -> Network:
+    """MobileNetV2 of width 1 with 1000 classes, drawn anew."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise RuntimeError("keras was imported with another backend before this program asked.")
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV2(
+        weights=None,
+        input_shape=(image_size, image_size, 3),
+        alpha=1.0,
+        classifier_activation=None,
+    )
+    return Network(
+        model.stateless_call,
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+    )
+
+
+def forward(network: Network) -> Callable[[Any], Array]:
+    """Logits by running statistics, of `(trainable, rest, images, labels)`."""
+
+    def logits(state: Any) -> Array:
+        trainable, rest, images, _ = state
+        return network.apply(trainable, rest, images, training=False)[0]
+
+    return logits
+
+
+def training_step(network: Network, learning_rate: float) -> Callable[[Any], Any]:
+    """Loss, and variables after a step of plain SGD, of `(trainable, rest, images, labels)`."""
+
+    def loss(trainable: Variables, rest: Variables, images: Array, labels: Array) -> Any:
+        logits, rest = network.apply(trainable, rest, images, training=True)
+        wanted = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+        return -jnp.mean(wanted), rest
+
+    def step(state: Any) -> Any:
+        trainable = state[0]
+        (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(*state)
+        moved = jax.tree.map(lambda w, g: w - learning_rate * g, trainable, gradients)
+        return value, moved, rest
+
+    return step
