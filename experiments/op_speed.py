@@ -132,8 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.write_text(json.dumps(record, indent=1) + "\n")
     if config.contestants == "rivals":
         report.draw(record, output.with_suffix(".png"))
-        table = report.markdown(report.CASE_HEADER, report.cases(record))
-        output.with_suffix(".md").write_text(f"{report.EXPLANATION}\n{table}")
+        text, header, lines = report.EXPLANATION, report.CASE_HEADER, report.cases(record)
+    else:
+        text, header = report.LOWERINGS_EXPLANATION, report.LOWERINGS_HEADER
+        lines = report.lowerings(record)
+    output.with_suffix(".md").write_text(f"{text}\n{report.markdown(header, lines)}")
     return 0
 
 
@@ -177,7 +180,7 @@ def measure(
     times: dict[str, dict[str, list[float]]] = {}
     for name, contestant in contestants.items():
         answer = contestant.ask(do="prepare", case=place)
-        graded = contestant.ask(do="check") if name in ("dilax", "lax", "torch") else {}
+        graded = contestant.ask(do="check") if name == "dilax" else {}
         failed = answer.get("failed") or graded.get("failed")
         if failed:
             row["failed"][name] = failed

@@ -116,6 +116,33 @@ def cases(record: Record) -> list[tuple[str, ...]]:
     ]
 
 
+LOWERINGS_EXPLANATION = """# Lowerings
+
+For each case and pass: the fastest of dilax's lowerings and lax, how many times faster than lax it
+is, and in brackets how many times its time the lowering takes that dilax chooses by itself (1 if it
+chooses the fastest, up to noise).
+"""
+
+LOWERINGS_HEADER = ("case", *PASSES)
+
+
+def lowerings(record: Record) -> list[tuple[str, ...]]:
+    """A line for each case: the fastest lowering of each pass."""
+    rows = [row for row in record["rows"] if row["case"]["kind"] == "conv"]
+    return [(row["name"], *(_fastest(row, label) for label in PASSES)) for row in rows]
+
+
+def _fastest(row: Row, label: str) -> str:
+    found = row["passes"].get(label, {})
+    times = {name: found[name]["ratio"]["median"] for name in found}
+    if "lax" not in times:
+        return ""
+    named = {name: time for name, time in times.items() if name != "dilax"}
+    name = min(named, key=lambda name: named[name])
+    best, faster = named[name], times["lax"] / named[name]
+    return f"{name.removeprefix('dilax:')} {number(faster)} ({number(1 / best)})"
+
+
 def _compile_ratio(row: Row) -> float:
     """Seconds to compile forward and backward, in units of lax's with default flags."""
     seconds = row["compile_seconds"]

@@ -93,6 +93,22 @@ def test_a_race_leaves_a_record(tmp_path, capsys) -> None:
     assert output.with_suffix(".png").stat().st_size > 0
 
 
+def test_lowerings_race_too(tmp_path) -> None:
+    output = tmp_path / "lowerings.json"
+    arguments = ["--contestants", "lowerings", "--families", "tiny", "--rounds", "1"]
+    assert op_speed.main([*arguments, "--seconds", "0", "--output", str(output)]) == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert set(row["passes"]["kernel gradient"]) == set(op_speed.LOWERINGS)
+    assert row["name"] in output.with_suffix(".md").read_text()
+
+
+def test_the_fastest_lowering_is_named() -> None:
+    found = row("a", **{"lax": 6, "dilax:taps": 0.5, "dilax": 1}) | {"case": {"kind": "conv"}}
+    assert report.lowerings({"rows": [found]}) == [
+        ("a", "taps 12.0 (2.00)", "", "", "taps 12.0 (2.00)")
+    ]
+
+
 def test_what_goes_wrong_is_answered() -> None:
     contestant = op_speed.Contestant("lax", fresh_memory=True)
     assert "failed" in contestant.ask(do="time", seconds=0, **{"pass": "no such pass"})
