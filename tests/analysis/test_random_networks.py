@@ -1,5 +1,7 @@
 """Receptive fields of random networks against their gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -14,6 +16,7 @@ from tests.analysis.gradients import seen_by, weights
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 FEATURES = 2
 SHAPE = (1, 72, 60, FEATURES)
+LONGEST = 9  # entries that the longest window spans, and room for what is cut off
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 small = st.integers(1, 3)
 pairs = st.tuples(small, small)
@@ -38,27 +41,31 @@ def convolutions(draw, ours=True):
 
 @st.composite
 def pools(draw):
+    """A pool to trace, and the sum over the same windows, whose gradient passes every entry.
+
+    The gradient of a maximum passes one: no image shows all that were compared.
+    """
     window, strides, dilation = (draw(pairs) for _ in range(3))
     padding = ((1, 0), (0, 1)) if draw(st.booleans()) else ((0, 0), (0, 0))
 
-    def summed(x):
+    def pooled(x, start, combine):
         nothing = (0, 0)
         return lax.reduce_window(
-            x, 0.0, lax.add, (1, *window, 1), (1, *strides, 1), (nothing, *padding, nothing),
+            x, start, combine, (1, *window, 1), (1, *strides, 1), (nothing, *padding, nothing),
             window_dilation=(1, *dilation, 1),
         )  # fmt: skip
 
+    def summed(x):
+        return pooled(x, 0.0, lax.add)
+
     def largest(x):
-        nothing = (0, 0)
-        return lax.reduce_window(
-            x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), (nothing, *padding, nothing)
-        )
+        return pooled(x, -jnp.inf, lax.max)
 
     def folded(x):
         options = {"strides": strides, "padding": padding, "window_dilation": dilation}
         return dilax.max_pool(x, window, **options)
 
-    return draw(st.sampled_from([summed, largest, folded]))
+    return draw(st.sampled_from([summed, largest, folded])), summed
 
 
 @st.composite
@@ -114,20 +121,23 @@ def branches(draw):
 
 @st.composite
 def networks(draw):
-    """A few of these in a row."""
-    parts = st.one_of(convolutions(), pools(), branches(), shapings())
-    layers = draw(st.lists(parts, min_size=1, max_size=4))
+    """A few of these in a row: to trace, and to differentiate."""
+    alike = st.one_of(convolutions(), branches(), shapings()).map(lambda layer: (layer, layer))
+    layers = draw(st.lists(st.one_of(alike, pools()), min_size=1, max_size=4))
+    x = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
+    for layer, _ in layers:
+        assume(min(x.shape[1:3]) >= LONGEST)
+        x = jax.eval_shape(layer, x)
 
-    def network(x):
-        for layer in layers:
-            x = layer(x)
-        return x
+    def chain(chosen):
+        return lambda x: functools.reduce(lambda x, layer: layer(x), chosen, x)
 
-    return network
+    return tuple(chain(chosen) for chosen in zip(*layers, strict=True))
 
 
 @given(networks())
-def test_field_is_what_gradients_show(network):
+def test_field_is_what_gradients_show(pair):
+    network, differentiable = pair
     out = jax.eval_shape(network, jax.ShapeDtypeStruct(SHAPE, jnp.float32)).shape
     assume(min(out[1:3]) >= 3)
     position = (0, out[1] // 2, out[2] // 2)
@@ -137,7 +147,7 @@ def test_field_is_what_gradients_show(network):
     inside = [low >= 0 and high < n for (low, high), n in zip(expected, SHAPE[1:3], strict=True)]
     assume(blind or all(inside))
     assume(not field or not [one for one in field.assumptions if "hull" in one])
-    shown = seen_by(network, SHAPE, position, (1, 2))
+    shown = seen_by(differentiable, SHAPE, position, (1, 2))
     assert shown == ((None, None) if blind else expected)
 
 
