@@ -133,11 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.write_text(json.dumps(record, indent=1) + "\n")
     if config.contestants == "rivals":
         report.draw(record, output.with_suffix(".png"))
-        text, header, lines = report.EXPLANATION, report.CASE_HEADER, report.cases(record)
+        page = report.page(record)
     else:
-        text, header = report.LOWERINGS_EXPLANATION, report.LOWERINGS_HEADER
-        lines = report.lowerings(record)
-    output.with_suffix(".md").write_text(f"{text}\n{report.markdown(header, lines)}")
+        table = report.markdown(report.LOWERINGS_HEADER, report.lowerings(record))
+        page = f"{report.LOWERINGS_EXPLANATION}\n{table}"
+    output.with_suffix(".md").write_text(page)
     return 0
 
 

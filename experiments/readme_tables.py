@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from operations import report
+from operations.report import markdown
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 
@@ -111,15 +114,52 @@ def in_words(found: Record) -> str:
     )
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, its first column to the left and the others to the right."""
-    line = "| " + " | ".join(header) + " |\n"
-    rule = "|---|" + "---:|" * (len(header) - 1) + "\n"
-    return line + rule + "".join("| " + " | ".join(row) + " |\n" for row in rows)
+def operations() -> str:
+    """Single operations, family by family, and every loss."""
+    found = record("op_speed")
+    table = markdown(report.FAMILY_HEADER, report.families(found))
+    lost = {rival: len(report.losses(found, rival)) for rival in ("lax", "torch")}
+    timed = {rival: report.comparisons(found, rival) for rival in lost}
+    return (
+        f"{table}\nTimes of the others in units of dilax's, geometric means; lax at the best of "
+        f"its flags in each case. float32 unless the case says otherwise, medians of "
+        f"{found['rounds']} rounds taken in turns on {found['device']}; {in_words(found)} "
+        f"([every case](experiments/results/op_speed.md), "
+        f"[picture](experiments/results/op_speed.png), "
+        f"[record](experiments/results/op_speed.json)).\n\n"
+        f"Of single passes, lax was faster in {lost['lax']} of {timed['lax']} comparisons and "
+        f"PyTorch in {lost['torch']} of {timed['torch']}: every one is listed there.\n"
+    )
+
+
+def accelerate() -> str:
+    """A network of another library, as it is and accelerated."""
+    found = record("accelerate_speed")
+    rows = [
+        (
+            name,
+            f"{row['as it is']['milliseconds']['median']:.0f}",
+            f"{row['accelerated']['milliseconds']['median']:.0f}",
+            f"{row['times_faster']['median']:.1f}",
+            f"{row['as it is']['compile_seconds']:.1f}",
+            f"{row['accelerated']['compile_seconds']:.1f}",
+        )
+        for name, row in found["passes"].items()
+    ]
+    header = ("", "ms, as it is", "ms, accelerated", "times faster", "s to compile", "accelerated")
+    return (
+        f"{markdown(header, rows)}\n`{found['model']}`, {found['image_size']} x "
+        f"{found['image_size']}, batches of {found['batch_size']}, Keras "
+        f"{found['versions']['keras']} on JAX; medians of {found['rounds']} rounds taken in turns "
+        f"on {found['device']}; {in_words(found)} "
+        f"([record](experiments/results/accelerate_speed.json)).\n"
+    )
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "speed": speed,
+    "operations": operations,
+    "accelerate": accelerate,
     "mnist": mnist,
     "waiting": waiting,
 }

@@ -61,18 +61,36 @@ def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def losses(record: Record) -> list[str]:
-    """Every case and pass in which somebody was faster than dilax, and by what ratio."""
-    found = []
-    for row in record["rows"]:
-        for label in PASSES:
-            for name, rival in (
-                ("lax", lax_at_its_best(row, label)),
-                ("PyTorch", ratio(row, label, "torch")),
-            ):
-                if rival < 1:
-                    found.append(f"{row['name']}, {label}: {name} {rival:.2f}")
-    return found
+def losses(record: Record, rival: str) -> list[str]:
+    """Every case and pass in which ``rival`` was faster than dilax, and by what ratio."""
+    return [
+        f"{row['name']}, {label}: {rival} {value:.2f}"
+        for row, label, value in _against(record, rival)
+        if value < 1
+    ]
+
+
+def comparisons(record: Record, rival: str) -> int:
+    """In how many cases and passes dilax and ``rival`` were timed."""
+    return len(_against(record, rival))
+
+
+def _against(record: Record, rival: str) -> list[tuple[Row, str, float]]:
+    """Times of ``rival``, lax or torch, in units of dilax's."""
+    found = [
+        (row, label, lax_at_its_best(row, label) if rival == "lax" else ratio(row, label, rival))
+        for row in record["rows"]
+        for label in PASSES
+    ]
+    return [entry for entry in found if not math.isnan(entry[2])]
+
+
+def page(record: Record) -> str:
+    """Every case of a race against others, and every loss, in Markdown."""
+    lost = [*losses(record, "lax"), *losses(record, "torch")]
+    listed = "".join(f"- {loss}\n" for loss in lost)
+    table = markdown(CASE_HEADER, cases(record))
+    return f"{EXPLANATION}\n{table}\n## Where another was faster\n\n{listed}"
 
 
 EXPLANATION = """# Single operations

@@ -130,9 +130,10 @@ def test_tables_tell_losses_beside_wins() -> None:
     record = {"rows": [row("a1", lax=4, torch=0.5), row("a2", lax=9)]}
     record["rows"][1]["passes"][report.BOTH]["lax, YNN"] = {"ratio": {"median": 0.25}}
     assert report.families(record)[0] == ("a", "2", "6.00", "1.00", "0.25", "0.50")
-    assert report.losses(record) == [
-        "a1, forward: PyTorch 0.50",
-        f"a1, {report.BOTH}: PyTorch 0.50",
-        f"a2, {report.BOTH}: lax 0.25",
+    assert report.losses(record, "torch") == [
+        "a1, forward: torch 0.50",
+        f"a1, {report.BOTH}: torch 0.50",
     ]
+    assert report.losses(record, "lax") == [f"a2, {report.BOTH}: lax 0.25"]
+    assert [report.comparisons(record, rival) for rival in ("lax", "torch")] == [4, 2]
     assert math.isnan(report.geometric_mean([]))
