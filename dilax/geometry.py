@@ -23,6 +23,7 @@ __all__ = [
     "PaddingLike",
     "canonical_tuple",
     "effective_kernel_size",
+    "exact_padding",
     "output_size",
     "resolve_padding",
 ]
@@ -52,6 +53,20 @@ def output_size(
     """
     room = input_size + sum(padding) - effective_kernel_size(kernel_size, dilation)
     return max(room // stride + 1, 0)
+
+
+def exact_padding(
+    input_size: int, output_size: int, kernel_size: int, stride: int, dilation: int, low: int
+) -> AxisPadding:
+    """Padding of an axis at whose end its last window ends: ``low``, and what that leaves.
+
+    The high end is ``s (m - 1) + d (k - 1) + 1 - n - low`` for ``m`` outputs; negative, it crops.
+
+    >>> exact_padding(9, output_size=3, kernel_size=3, stride=2, dilation=2, low=1)
+    (1, -1)
+    """
+    last = stride * (output_size - 1)
+    return low, last + effective_kernel_size(kernel_size, dilation) - input_size - low
 
 
 def canonical_tuple(

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dilax.geometry import AxisPadding, ConvGeometry
+from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
 from dilax.lowerings._direct import channels_last
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._windows import cotangent_padding, spread_cotangent
@@ -106,7 +106,7 @@ def kernel_gradient(
             x.swapaxes(0, -1),
             jnp.moveaxis(g, 0, -2),
             strides=geometry.kernel_dilation,
-            padding=_exact_padding(geometry),
+            padding=_kernel_padding(geometry),
             dilation=geometry.strides,
             precision=precision,
             dtype=dtype,
@@ -167,14 +167,18 @@ def _convolve(
     ).astype(dtype)
 
 
-def _exact_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
+def _kernel_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
     """Padding under which the output, used as a kernel, fits once for each tap."""
-    pairs = []
-    for axis, (low, _) in enumerate(geometry.padding):
-        last = geometry.strides[axis] * (geometry.output_size[axis] - 1)
-        reach = geometry.effective_kernel_size[axis]
-        pairs.append((low, last + reach - geometry.input_size[axis] - low))
-    return tuple(pairs)
+    axes = zip(
+        geometry.input_size,
+        geometry.output_size,
+        geometry.kernel_size,
+        geometry.strides,
+        geometry.kernel_dilation,
+        [low for low, _ in geometry.padding],
+        strict=True,
+    )
+    return tuple(exact_padding(*axis) for axis in axes)
 
 
 dense = Lowering("dense", conv, input_gradient, kernel_gradient)

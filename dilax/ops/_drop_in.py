@@ -13,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from dilax.geometry import ConvGeometry
 from dilax.lowerings import Lowering
 from dilax.ops._conv import conv_canonical
+from dilax.ops._layouts import channels_last, inverse, kernel_last, permute
 
 
 def conv_general_dilated(
@@ -88,8 +89,8 @@ def conv_general_dilated(
     if not (plain and 1 <= x.ndim - 2 <= 3 and x.size and kernel.size and result.size):
         return by_lax(lhs, rhs)
     numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
-    x = _permute(x, _channels_last(numbers.lhs_spec))
-    kernel = _permute(kernel, _kernel_last(numbers.rhs_spec))
+    x = permute(x, channels_last(numbers.lhs_spec))
+    kernel = permute(kernel, kernel_last(numbers.rhs_spec))
     geometry = _geometry(x, kernel, window_strides, padding, rhs_dilation, feature_group_count)
     y = conv_canonical(
         x,
@@ -99,7 +100,7 @@ def conv_general_dilated(
         preferred_element_type=preferred_element_type,
         lowering=lowering,
     )
-    return _permute(y, _inverse(_channels_last(numbers.out_spec)))
+    return permute(y, inverse(channels_last(numbers.out_spec)))
 
 
 def _geometry(
@@ -123,23 +124,3 @@ def _geometry(
 
 def _integers(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
-
-
-def _channels_last(spec: Sequence[int]) -> tuple[int, ...]:
-    """Axes in the order batch, window, features, from lax's batch, features, window."""
-    batch, features, *window = spec
-    return (batch, *window, features)
-
-
-def _kernel_last(spec: Sequence[int]) -> tuple[int, ...]:
-    """Axes in the order window, in-features, out-features, from lax's out, in, window."""
-    out_features, in_features, *window = spec
-    return (*window, in_features, out_features)
-
-
-def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(axes)), key=lambda place: axes[place]))
-
-
-def _permute(array: jax.Array, axes: Sequence[int]) -> jax.Array:
-    return array if tuple(axes) == tuple(range(array.ndim)) else jnp.transpose(array, axes)

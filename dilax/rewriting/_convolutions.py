@@ -22,11 +22,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dilax.geometry import AxisPadding, ConvGeometry
+from dilax.geometry import ConvGeometry, exact_padding
 from dilax.lowerings import direct
 from dilax.lowerings._bilinear import input_gradient_p, kernel_gradient_p
 from dilax.lowerings._choice import TABLE, PassName, Problem, choose
 from dilax.ops import conv_general_dilated
+from dilax.ops._layouts import channels_last, inverse, kernel_last
 from dilax.rewriting._rule import Equation, Left, Passes, Replacement, any_above_one
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")
@@ -101,16 +102,16 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
     )
 
     def compute(g: jax.Array, kernel: jax.Array) -> jax.Array:
-        kernel = lax.rev(jnp.transpose(kernel, _kernel_last(numbers.rhs_spec)), range(len(window)))
+        kernel = lax.rev(jnp.transpose(kernel, kernel_last(numbers.rhs_spec)), range(len(window)))
         x = input_gradient_p.bind(
-            jnp.transpose(g, _channels_last(numbers.lhs_spec)),
+            jnp.transpose(g, channels_last(numbers.lhs_spec)),
             _exchange_features(kernel, groups),
             geometry=geometry,
             precision=params["precision"],
             dtype=y.dtype,
             lowering=None,
         )
-        return jnp.transpose(x, _inverse(_channels_last(numbers.out_spec)))
+        return jnp.transpose(x, inverse(channels_last(numbers.out_spec)))
 
     features = y.shape[numbers.out_spec[1]], g.shape[numbers.lhs_spec[1]]
     return _if_faster(compute, Problem(geometry, *features), ("input_gradient",))
@@ -147,7 +148,7 @@ def _kernel_gradient(equation: Equation) -> Replacement | Left:
             lowering=None,
         )
         members, outputs, *taps = numbers.out_spec
-        return jnp.transpose(kernel, _inverse((*taps, members, outputs)))
+        return jnp.transpose(kernel, inverse((*taps, members, outputs)))
 
     features = x.shape[numbers.lhs_spec[0]], g.shape[numbers.rhs_spec[0]]
     return _if_faster(compute, Problem(geometry, *features), ("kernel_gradient",))
@@ -190,12 +191,9 @@ def _solved(
     groups: int,
 ) -> ConvGeometry:
     """The forward convolution of known sizes: its padding at the high end is what is missing."""
-    padding: list[AxisPadding] = []
-    for axis, first in enumerate(low):
-        last = strides[axis] * (output_size[axis] - 1)
-        reach = kernel_dilation[axis] * (kernel_size[axis] - 1)
-        padding.append((first, last + reach + 1 - input_size[axis] - first))
-    return ConvGeometry(input_size, kernel_size, strides, tuple(padding), kernel_dilation, groups)
+    axes = zip(input_size, output_size, kernel_size, strides, kernel_dilation, low, strict=True)
+    padding = tuple(exact_padding(*axis) for axis in axes)
+    return ConvGeometry(input_size, kernel_size, strides, padding, kernel_dilation, groups)
 
 
 def _exchange_features(kernel: jax.Array, groups: int) -> jax.Array:
@@ -207,19 +205,3 @@ def _exchange_features(kernel: jax.Array, groups: int) -> jax.Array:
 
 def _sizes(array: Any, spec: Sequence[int]) -> tuple[int, ...]:
     return tuple(array.shape[axis] for axis in spec[2:])
-
-
-def _channels_last(spec: Sequence[int]) -> tuple[int, ...]:
-    """Axes in the order batch, window, features, from lax's batch, features, window."""
-    batch, features, *window = spec
-    return (batch, *window, features)
-
-
-def _kernel_last(spec: Sequence[int]) -> tuple[int, ...]:
-    """Axes in the order window, in-features, out-features, from lax's out, in, window."""
-    outputs, inputs, *window = spec
-    return (*window, inputs, outputs)
-
-
-def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(axes)), key=lambda place: axes[place]))
