@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from common.timing import compile_timed, spread, take_turns
 from rivals import keras_mobilenet
-from step_speed import compile_timed, spread, take_turns
 
 import dilax
 from dilax.training.device import describe_device

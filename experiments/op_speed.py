@@ -33,6 +33,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
+from common.timing import spread
 from operations import report
 from operations.cases import CASES, DEPTHWISE_2D, Case
 
@@ -173,7 +174,11 @@ def measure(
     place: int, case: Case, contestants: dict[str, Contestant], config: Config
 ) -> dict[str, Any]:
     """One case: errors first, then rounds of turns."""
-    row: dict[str, Any] = {"name": case.name, "family": case.family, "case": as_json(case)}
+    row: dict[str, Any] = {
+        "name": case.name,
+        "family": case.family,
+        "case": dataclasses.asdict(case),
+    }
     row["depthwise_2d"] = case in DEPTHWISE_2D
     row["compile_seconds"], row["errors"], row["failed"] = {}, {}, {}
     times: dict[str, dict[str, list[float]]] = {}
@@ -224,17 +229,6 @@ def share_of_copy(case: Case, times: dict[str, dict[str, list[float]]]) -> float
     moved = np.prod(case.shapes[0]) + np.prod(case.output_shape)
     ideal = np.median(times["copy"]["dilax"]) * moved / (2 * np.prod(case.shapes[0]))
     return float(ideal / np.median(times["forward"]["dilax"]))
-
-
-def spread(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles, to four digits."""
-    low, median, high = (float(f"{v:.4g}") for v in np.percentile(values, [25, 50, 75]))
-    return {"median": median, "quartile_1": low, "quartile_3": high}
-
-
-def as_json(case: Case) -> dict[str, Any]:
-    """The fields of a case."""
-    return dataclasses.asdict(case)
 
 
 def in_short(row: dict[str, Any]) -> str:

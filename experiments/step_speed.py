@@ -13,7 +13,6 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from common.timing import Steps, compile_timed, spread, take_turns
 from flax import nnx
 from jax import Array, lax
 from rivals.stock_flax import StockMnistDSDC
@@ -34,9 +34,6 @@ from dilax.training.functional import functional
 from dilax.training.record import git_commit, versions
 from dilax.training.state import create_state
 from dilax.training.step import Batch, make_train_step
-
-Steps = Callable[[], object]
-"""Runs a fixed number of training steps and waits for the last."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,13 +134,6 @@ def scanned(network: nnx.Module, images: Array, labels: Array, steps: int) -> tu
     return lambda: jax.block_until_ready(compiled(state)), seconds
 
 
-def compile_timed(function: Callable, state: Any) -> tuple[Callable, float]:
-    """The function compiled for one state, and how long tracing and compiling took."""
-    started = time.perf_counter()
-    compiled = jax.jit(function).lower(state).compile()
-    return compiled, time.perf_counter() - started
-
-
 def pytorch_steps(
     model: MnistDSDC, images: Array, labels: Array, steps: int, expected: Array
 ) -> Steps:
@@ -168,19 +158,6 @@ def pytorch_steps(
         return None
 
     return run
-
-
-def take_turns(contestants: dict[str, Steps], *, rounds: int, steps: int) -> dict[str, list[float]]:
-    """Milliseconds a step of every contestant in every round, after one round to warm up."""
-    milliseconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, run in contestants.items():
-            started = time.perf_counter()
-            run()
-            elapsed = 1000 * (time.perf_counter() - started) / steps
-            if turn:
-                milliseconds[name].append(elapsed)
-    return milliseconds
 
 
 def make_record(
@@ -211,12 +188,6 @@ def make_record(
         "versions": libraries,
         "git_commit": git_commit(),
     }
-
-
-def spread(values: np.ndarray) -> dict[str, float]:
-    """Median, quartiles and number."""
-    low, median, high = np.percentile(values, [25, 50, 75])
-    return {"median": median, "quartile_1": low, "quartile_3": high, "n": len(values)}
 
 
 if __name__ == "__main__":
