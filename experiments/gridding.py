@@ -16,11 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from common.markdown import table as markdown
 
 import dilax
 from dilax import analysis, data
 
 FEATURES = 8
+HEADER = (
+    "rates",
+    "receptive field",
+    "offsets touched along an axis",
+    "share of the square touched",
+    "unevenness",
+    "effective radius",
+    "radius of 90 % of the weight",
+)
 PICTURES = {
     "growing.png": "The receptive field growing over an image, layer by layer. Bright pixels are "
     "touched; the frame is the receptive field.",
@@ -93,7 +103,7 @@ def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
         [
             "# What dilation touches",
             f"Stacks of {config.kernel_size} x {config.kernel_size} kernels, a rate for each.",
-            table(rows),
+            markdown(HEADER, rows),
             *(f"![{text}]({name})\n\n{text}" for name, text in PICTURES.items()),
             proposals(config.kernel_size, schedules),
         ]
@@ -167,21 +177,6 @@ def row(
         f"{field.radius:.2f}",
         f"{field.radius_of_share(0.9):.2f}",
     )
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Give a Markdown table of the schedules."""
-    head = (
-        "rates",
-        "receptive field",
-        "offsets touched along an axis",
-        "share of the square touched",
-        "unevenness",
-        "effective radius",
-        "radius of 90 % of the weight",
-    )
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def proposals(kernel_size: int, schedules: Mapping[str, tuple[int, ...]]) -> str:

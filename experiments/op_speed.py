@@ -33,6 +33,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
+from common.markdown import table as markdown
 from common.timing import spread
 from operations import report
 from operations.cases import CASES, DEPTHWISE_2D, Case
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.draw(record, output.with_suffix(".png"))
         page = report.page(record)
     else:
-        table = report.markdown(report.LOWERINGS_HEADER, report.lowerings(record))
+        table = markdown(report.LOWERINGS_HEADER, report.lowerings(record))
         page = f"{report.LOWERINGS_EXPLANATION}\n{table}"
     output.with_suffix(".md").write_text(page)
     return 0

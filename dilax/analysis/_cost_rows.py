@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import Jaxpr, JaxprEqn
 
-from dilax.analysis._places import label, source_line
+from dilax._jaxprs import inner_programs, label, opened, source_line
 from dilax.lowerings import _bilinear
 
 
@@ -58,7 +57,7 @@ def _rows_of(equation: JaxprEqn, runs: int, prefix: str) -> list[LayerCost]:
         return [_row(equation, runs, prefix, *counts)]
     inside = label(prefix, equation)
     runs = runs * equation.params["length"] if name == "scan" else runs
-    parts = [rows(inner, runs, inside) for inner in _inner_jaxprs(equation.params)]
+    parts = [rows(opened(inner), runs, inside) for inner in inner_programs(equation)]
     if name == "while" and any(parts):
         raise ValueError(
             "function holds a while_loop with convolutions or products in it, whose number of "
@@ -168,11 +167,3 @@ def _shape(variable: Any) -> tuple[int, ...]:
 
 def _bytes(array: Any) -> int:
     return math.prod(array.shape) * array.dtype.itemsize
-
-
-def _inner_jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    for value in params.values():
-        items: Sequence[Any] = value if isinstance(value, (tuple, list)) else (value,)
-        for item in items:
-            if isinstance(item, (Jaxpr, ClosedJaxpr)):
-                yield item.jaxpr if isinstance(item, ClosedJaxpr) else item

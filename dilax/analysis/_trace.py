@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
+from dilax._jaxprs import label, source_line
 from dilax.analysis._field import Field, Shape, union
-from dilax.analysis._places import label, source_line
 
 Seen = tuple[Field, ...] | None
 """What an array sees, a field for each input axis; None if it does not depend on the input."""

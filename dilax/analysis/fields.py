@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from dilax._jaxprs import failing_line
 from dilax.analysis import (
     _rules_control,
     _rules_indices,
@@ -17,7 +18,6 @@ from dilax.analysis import (
     _rules_windows,
 )
 from dilax.analysis._field import Field, Shape, follow
-from dilax.analysis._places import failing_line
 from dilax.analysis._summary import Summary, summarised
 from dilax.analysis._table import aligned
 from dilax.analysis._trace import Seen, Trace, given

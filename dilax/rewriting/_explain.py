@@ -8,9 +8,10 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
+from dilax._jaxprs import Program, inner_programs, source_line
 from dilax.rewriting._calls import UntraceableError, trace, wrap
-from dilax.rewriting._internals import Program, equations, source_line
-from dilax.rewriting._rewriter import decide, inner_programs, is_entered
+from dilax.rewriting._internals import equations
+from dilax.rewriting._rewriter import decide, is_entered
 from dilax.rewriting._rule import Left, Passes
 from dilax.rewriting._rules import RULES
 

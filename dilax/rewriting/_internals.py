@@ -1,7 +1,7 @@
 """All that is used of JAX beyond its public names, in one place.
 
 Traced programs and their equations are public as types (`jax.extend.core`); how JAX keeps the rules
-of ``custom_jvp`` and ``custom_vjp`` in them, and where an equation came from, is not.
+of ``custom_jvp`` and ``custom_vjp`` in them is not.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax._src import source_info_util
 from jax.extend import linear_util
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-Program = Jaxpr | ClosedJaxpr
-"""A traced program; a closed one carries the values of its constants."""
+from dilax._jaxprs import Program, opened
 
 
 def equations(program: Program) -> Sequence[JaxprEqn]:
     """The operations of a program, in order."""
-    return _open(program).eqns
+    return opened(program).eqns
 
 
 def with_equations(program: Program, new: Sequence[JaxprEqn]) -> Program:
     """The same program, of the same arguments, constants and effects, doing ``new`` instead."""
-    opened = _open(program)
-    replaced = opened.replace(eqns=list(new))
+    replaced = opened(program).replace(eqns=list(new))
     return program.replace(jaxpr=replaced) if _is_closed_form(program) else replaced
 
 
@@ -34,11 +31,6 @@ def evaluate(program: Program, *arguments: Any) -> list[Any]:
     """What a closed program gives, every operation bound as JAX itself would."""
     assert isinstance(program, ClosedJaxpr)
     return jax.core.eval_jaxpr(program.jaxpr, program.consts, *arguments)
-
-
-def source_line(equation: JaxprEqn) -> str:
-    """Where in which file an equation came from."""
-    return source_info_util.summarize(equation.source_info)
 
 
 def with_custom_rules(
@@ -75,7 +67,3 @@ def _wrapped_alike(function: Callable, wrapped: Any) -> Any:
 def _is_closed_form(program: Program) -> bool:
     """Whether constants are held around an open program; newer JAX has one type for both."""
     return isinstance(program, ClosedJaxpr) and program.jaxpr is not program
-
-
-def _open(program: Program) -> Jaxpr:
-    return program.jaxpr if isinstance(program, ClosedJaxpr) else program

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from dilax._jaxprs import Program
 from dilax.rewriting._calls import UntraceableError, trace, unwrap, wrap
 from dilax.rewriting._internals import (
-    Program,
     equations,
     evaluate,
     with_custom_rules,
@@ -107,14 +107,6 @@ def is_entered(equation: JaxprEqn) -> bool:
     """Whether the programs that an equation holds are looked into."""
     replaced = str(equation.params.get("name", "")).startswith(REPLACED)
     return equation.primitive.name in ENTERED and not replaced
-
-
-def inner_programs(equation: JaxprEqn) -> Iterator[Program]:
-    """The programs that an equation holds."""
-    for value in equation.params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(item, (Jaxpr, ClosedJaxpr)):
-                yield item
 
 
 # --- one equation ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 - `program`: from the command line to an exit status
 - `task`: network, data and flags, joined and checked
 - `run`: the runs of a task, one a seed
+- `markdown`: tables
 - `timing`: turns of contestants in a benchmark
 """
 

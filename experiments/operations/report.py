@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.markdown import table as markdown
+
 Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 BOTH = "forward+backward"
@@ -172,13 +174,6 @@ def number(value: float) -> str:
     if math.isnan(value):
         return ""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, its first column to the left and the others to the right."""
-    line = "| " + " | ".join(header) + " |\n"
-    rule = "|---|" + "---:|" * (len(header) - 1) + "\n"
-    return line + rule + "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def draw(record: Record, path: Path) -> None:

@@ -1,14 +1,44 @@
-"""What a traced program holds, for tests that ask whether something was replaced."""
+"""Programs to rewrite, and what a traced program holds: was something replaced?"""
 
 from collections import Counter
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
+from dilax._jaxprs import inner_programs
 from dilax.rewriting._internals import equations
-from dilax.rewriting._rewriter import REPLACED, inner_programs
+from dilax.rewriting._rewriter import REPLACED
 
 CALLS = ("jit", "pjit")
 """Not counted: newer JAX keeps the call of an accelerated function, older puts its body there."""
+
+
+def conv(x, kernel):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 2),
+        ((1, 0), (2, 1)),
+        rhs_dilation=(2, 1),
+        feature_group_count=3,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def pooled(x, kernel):
+    y = conv(x, kernel)
+    return lax.reduce_window(
+        y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 1, 2, 1), ((0, 0), (1, 0), (0, 0), (0, 0))
+    )
+
+
+def loss_of(f):
+    return lambda *operands: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(f(*operands)))
+
+
+def gradient(f):
+    return jax.value_and_grad(loss_of(f), (0, 1))
 
 
 def operations(fn, *args) -> Counter:

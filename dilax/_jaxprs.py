@@ -1,23 +1,39 @@
-"""What an equation of a jaxpr is called, and which line wrote it."""
+"""What an equation of a jaxpr is called, which line wrote it, and which programs it holds."""
 
 from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax
-from jax.extend.core import JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-_ROOMS = Path(__file__).parents[1]
+Program = Jaxpr | ClosedJaxpr
+"""A traced program; a closed one carries the values of its constants."""
+
+_ROOMS = Path(__file__).parent
 _INSTALLED, _STANDARD = (sysconfig.get_paths()[name] for name in ("purelib", "stdlib"))
 _LIBRARIES = (
-    *(str(_ROOMS / room) for room in ("analysis", "lowerings", "nn", "ops")),
+    *(str(_ROOMS / room) for room in ("analysis", "lowerings", "nn", "ops", "rewriting")),
     *(str(Path(_INSTALLED, name)) for name in ("equinox", "flax", "haiku", "jax")),
     str(Path(jax.__file__).parent),
     "<frozen",
 )
+
+
+def inner_programs(equation: JaxprEqn) -> Iterator[Program]:
+    """The programs that an equation holds."""
+    for value in equation.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, (Jaxpr, ClosedJaxpr)):
+                yield item
+
+
+def opened(program: Program) -> Jaxpr:
+    """A program without the values of its constants."""
+    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
 
 
 def label(prefix: str, equation: JaxprEqn) -> str:
