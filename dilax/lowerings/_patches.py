@@ -9,11 +9,11 @@ while ``taps * C`` is small: the first layer of a network, and 1x1 convolutions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
@@ -35,13 +35,17 @@ def conv(
     preferred_element_type: Any = None,
 ) -> jax.Array:
     """``y[n, i, o] = sum_(k, c) P(x)[n, i, (k, c)] w[(k, c), o]``, group by group."""
-    patches = _input_patches(lhs, geometry)
     groups = geometry.feature_group_count
-    matrix = _by_group(rhs, groups)
     dtype = result_type(lhs, preferred_element_type)
-    flat = _product("mtgi,tigo->mgo", patches, matrix, precision, dtype)
+    flat = _product(
+        "gmk,gko->gmo",
+        _input_patches(lhs, geometry),
+        _matrices(rhs, groups),
+        precision,
+        dtype,
+    )
     shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
-    return flat.reshape(shape).astype(dtype)
+    return jnp.moveaxis(flat, 0, 1).reshape(shape).astype(dtype)
 
 
 def input_gradient(
@@ -64,9 +68,14 @@ def input_gradient(
         window(padded, offset, geometry.input_size, strides)
         for offset in cotangent_offsets(geometry)
     ]
-    patches = _stack(windows, groups)
-    flat = _product("mtgo,tigo->mgi", patches, _by_group(rhs, groups), precision, dtype)
-    return flat.reshape(shape).astype(dtype)
+    flat = _product(
+        "gmk,gki->gmi",
+        _stack(windows, groups),
+        _matrices(rhs, groups, transposed=True),
+        precision,
+        dtype,
+    )
+    return jnp.moveaxis(flat, 0, 1).reshape(shape).astype(dtype)
 
 
 def kernel_gradient(
@@ -79,12 +88,17 @@ def kernel_gradient(
 ) -> jax.Array:
     """``w'[k, c, o] = sum_(n, i) P(x)[n, i, (k, c)] g[n, i, o]``, group by group."""
     groups = geometry.feature_group_count
-    patches = _input_patches(lhs, geometry)
-    cotangent = rhs.reshape(-1, groups, rhs.shape[-1] // groups)
+    members, outputs = lhs.shape[-1] // groups, rhs.shape[-1] // groups
     dtype = result_type(lhs, preferred_element_type)
-    flat = _product("mtgi,mgo->tigo", patches, cotangent, precision, dtype)
-    shape = (*geometry.kernel_size, lhs.shape[-1] // groups, rhs.shape[-1])
-    return flat.reshape(shape).astype(dtype)
+    matrices = _product(
+        "gmk,gmo->gko",
+        _input_patches(lhs, geometry),
+        _by_group(rhs, groups),
+        precision,
+        dtype,
+    )
+    taps = jnp.moveaxis(matrices.reshape(groups, geometry.taps, members, outputs), 0, 2)
+    return taps.reshape(*geometry.kernel_size, members, rhs.shape[-1]).astype(dtype)
 
 
 def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
@@ -97,30 +111,37 @@ def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def _stack(windows: list[jax.Array], groups: int) -> jax.Array:
-    """Windows of shape ``(N, *S, C)`` as patches ``(N S, taps, groups, C / groups)``."""
-    features = windows[0].shape[-1]
-    rows = windows[0].size // max(features, 1)
-    side_by_side = lax.concatenate(windows, windows[0].ndim - 1) if windows[1:] else windows[0]
-    return side_by_side.reshape(rows, len(windows), groups, features // groups)
+    """Windows of shape ``(N, *S, G C)`` as patches ``(G, N S, taps C)``."""
+    return jnp.concatenate([_by_group(window, groups) for window in windows], axis=-1)
 
 
-def _by_group(kernel: jax.Array, groups: int) -> jax.Array:
-    """``(*K, I, G O)`` as ``(taps, I, G, O)``."""
-    members, outputs = kernel.shape[-2:]
-    return kernel.reshape(-1, members, groups, outputs // groups)
+def _by_group(x: jax.Array, groups: int) -> jax.Array:
+    """``(N, *S, G C)`` as ``(G, N S, C)``."""
+    rows = x.reshape(math.prod(x.shape[:-1]), groups, x.shape[-1] // groups)
+    return jnp.moveaxis(rows, 1, 0)
+
+
+def _matrices(kernel: jax.Array, groups: int, *, transposed: bool = False) -> jax.Array:
+    """``(*K, I, G O)`` as ``(G, taps I, O)``; transposed, as ``(G, taps O, I)``."""
+    members, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    by_tap = kernel.reshape(math.prod(kernel.shape[:-2]), members, groups, outputs)
+    matrices = by_tap.transpose((2, 0, 3, 1) if transposed else (2, 0, 1, 3))
+    return matrices.reshape(groups, math.prod(matrices.shape[1:3]), matrices.shape[-1])
 
 
 def _product(
     equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any, dtype: jnp.dtype
 ) -> jax.Array:
+    """A product of matrices for each group; of one group, without an axis to be moved about."""
     common = jnp.result_type(lhs, rhs)
-    return jnp.einsum(
-        equation,
-        lhs.astype(common),
-        rhs.astype(common),
+    alone = lhs.shape[0] == 1
+    product = jnp.einsum(
+        equation.replace("g", "") if alone else equation,
+        *(x.astype(common).reshape(x.shape[1:] if alone else x.shape) for x in (lhs, rhs)),
         precision=precision,
         preferred_element_type=accumulation_type(common, dtype),
     )
+    return product[None] if alone else product
 
 
 patches = Lowering("patches", conv, input_gradient, kernel_gradient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -122,12 +123,13 @@ def pointwise_conv(
             f"kernel has {kernel.shape[-2]} in-features, x has shape {x.shape}; required: "
             f"x.shape[-1] == kernel.shape[-2]. Are x's features its last axis?"
         )
-    y = jnp.dot(
-        x,
+    rows = jnp.dot(
+        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
         kernel.reshape(kernel.shape[-2:]),
         precision=precision,
         preferred_element_type=accumulation_type(x, kernel),
     ).astype(result_type(x, preferred_element_type))
+    y = rows.reshape(*x.shape[:-1], rows.shape[-1])
     return y if bias is None else add_bias(y, bias)
 
 
