@@ -34,6 +34,11 @@ class Problem:
         """Input channels that each output channel sees."""
         return self.in_features // self.geometry.feature_group_count
 
+    @property
+    def kernel_entries(self) -> int:
+        """Weights, all together."""
+        return self.geometry.taps * self.members * self.out_features
+
 
 class Row(NamedTuple):
     """One line of the table; ``None`` stands for every pass."""
@@ -50,7 +55,7 @@ def few_members(problem: Problem) -> bool:
 
 
 def two_members(problem: Problem) -> bool:
-    """Depthwise, or two input channels a group: more make the input's gradient slow."""
+    """Depthwise, or two input channels a group: more make the kernel's gradient slow."""
     return _grouped(problem, members=2)
 
 
@@ -70,32 +75,29 @@ def every(problem: Problem) -> bool:
     return True
 
 
-def small_stem(problem: Problem) -> bool:
-    """The first layer of a small network: dense, few input channels, a kernel of few entries."""
-    return _dense(problem, members=4, entries=512)
+def stem(problem: Problem) -> bool:
+    """The first layer of a network: dense, few input channels, a small kernel or few outputs."""
+    small = problem.geometry.taps <= 9 or problem.kernel_entries <= 512
+    return problem.geometry.feature_group_count == 1 and problem.members <= 4 and small
 
 
-def grey_stem(problem: Problem) -> bool:
-    """The same with a single input channel."""
-    return _dense(problem, members=1, entries=256)
+def wide_stem(problem: Problem) -> bool:
+    """The same with a small kernel and many outputs."""
+    return stem(problem) and problem.geometry.taps <= 9 and problem.out_features >= 32
 
 
 def _grouped(problem: Problem, *, members: int) -> bool:
-    return grouped(problem) and problem.members <= members
-
-
-def _dense(problem: Problem, *, members: int, entries: int) -> bool:
-    dense = problem.geometry.feature_group_count == 1 and problem.members <= members
-    return dense and problem.geometry.taps * problem.members * problem.out_features <= entries
+    depthwise = grouped(problem) or problem.out_features == 1
+    return depthwise and problem.members <= members
 
 
 TABLE = (
     Row("cpu", "conv", few_members, taps),
-    Row("cpu", "input_gradient", two_members, taps),
-    Row("cpu", "kernel_gradient", few_members, taps),
+    Row("cpu", "input_gradient", few_members, taps),
+    Row("cpu", "kernel_gradient", two_members, taps),
     Row("cpu", None, pointwise, patches),
-    Row("cpu", "conv", small_stem, taps),
-    Row("cpu", "kernel_gradient", grey_stem, taps),
+    Row("cpu", "conv", stem, taps),
+    Row("cpu", "kernel_gradient", wide_stem, patches),
     Row("cpu", "conv", grouped, dense),
     Row("cpu", "input_gradient", every, dense),
     Row("cpu", "kernel_gradient", every, dense),

@@ -37,6 +37,9 @@ from dilax.lowerings._windows import (
 UNROLLED_TAPS = 64
 """Up to so many taps are written out for XLA to fuse; more run in a loop."""
 
+MOST_PLANES = 32
+"""Up to so many outputs of a group are written out where the input's gradient adds them up."""
+
 TAPS_AT_ONCE = 16
 """The kernel gradient writes out so many taps at most; more run in a loop over some at a time."""
 
@@ -88,21 +91,21 @@ def input_gradient(
     groups, members = geometry.feature_group_count, rhs.shape[-2]
     if lhs.size == 0:
         return jnp.zeros((lhs.shape[0], *geometry.input_size, groups * members), dtype)
-    padded = pad_cotangent(lhs, geometry)
-    weights = _flat_taps(rhs)
-    ones = (1,) * geometry.rank
-    parts = [
-        _gather(
-            _sum_over_taps(
-                padded,
-                weights[:, member],
-                cotangent_offsets(geometry),
-                geometry.input_size,
-                ones,
-                accumulation_type(lhs, rhs, dtype),
-            ),
-            groups,
+    outputs = _planes(pad_cotangent(lhs, geometry), groups)
+    weights = _planes(_flat_taps(rhs), groups)
+
+    def seen_through(output: Any, member: int) -> jax.Array:
+        return _sum_over_taps(
+            outputs[output],
+            weights[output, :, member],
+            cotangent_offsets(geometry),
+            geometry.input_size,
+            (1,) * geometry.rank,
+            accumulation_type(lhs, rhs, dtype),
         )
+
+    parts = [
+        _sum(functools.partial(seen_through, member=member), len(outputs), MOST_PLANES)
         for member in range(members)
     ]
     return _interleave(parts).astype(dtype)
@@ -146,20 +149,19 @@ def _sum_over_taps(
 ) -> jax.Array:
     """Sum over taps of the window at ``offsets[t]`` times ``weights[t]`` (one a channel)."""
 
-    def product(offset: Any, weight: jax.Array) -> jax.Array:
+    def product(tap: Any) -> jax.Array:
+        offset = offsets[tap] if isinstance(tap, int) else jnp.asarray(offsets, jnp.int32)[tap]
         seen = window(padded, offset, sizes, strides).astype(dtype)
-        return seen * lax.expand_dims(weight.astype(dtype), range(padded.ndim - 1))
+        return seen * lax.expand_dims(weights[tap].astype(dtype), range(padded.ndim - 1))
 
-    if len(offsets) <= UNROLLED_TAPS:
-        total = product(offsets[0], weights[0])
-        for offset, weight in zip(offsets[1:], weights[1:], strict=True):
-            total = total + product(offset, weight)
-        return total
-    places = jnp.asarray(offsets, jnp.int32)
-    start = product(places[0], weights[0])
-    return lax.fori_loop(
-        1, len(offsets), lambda tap, total: total + product(places[tap], weights[tap]), start
-    )
+    return _sum(product, len(offsets), UNROLLED_TAPS)
+
+
+def _sum(term: Callable[[Any], jax.Array], count: int, written_out: int) -> jax.Array:
+    """``term(0) + ... + term(count - 1)``, written out or in a loop."""
+    if count <= written_out:
+        return functools.reduce(lax.add, map(term, range(count)))
+    return lax.fori_loop(1, count, lambda place, total: total + term(place), term(0))
 
 
 def _sums_of_products(
@@ -258,11 +260,17 @@ def _spread(x: jax.Array, member: int, geometry: ConvGeometry, outputs: jax.Arra
     return _map_channels(chosen, lambda c: jnp.repeat(c, copies, axis=-1)) if copies > 1 else chosen
 
 
-def _gather(y: jax.Array, groups: int) -> jax.Array:
-    """The sum over each group's channels, the transpose of ``_spread``."""
-    if y.shape[-1] == groups:
-        return y
-    return _map_channels(y, lambda c: c.reshape(c.shape[0], groups, -1).sum(axis=-1))
+def _planes(x: jax.Array, groups: int) -> jax.Array:
+    """For every ``j``, the channels ``g I + j`` of all groups, side by side: ``(I, *, G)``.
+
+    Written to memory: read from there, every tap finds its channels next to each other.
+    """
+    members = x.shape[-1] // groups
+    if members == 1:
+        return x[None]
+    rows = x.reshape(math.prod(x.shape[:-1]), groups, members)
+    planes = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
+    return planes.reshape(members, *x.shape[:-1], groups)
 
 
 def _interleave(parts: list[jax.Array]) -> jax.Array:

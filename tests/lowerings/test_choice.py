@@ -11,11 +11,14 @@ ON_CPU = {
     "depthwise": ((3, 3), 32, 32, 32, "taps taps taps"),
     "multiplier_2": ((3, 3), 32, 32, 64, "taps taps taps"),
     "two_a_group": ((3, 3), 16, 32, 32, "taps taps taps"),
-    "four_a_group": ((3, 3), 8, 32, 32, "taps dense taps"),
+    "four_a_group": ((3, 3), 8, 32, 32, "taps taps dense"),
+    "one_channel": ((3, 3), 1, 1, 1, "taps taps taps"),
     "sixteen_a_group": ((3, 3), 2, 32, 32, "dense dense dense"),
     "dense": ((3, 3), 1, 32, 32, "direct dense dense"),
     "pointwise": ((1, 1), 1, 32, 32, "patches patches patches"),
-    "grey_stem": ((3, 3), 1, 1, 16, "taps dense taps"),
+    "grey_stem": ((3, 3), 1, 1, 16, "taps dense dense"),
+    "colour_stem": ((3, 3), 1, 3, 32, "taps dense patches"),
+    "large_stem": ((7, 7), 1, 3, 64, "direct dense dense"),
     "large_kernel": ((31, 31), 32, 32, 32, "taps taps taps"),
 }
 
