@@ -12,8 +12,8 @@ Pure functions over arrays that are channels-last, ``(batch..., *window, feature
 
 Around them: `dilax.geometry` (the integers), `dilax.lowerings` (the same convolution computed in
 different ways), `dilax.rewriting` (other people's programs), `dilax.nn` (Flax NNX modules),
-`dilax.models`, `dilax.data`, `dilax.training` and `dilax.analysis`; the last five are imported when
-they are first used.
+`dilax.cures` (against gridding), `dilax.models`, `dilax.data`, `dilax.training` and
+`dilax.analysis`; the last six are imported when they are first used.
 """
 
 import importlib
@@ -67,7 +67,7 @@ __all__ = [
     "rewriting",
 ]
 
-_LAZY_ROOMS = ("analysis", "data", "models", "nn", "training")
+_LAZY_ROOMS = ("analysis", "cures", "data", "models", "nn", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -16,6 +16,7 @@ ROOMS = (
     "lowerings",
     "ops",
     "rewriting",
+    "cures",
     "nn",
     "models",
     "analysis",

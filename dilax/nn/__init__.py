@@ -1,7 +1,15 @@
-"""Flax NNX modules: parameters and names; the mathematics is in `dilax.ops`."""
+"""Flax NNX modules: parameters and names; the mathematics is in `dilax.ops` and `dilax.cures`."""
 
 from dilax.nn._blocks import SeparableBlock
 from dilax.nn._conv import Conv, DepthwiseConv, SeparableConv
+from dilax.nn._filters import (
+    InteractingDepthwiseConv,
+    LearnedDepthwiseConv,
+    ParallelDepthwiseConv,
+    RandomDepthwiseConv,
+    SmoothedDepthwiseConv,
+)
+from dilax.nn._pyramids import ASPP, EESP
 
 __all__ = [
     # convolution
@@ -10,4 +18,13 @@ __all__ = [
     "SeparableConv",
     # blocks
     "SeparableBlock",
+    # in place of a dilated depthwise convolution, against gridding
+    "InteractingDepthwiseConv",
+    "LearnedDepthwiseConv",
+    "ParallelDepthwiseConv",
+    "RandomDepthwiseConv",
+    "SmoothedDepthwiseConv",
+    # several rates at once
+    "ASPP",
+    "EESP",
 ]

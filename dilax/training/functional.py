@@ -7,6 +7,7 @@ plain `jax.jit` over plain pytrees and does not care which version of Flax made 
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
@@ -17,12 +18,20 @@ class Apply(Protocol):
     """A network as a pure function."""
 
     def __call__(
-        self, params: Pytree, batch_stats: Pytree, images: Array, /, *, train: bool
+        self,
+        params: Pytree,
+        batch_stats: Pytree,
+        images: Array,
+        /,
+        *,
+        train: bool,
+        key: Array | None = None,
     ) -> tuple[Array, Pytree]:
         """Map float images `(N, H, W, C)` to logits `(N, classes)` and new batch statistics.
 
-        With `train` the batch is normalised by its own statistics and the running ones move on;
-        without it the running ones are used and returned unchanged.
+        With `train` the batch is normalised by its own statistics and the running ones move on,
+        and what the network draws (dropout, random rates) is drawn from `key`; without it the
+        running ones are used and returned unchanged, and nothing is drawn.
         """
 
 
@@ -43,12 +52,11 @@ def functional(module: nnx.Module) -> Functional:
         module: maps images `(N, H, W, C)` to logits. It is left as it is.
 
     Returns:
-        `apply(params, batch_stats, images, *, train)`, the parameters, the batch statistics.
+        `apply(params, batch_stats, images, *, train, key)`, the parameters, the batch statistics.
 
     Raises:
-        ValueError: the module holds variables other than `nnx.Param` and `nnx.BatchStat`. A pure
-            step would freeze them at their present value: dropout would drop the same units for
-            ever.
+        ValueError: the module holds variables other than `nnx.Param`, `nnx.BatchStat` and random
+            streams. A pure step would freeze them at their present value.
 
     >>> import jax.numpy as jnp
     >>> apply, params, batch_stats = functional(nnx.Linear(4, 10, rngs=nnx.Rngs(0)))
@@ -56,15 +64,23 @@ def functional(module: nnx.Module) -> Functional:
     >>> logits.shape
     (2, 10)
     """
-    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
-    params, batch_stats, rest = states
+    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
+    params, batch_stats, streams, rest = states
     _refuse_other_state(rest)
 
     def apply(
-        param_arrays: Pytree, stat_arrays: Pytree, images: Array, *, train: bool
+        param_arrays: Pytree,
+        stat_arrays: Pytree,
+        images: Array,
+        *,
+        train: bool,
+        key: Array | None = None,
     ) -> tuple[Array, Pytree]:
         merged = nnx.merge(
-            graphdef, _filled(params, param_arrays), _filled(batch_stats, stat_arrays)
+            graphdef,
+            _filled(params, param_arrays),
+            _filled(batch_stats, stat_arrays),
+            _drawn(streams, key) if train else streams,
         )
         if train:
             merged.train()
@@ -97,11 +113,26 @@ def _filled(state: nnx.State, arrays: Pytree) -> nnx.State:
     return filled
 
 
+def _drawn(streams: nnx.State, key: Array | None) -> nnx.State:
+    """Give random streams that start anew from `key`, each in its own way."""
+    leaves, structure = jax.tree.flatten(nnx.to_pure_dict(streams))
+    if not leaves:
+        return streams
+    if key is None:
+        raise ValueError("the network draws random numbers in training; required: key")
+    started = [
+        jax.random.fold_in(key, place)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else jnp.zeros_like(leaf)
+        for place, leaf in enumerate(leaves)
+    ]
+    return _filled(streams, jax.tree.unflatten(structure, started))
+
+
 def _refuse_other_state(rest: nnx.State) -> None:
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(rest)]
     if paths:
         raise ValueError(
-            "module must hold only nnx.Param and nnx.BatchStat variables, received also "
-            f"{', '.join(paths)}; for dropout, give the module no random streams of its own "
-            "(rngs=None)"
+            "module must hold only nnx.Param and nnx.BatchStat variables and random streams, "
+            f"received also {', '.join(paths)}"
         )

@@ -92,8 +92,10 @@ def make_train_step(
             "are 0.99 to 0.9999"
         )
 
-    def loss(params: Pytree, batch_stats: Pytree, images: Array, labels: Array) -> tuple:
-        logits, batch_stats = apply(params, batch_stats, images, train=True)
+    def loss(
+        params: Pytree, batch_stats: Pytree, images: Array, labels: Array, key: Array
+    ) -> tuple:
+        logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
         losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
         return losses.mean(), (batch_stats, _totals(losses, logits, labels))
 
@@ -105,9 +107,10 @@ def make_train_step(
         )
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:
-        images = floats(batch.images, state.step, _device_key(key, axis_name))
+        key = _device_key(key, axis_name)
+        images = floats(batch.images, state.step, key)
         grads, (batch_stats, totals) = jax.grad(loss, has_aux=True)(
-            state.params, state.batch_stats, images, batch.labels
+            state.params, state.batch_stats, images, batch.labels, jax.random.fold_in(key, 1)
         )
         if axis_name is not None:
             grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)

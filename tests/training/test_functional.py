@@ -56,6 +56,36 @@ def test_load_into_writes_the_arrays_back():
     np.testing.assert_array_equal(module.norm.mean[...], batch_stats["norm"]["mean"] + 3)
 
 
-def test_random_state_is_refused():
-    with pytest.raises(ValueError, match=r"only nnx.Param and nnx.BatchStat.*received also.*rngs"):
-        functional(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+def test_what_a_network_draws_is_drawn_from_the_key(key):
+    apply, params, batch_stats = functional(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+    ones = jnp.ones((2, 50))
+    once, again, other = (
+        apply(params, batch_stats, ones, train=True, key=k)[0]
+        for k in (key, key, jax.random.fold_in(key, 1))
+    )
+    np.testing.assert_array_equal(once, again)
+    assert bool((once != other).any())
+    np.testing.assert_array_equal(apply(params, batch_stats, ones, train=False)[0], ones)
+    with pytest.raises(ValueError, match="draws random numbers in training; required: key"):
+        apply(params, batch_stats, ones, train=True)
+
+
+def test_streams_of_one_network_differ(key):
+    class Twice(nnx.Module):
+        def __init__(self):
+            self.first = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+            self.second = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return jnp.stack([self.first(x), self.second(x)])
+
+    apply, params, batch_stats = functional(Twice())
+    first, second = apply(params, batch_stats, jnp.ones((2, 50)), train=True, key=key)[0]
+    assert bool((first != second).any())
+
+
+def test_other_state_is_refused():
+    module = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    module.count = nnx.Cache(jnp.zeros(()))
+    with pytest.raises(ValueError, match=r"random streams, received also.*count"):
+        functional(module)

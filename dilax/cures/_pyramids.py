@@ -1,0 +1,137 @@
+"""Blocks of several rates with all that stands around them: ESPNetv2's unit and ASPP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from dilax.cures._branches import Rates, hierarchical_fusion
+from dilax.ops import (
+    BatchNormParams,
+    DilatedBlockParams,
+    SeparableBlockParams,
+    batch_norm,
+    conv,
+    depthwise_conv,
+    dilated_block,
+    separable_block,
+)
+
+
+class EESPParams(NamedTuple):
+    """ESPNetv2's unit of ``C`` features and ``K`` branches."""
+
+    reduce_kernel: jax.Array  # (1, ..., C // K, C // K), in K groups
+    reduce_norm: BatchNormParams  # C // K features
+    reduce_slope: jax.Array  # (C // K,)
+    branch_kernels: Sequence[jax.Array]  # K of (*window, 1, C // K)
+    fused_norm: BatchNormParams  # C features
+    fused_slope: jax.Array  # (C,)
+    expand_kernel: jax.Array  # (1, ..., C // K, C), in K groups
+    expand_norm: BatchNormParams  # C features
+    slope: jax.Array  # (C,)
+
+
+class ASPPParams(NamedTuple):
+    """Atrous spatial pyramid pooling from ``C`` features to ``F``."""
+
+    pointwise: DilatedBlockParams  # kernel (1, ..., C, F)
+    separable: Sequence[SeparableBlockParams]  # a branch for each rate, to F features
+    pooled: DilatedBlockParams  # kernel (1, ..., C, F)
+    projection: DilatedBlockParams  # kernel (1, ..., F * branches, F)
+
+
+def eesp(
+    x: ArrayLike, params: EESPParams, *, kernel_dilation: Rates, **norm_options: Any
+) -> tuple[jax.Array, EESPParams]:
+    """ESPNetv2's unit: reduce, depthwise at several rates, sum hierarchically, expand, add ``x``.
+
+    ``r = act(norm(reduce(x)))``, ``h = [b_1(r), b_1(r) + b_2(r), ...]``,
+    ``y = act(norm(expand(act(norm(h)))) + x)``, with ``act`` a rectifier of learned slopes (PReLU)
+    and the two convolutions of size one in as many groups as there are branches.
+
+    Args:
+      x: ``(batch..., *window, C)``.
+      params: kernels, normalisations and slopes.
+      kernel_dilation: of each branch, in rising order.
+      **norm_options: as in `dilax.batch_norm`: use_running_average and so on.
+
+    Returns:
+      As ``x``, and the params with their statistics moved.
+
+    Raises:
+      ValueError: if shapes do not fit.
+
+    Source: Mehta et al., "ESPNetv2" (2018).
+    """
+    x = jnp.asarray(x)
+    groups = len(params.branch_kernels)
+    if groups != len(kernel_dilation):
+        raise ValueError(
+            f"params have {groups} branch_kernels, kernel_dilation {len(kernel_dilation)} rates; "
+            f"required: a rate for each."
+        )
+    reduced = conv(x, params.reduce_kernel, feature_group_count=groups)
+    reduced, reduce_norm = batch_norm(reduced, params.reduce_norm, **norm_options)
+    reduced = _prelu(reduced, params.reduce_slope)
+    branches = [
+        depthwise_conv(reduced, kernel, kernel_dilation=rate)
+        for kernel, rate in zip(params.branch_kernels, kernel_dilation, strict=True)
+    ]
+    fused, fused_norm = batch_norm(hierarchical_fusion(branches), params.fused_norm, **norm_options)
+    fused = _prelu(fused, params.fused_slope)
+    expanded = conv(fused, params.expand_kernel, feature_group_count=groups)
+    expanded, expand_norm = batch_norm(expanded, params.expand_norm, **norm_options)
+    moved = params._replace(reduce_norm=reduce_norm, fused_norm=fused_norm, expand_norm=expand_norm)
+    return _prelu(expanded + x, params.slope), moved
+
+
+def aspp(
+    x: ArrayLike, params: ASPPParams, *, kernel_dilation: Rates, **block_options: Any
+) -> tuple[jax.Array, ASPPParams]:
+    """Atrous spatial pyramid pooling: size one, several rates and the image's mean, side by side.
+
+    ``y = project([point(x), sep_1(x), sep_2(x), ..., point(mean(x))])``, each part a block of
+    convolution, normalisation and activation, the dilated ones separable.
+
+    Args:
+      x: ``(batch..., *window, C)``.
+      params: of the branches and the projection.
+      kernel_dilation: of each separable branch.
+      **block_options: as in `dilax.separable_block`: activation, use_running_average and so on.
+
+    Returns:
+      ``(batch..., *window, F)``, and the params with their statistics moved.
+
+    Raises:
+      ValueError: if shapes do not fit.
+
+    Source: Chen et al., "Encoder-decoder with atrous separable convolution" (2018).
+    """
+    x = jnp.asarray(x)
+    if len(params.separable) != len(kernel_dilation):
+        raise ValueError(
+            f"params have {len(params.separable)} separable branches, kernel_dilation "
+            f"{len(kernel_dilation)} rates; required: a rate for each."
+        )
+    rank = params.pointwise.kernel.ndim - 2
+    window = tuple(range(x.ndim - 1 - rank, x.ndim - 1))
+    point, pointwise = dilated_block(x, params.pointwise, **block_options)
+    branches = [
+        separable_block(x, branch, kernel_dilation=rate, **block_options)
+        for branch, rate in zip(params.separable, kernel_dilation, strict=True)
+    ]
+    mean, pooled = dilated_block(x.mean(axis=window, keepdims=True), params.pooled, **block_options)
+    wide = jnp.broadcast_to(mean, point.shape)
+    joined = jnp.concatenate([point, *(y for y, _ in branches), wide], axis=-1)
+    y, projection = dilated_block(joined, params.projection, **block_options)
+    return y, ASPPParams(pointwise, [moved for _, moved in branches], pooled, projection)
+
+
+def _prelu(x: jax.Array, slope: jax.Array) -> jax.Array:
+    """``x`` where it is positive, ``slope x`` elsewhere."""
+    return jnp.where(x > 0, x, jnp.expand_dims(slope, range(x.ndim - 1)) * x)

@@ -1,0 +1,258 @@
+"""Modules to put where a dilated `DepthwiseConv` stands, each with a cure for gridding in it.
+
+They keep the window's size and the features, have no bias, and the mathematics of `dilax.cures`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from dilax import cures, ops
+from dilax.geometry import canonical_tuple
+from dilax.nn._conv import KERNEL_INIT, DepthwiseConv, Initializer, cast
+from dilax.nn._flax import nnx
+from dilax.nn._norm import Norm
+
+
+class SmoothedDepthwiseConv(nnx.Module):
+    """Depthwise convolution after smoothing; see `dilax.cures.smoothed_depthwise_conv`.
+
+    Parameters: ``kernel`` ``(*kernel_size, 1, features)``, and if ``learned``, ``smoothing``
+    ``(2 d - 1, ...)``, at first the identity; otherwise the smoothing is an average.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = SmoothedDepthwiseConv(16, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape, layer.smoothing[...].shape
+    ((8, 28, 28, 16), (3, 3))
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: Sequence[int],
+        *,
+        kernel_dilation: int | Sequence[int],
+        learned: bool = True,
+        dtype: DTypeLike | None = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        rngs: nnx.Rngs,
+    ) -> None:
+        rates = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, 1, features)))
+        middle = tuple(rate - 1 for rate in rates)
+        identity = jnp.zeros([2 * rate - 1 for rate in rates]).at[middle].set(1.0)
+        self.smoothing = nnx.Param(identity) if learned else None
+        self.kernel_dilation, self.dtype = rates, dtype
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, features)`` to the same shape."""
+        x, kernel = cast(self.dtype, x, self.kernel)
+        smoothing = None if self.smoothing is None else self.smoothing[...].astype(x.dtype)
+        return cures.smoothed_depthwise_conv(
+            x, kernel, kernel_dilation=self.kernel_dilation, smoothing=smoothing
+        )
+
+
+class InteractingDepthwiseConv(nnx.Module):
+    """Dilated depthwise convolution whose phases are mixed; see `dilax.cures.group_interaction`.
+
+    Parameters: ``kernel`` ``(*kernel_size, 1, features)`` and ``mixing`` ``(P, P)`` for the ``P =
+    prod(kernel_dilation)`` phases, at first the identity.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = InteractingDepthwiseConv(16, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape, layer.mixing[...].shape
+    ((8, 28, 28, 16), (4, 4))
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: Sequence[int],
+        *,
+        kernel_dilation: int | Sequence[int],
+        dtype: DTypeLike | None = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        rngs: nnx.Rngs,
+    ) -> None:
+        rates = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, 1, features)))
+        self.mixing = nnx.Param(jnp.eye(math.prod(rates)))
+        self.kernel_dilation, self.dtype = rates, dtype
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, features)`` to the same shape."""
+        x, kernel, mixing = cast(self.dtype, x, self.kernel, self.mixing)
+        filtered = ops.depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
+        return cures.group_interaction(filtered, mixing, kernel_dilation=self.kernel_dilation)
+
+
+class RandomDepthwiseConv(nnx.Module):
+    """Depthwise convolution at a rate drawn anew at each call in training.
+
+    In evaluation the rate is ``kernel_dilation``. See `dilax.cures.random_depthwise_conv`.
+
+    Parameters: ``kernel`` ``(*kernel_size, 1, features)``. Keys come from the stream ``dilation``.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = RandomDepthwiseConv(16, (3, 3), kernel_dilation=2, rates=(1, 2, 3),
+    ...                             rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape
+    (8, 28, 28, 16)
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: Sequence[int],
+        *,
+        kernel_dilation: int | Sequence[int],
+        rates: Sequence[int | Sequence[int]],
+        deterministic: bool = False,
+        dtype: DTypeLike | None = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, 1, features)))
+        self.kernel_dilation, self.rates = kernel_dilation, tuple(rates)
+        self.deterministic, self.dtype = deterministic, dtype
+        self.rngs = rngs.fork()
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, features)`` to the same shape."""
+        x, kernel = cast(self.dtype, x, self.kernel)
+        if self.deterministic:
+            return ops.depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
+        return cures.random_depthwise_conv(self.rngs.dilation(), x, kernel, rates=self.rates)
+
+
+class LearnedDepthwiseConv(nnx.Module):
+    """Depthwise convolution whose taps learn where they stand; see `dilax.cures.learned_kernel`.
+
+    Parameters: ``weights`` ``(taps, 1, features)``, ``positions`` ``(taps, rank, features)``, at
+    first normal with a quarter of the kernel's size for deviation, and if ``gaussian``, ``sigma``
+    of the same shape, at first 0.23.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = LearnedDepthwiseConv(16, (7, 7), taps=9, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape
+    (8, 28, 28, 16)
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: Sequence[int],
+        *,
+        taps: int,
+        gaussian: bool = False,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        shape = (taps, len(kernel_size), features)
+        quarter = jnp.asarray(kernel_size, jnp.float32)[None, :, None] / 4
+        self.weights = nnx.Param(KERNEL_INIT(rngs.params(), (taps, 1, features)))
+        self.positions = nnx.Param(quarter * jax.random.normal(rngs.params(), shape))
+        self.sigma = nnx.Param(jnp.full(shape, 0.23)) if gaussian else None
+        self.kernel_size, self.dtype = tuple(kernel_size), dtype
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, features)`` to the same shape."""
+        sigma = None if self.sigma is None else self.sigma[...]
+        kernel = cures.learned_kernel(
+            self.weights[...], self.positions[...], self.kernel_size, sigma=sigma
+        )
+        dtype = self.dtype or jnp.result_type(x, kernel)
+        return ops.depthwise_conv(jnp.asarray(x, dtype), kernel.astype(dtype))
+
+
+class ParallelDepthwiseConv(nnx.Module):
+    """Depthwise branches of several sizes and rates, each normalised, that merge into one kernel.
+
+    ``y = sum_b norm_b(depthwise_b(x))``. With running statistics that is one depthwise convolution
+    of the largest effective kernel with a bias: `merged` gives it. See `dilax.cures.merge_kernels`.
+
+    Parameters: ``kernels`` and ``norms``, one for each branch.
+
+    Args:
+      features: of input and output.
+      kernel_sizes: of each branch.
+      kernel_dilation: of each branch.
+      use_running_average: normalise by the running statistics rather than the batch's.
+      momentum: share of the running statistics that a batch leaves.
+      epsilon: added to the variance.
+      dtype: type to compute in; the common type of input and parameters if left out.
+      kernel_init: initialiser of the kernels.
+      rngs: source of keys; ``params`` is used.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = ParallelDepthwiseConv(16, [(5, 5), (3, 3)], kernel_dilation=(1, 3),
+    ...                               rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape
+    (8, 28, 28, 16)
+    >>> layer.merged().kernel[...].shape
+    (7, 7, 1, 16)
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_sizes: Sequence[Sequence[int]],
+        *,
+        kernel_dilation: Sequence[int | Sequence[int]],
+        use_running_average: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        dtype: DTypeLike | None = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        rngs: nnx.Rngs,
+    ) -> None:
+        shapes = [(*size, 1, features) for size in kernel_sizes]
+        self.kernels = nnx.data([nnx.Param(kernel_init(rngs.params(), s)) for s in shapes])
+        self.norms = nnx.data([Norm(features) for _ in shapes])
+        self.kernel_dilation = tuple(kernel_dilation)
+        self.use_running_average, self.momentum = use_running_average, momentum
+        self.epsilon, self.dtype = epsilon, dtype
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, features)`` to the same shape."""
+        x, *kernels = cast(self.dtype, x, *self.kernels)
+        total = jnp.zeros((), x.dtype)
+        for kernel, norm, rate in zip(kernels, self.norms, self.kernel_dilation, strict=True):
+            branch = cures.parallel_depthwise_conv(x, [kernel], kernel_dilation=[rate])
+            normalised, params = ops.batch_norm(
+                branch,
+                norm.read(),
+                use_running_average=self.use_running_average,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+            )
+            total = total + normalised
+            if not self.use_running_average:
+                norm.write(params)
+        return total
+
+    def merged(self) -> DepthwiseConv:
+        """One depthwise convolution that does the same in evaluation, to rounding."""
+        folded = [
+            cures.fold_batch_norm(kernel[...], norm.read(), epsilon=self.epsilon)
+            for kernel, norm in zip(self.kernels, self.norms, strict=True)
+        ]
+        kernel = cures.merge_kernels(
+            [kernel for kernel, _ in folded], kernel_dilation=self.kernel_dilation
+        )
+        *window, _, features = kernel.shape
+        layer = DepthwiseConv(features, window, dtype=self.dtype, rngs=nnx.Rngs(0))
+        bias = jnp.stack([bias for _, bias in folded]).sum(axis=0)
+        layer.kernel, layer.bias = nnx.Param(kernel), nnx.Param(bias)
+        return layer
