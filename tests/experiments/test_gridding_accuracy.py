@@ -1,0 +1,106 @@
+"""The study of the cures: its networks, its composed digits, its record and what it concludes."""
+
+import json
+
+import gridding_accuracy
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from degridding import report, tasks
+from degridding.networks import FEATURES, VARIANTS, Network
+from flax import nnx
+
+from dilax import analysis, data
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_the_same_network_but_for_its_layers(variant):
+    network = Network(VARIANTS[variant], channels=1, classes=11, per_pixel=True, rngs=nnx.Rngs(0))
+    assert len(network.layers) == 4
+    assert network.features(jnp.ones((2, 20, 18, 1))).shape == (2, 20, 18, FEATURES)
+    assert network(jnp.ones((2, 20, 18, 1))).shape == (2, 20, 18, 11)
+
+
+def test_rates_of_the_naive_network_leave_a_grid_and_hybrid_ones_do_not():
+    x = jnp.ones((1, 49, 49, 1))
+    shares = {}
+    for variant in ("naive", "hybrid rates"):
+        network = Network(
+            VARIANTS[variant], channels=1, classes=2, per_pixel=True, rngs=nnx.Rngs(0)
+        )
+        network.eval()
+        field = analysis.effective_receptive_field(network.features, x)
+        shares[variant], _ = gridding_accuracy.gridding(field.weights)
+        axes = analysis.receptive_field(network.features, x).outputs[0].axes
+        assert [axis.size for axis in axes] == [35, 35]
+    assert shares["hybrid rates"] == 1
+    assert shares["naive"] < 0.6
+
+
+def test_composed_digits_label_their_own_pixels():
+    split = data.load("mnist").splits["test"]
+    batch = tasks.compose(np.random.default_rng(0), split, 20)
+    images, labels = np.asarray(batch.images), np.asarray(batch.labels)
+    assert images.shape == (20, 56, 56, 1) and labels.shape == (20, 56, 56)
+    np.testing.assert_array_equal(images[..., 0] >= tasks.INK, labels != tasks.BACKGROUND)
+    assert set(np.unique(labels)) == set(range(11))
+    again = tasks.compose(np.random.default_rng(0), split, 20)
+    np.testing.assert_array_equal(labels, again.labels)
+
+
+def test_accuracy_asks_for_pixels_of_digits_only():
+    labels = jnp.asarray([[[0, 0, 3, 4]]])
+    batch = tasks.Batch(jnp.zeros((1, 1, 4, 1)), labels)
+    told = jnp.asarray([[[7, 0, 3, 9]]])
+    assert gridding_accuracy.accuracy(lambda images: told, batch) == 0.5
+    images = tasks.Batch(jnp.zeros((3, 1, 4, 1)), jnp.asarray([0, 1, 2]))
+    told = jnp.asarray([0, 1, 1])
+    assert gridding_accuracy.accuracy(lambda images: told, images) == pytest.approx(2 / 3)
+
+
+def small(name, config):
+    """The task with a few images."""
+    if name == "digits":
+        return tasks.composed_digits(train=64, held_out=8, test=16)
+    task = tasks.classification(name, limit=756, held_out=500)
+    return task._replace(test=tasks.Batch(task.test.images[:300], task.test.labels[:300]))
+
+
+def test_the_program_writes_a_record_and_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(gridding_accuracy, "make_task", small)
+    output = tmp_path / "record.json"
+    flags = ["--tasks", "digits", "mnist", "--variants", "naive", "random rates"]
+    flags += ["--seeds", "2", "--epochs", "1"]
+    assert gridding_accuracy.main([*flags, "--output", str(output)]) == 0
+    record = json.loads(output.read_text())
+    for rows in record["tasks"].values():
+        for row in rows.values():
+            assert len(row["accuracy"]) == len(row["touched"]) == 2
+            assert all(0 <= value <= 1 for value in row["accuracy"])
+            assert row["parameters"] > 5000
+    page = output.with_suffix(".md").read_text()
+    assert "## digits" in page and "## mnist" in page
+    assert "| naive |" in page
+
+
+def test_a_variant_that_is_not_known(capsys):
+    assert gridding_accuracy.main(["--variants", "magic"]) == 2
+    assert "--variants must be of no dilation, naive" in capsys.readouterr().err
+
+
+def row(*accuracy, touched=1.0):
+    return {"accuracy": list(accuracy), "touched": [touched], "unevenness": [1.0], "parameters": 9}
+
+
+def test_the_verdict_counts_what_is_beyond_the_noise():
+    rows = {
+        "naive": row(0.90, 0.91, 0.92, touched=0.5),
+        "a": row(0.95, 0.96, 0.95),
+        "b": row(0.70, 0.71, 0.70, touched=0.1),
+        "c": row(0.91, 0.92, 0.91, touched=0.7),
+    }
+    said = report.verdict(rows)
+    assert "1 better than naive" in said and "(a)" in said
+    assert "1 worse than naive" in said and "(b)" in said
+    assert "1 not told apart from it (c)" in said
+    assert "over the variants: 1.00" in said
