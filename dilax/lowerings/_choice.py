@@ -51,12 +51,13 @@ class Row(NamedTuple):
 
 def few_members(problem: Problem) -> bool:
     """Depthwise, or a grouped convolution that is nearly so."""
-    return _grouped(problem, members=4)
+    depthwise = grouped(problem) or problem.out_features == 1
+    return depthwise and problem.members <= 4
 
 
 def two_members(problem: Problem) -> bool:
-    """Depthwise, or two input channels a group: more make the kernel's gradient slow."""
-    return _grouped(problem, members=2)
+    """Several groups of one input channel or two: more make the kernel's gradient slow."""
+    return grouped(problem) and problem.members <= 2
 
 
 def pointwise(problem: Problem) -> bool:
@@ -84,11 +85,6 @@ def stem(problem: Problem) -> bool:
 def wide_stem(problem: Problem) -> bool:
     """The same with a small kernel and many outputs."""
     return stem(problem) and problem.geometry.taps <= 9 and problem.out_features >= 32
-
-
-def _grouped(problem: Problem, *, members: int) -> bool:
-    depthwise = grouped(problem) or problem.out_features == 1
-    return depthwise and problem.members <= members
 
 
 TABLE = (

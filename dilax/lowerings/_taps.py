@@ -43,6 +43,9 @@ MOST_PLANES = 32
 TAPS_AT_ONCE = 16
 """The kernel gradient writes out so many taps at most; more run in a loop over some at a time."""
 
+FEW_PRODUCTS = 1 << 13
+"""The kernel gradient of so few outputs is summed as it stands: a loop would take longer to run."""
+
 MOST_EXAMPLES = 7
 """The kernel gradient adds up so many examples at a time, before it touches its running sums."""
 
@@ -168,6 +171,11 @@ def _sums_of_products(
     padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
 ) -> jax.Array:
     """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
+    offsets = input_offsets(geometry)
+    if isinstance(g.size, int) and g.size <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
+        return jnp.stack(
+            [_sum_of_products(padded, g, offset, geometry, dtype) for offset in offsets]
+        )
     blocks = _Blocks.of(g)
     sizes = (blocks.rows, *geometry.output_size[1:])
     nothing = jnp.zeros((math.prod(sizes), g.shape[-1]), dtype)
@@ -188,12 +196,23 @@ def _sums_of_products(
         totals = lax.fori_loop(0, blocks.rounds, add, start)
         return jnp.stack([total.sum(axis=0) for total in totals])
 
-    offsets = input_offsets(geometry)
     at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE)
     if at_once == len(offsets):
         return summed(offsets)
     places = jnp.asarray(offsets, jnp.int32).reshape(-1, at_once, geometry.rank)
     return lax.map(summed, places).reshape(-1, g.shape[-1])
+
+
+def _sum_of_products(
+    padded: jax.Array,
+    g: jax.Array,
+    offset: tuple[int, ...],
+    geometry: ConvGeometry,
+    dtype: jnp.dtype,
+) -> jax.Array:
+    """``(channels,)``: for one tap, the sum of its window times ``g``, in one go."""
+    seen = window(padded, offset, geometry.output_size, geometry.strides)
+    return (seen.astype(dtype) * g.astype(dtype)).sum(axis=range(g.ndim - 1))
 
 
 class _Blocks(NamedTuple):

@@ -12,7 +12,7 @@ ON_CPU = {
     "multiplier_2": ((3, 3), 32, 32, 64, "taps taps taps"),
     "two_a_group": ((3, 3), 16, 32, 32, "taps taps taps"),
     "four_a_group": ((3, 3), 8, 32, 32, "taps taps dense"),
-    "one_channel": ((3, 3), 1, 1, 1, "taps taps taps"),
+    "one_channel": ((3, 3), 1, 1, 1, "taps taps dense"),
     "sixteen_a_group": ((3, 3), 2, 32, 32, "dense dense dense"),
     "dense": ((3, 3), 1, 32, 32, "direct dense dense"),
     "pointwise": ((1, 1), 1, 32, 32, "patches patches patches"),
