@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     default = "op_speed.json" if config.contestants == "rivals" else "lowerings.json"
     output = config.output or HERE / "results" / default
     output.parent.mkdir(parents=True, exist_ok=True)
-    names = [name for name in line_up(config) if installed(name)]
+    names = [name for name in line_up(config) if installed(name) and knows_its_flags(name)]
     contestants = {name: Contestant(name, fresh_memory=config.fresh_memory) for name in names}
     rows = []
     try:
@@ -151,6 +151,15 @@ def line_up(config: Config) -> tuple[str, ...]:
 def installed(name: str) -> bool:
     """Whether this machine can run a contestant."""
     return name not in ("torch", "keras") or importlib.util.find_spec(name) is not None
+
+
+def knows_its_flags(name: str) -> bool:
+    """Whether this version of XLA knows the flags of a contestant; it ends where it does not."""
+    if name not in XLA_FLAGS:
+        return True
+    environment = dict(os.environ) | {"XLA_FLAGS": XLA_FLAGS[name]}
+    start = [sys.executable, "-c", "import jax; jax.devices()"]
+    return not subprocess.run(start, env=environment, capture_output=True).returncode
 
 
 def enters(name: str, case: Case) -> bool:

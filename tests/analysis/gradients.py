@@ -16,9 +16,10 @@ def ramps(shape, axes):
         yield jnp.asarray(x, jnp.float32)
 
 
-def seen_by(function, shape, position, axes):
+def seen_by(function, shape, position, axes, *, compiled=True):
     """First and last input, along each axis, with a gradient of the output at ``position``."""
-    gradient = jax.jit(jax.grad(lambda x: function(x)[position].sum()))
+    gradient = jax.grad(lambda x: function(x)[position].sum())
+    gradient = jax.jit(gradient) if compiled else gradient
     touched = sum(np.abs(np.asarray(gradient(x))) for x in ramps(shape, axes)) > 0
     hulls = []
     for axis in axes:

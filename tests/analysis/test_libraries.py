@@ -54,7 +54,9 @@ def test_stock_networks(make):
     middle = np.array(output.shape[1:-1]) // 2
     for place in (middle, middle - 1, middle + np.array((1, 0))):
         position = (0, *map(int, place))
-        assert seen_by(network, x.shape, position, (1, 2)) == output.interval(*position, 0)
+        # jaxlib 0.7.2 compiles the gradient of the Equinox network wrong; step by step it is right.
+        seen = seen_by(network, x.shape, position, (1, 2), compiled=False)
+        assert seen == output.interval(*position, 0)
 
 
 def test_layers_of_haiku_have_its_names():

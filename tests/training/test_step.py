@@ -69,7 +69,7 @@ def test_label_smoothing_raises_the_loss_of_a_sure_network(key):
     assert losses[0] < losses[1]
 
 
-def linear(params, batch_stats, images, *, train):
+def linear(params, batch_stats, images, *, train, key=None):
     return images.reshape(images.shape[0], -1) @ params["kernel"], batch_stats
 
 
