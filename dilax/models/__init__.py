@@ -1,5 +1,12 @@
 """The networks, each with its source, parameters and multiply-adds in its docstring."""
 
+from dilax.models.cifar import (
+    CifarCNN,
+    CifarDSDCN,
+    CifarDSDCNWide,
+    KerasDilated,
+    KerasSeparable,
+)
 from dilax.models.classifier import Classifier
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.registry import create, list_models
@@ -14,4 +21,10 @@ __all__ = [
     "MnistDSDC",
     "MnistTextbook",
     "MnistTutorial",
+    # CIFAR
+    "CifarCNN",
+    "CifarDSDCN",
+    "CifarDSDCNWide",
+    "KerasDilated",
+    "KerasSeparable",
 ]

@@ -26,14 +26,14 @@ class MnistTextbook(Classifier):
     (8, 10)
     """
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         self.first = Conv(1, 12, (7, 7), padding="VALID", rngs=rngs)
         self.dilated = Conv(
             12, 12, (3, 3), padding="VALID", kernel_dilation=2, feature_group_count=6, rngs=rngs
         )
         self.pointwise = Conv(12, 24, (1, 1), padding="VALID", rngs=rngs)
         self.last = Conv(24, 6, (7, 7), padding="VALID", rngs=rngs)
-        self.head = nnx.Linear(6 * 12 * 12, 10, rngs=rngs)
+        self.head = nnx.Linear(6 * 12 * 12, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """The output of every layer by name, in order; the last is ``logits``."""
@@ -56,9 +56,9 @@ class MnistTutorial(Classifier):
     (8, 28, 28, 32)
     """
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         self.separable = SeparableConv(1, 32, (3, 3), kernel_dilation=2, rngs=rngs)
-        self.head = nnx.Linear(28 * 28 * 32, 10, rngs=rngs)
+        self.head = nnx.Linear(28 * 28 * 32, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """The output of every layer by name, in order; the last is ``logits``."""
@@ -89,7 +89,7 @@ class MnistDSDC(Classifier):
     POOLED_BLOCK = 3
     """The block with a pool before it."""
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         momentum, features = 0.9, 16
         self.stem = Conv(1, features, (3, 3), use_bias=False, rngs=rngs)
         self.stem_norm = nnx.BatchNorm(features, momentum=momentum, rngs=rngs)
@@ -107,7 +107,7 @@ class MnistDSDC(Classifier):
             blocks.append(block)
             features = out_features
         self.blocks = nnx.data(blocks)
-        self.head = nnx.Linear(features, 10, rngs=rngs)
+        self.head = nnx.Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """The output of every layer by name, in order; the last is ``logits``."""

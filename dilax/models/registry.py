@@ -6,6 +6,13 @@ import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
 
+from dilax.models.cifar import (
+    CifarCNN,
+    CifarDSDCN,
+    CifarDSDCNWide,
+    KerasDilated,
+    KerasSeparable,
+)
 from dilax.models.classifier import Classifier
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.nn._flax import nnx
@@ -14,11 +21,16 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "mnist_dsdc": MnistDSDC,
     "mnist_textbook": MnistTextbook,
     "mnist_tutorial": MnistTutorial,
+    "keras_dilated": KerasDilated,
+    "keras_separable": KerasSeparable,
+    "cnn": CifarCNN,
+    "ds_dcn": CifarDSDCN,
+    "ds_dcn_wide": CifarDSDCNWide,
 }
 
 
-def create(name: str, *, rngs: nnx.Rngs) -> Classifier:
-    """The network called ``name``, with parameters drawn from ``rngs``.
+def create(name: str, *, classes: int = 10, rngs: nnx.Rngs) -> Classifier:
+    """The network called ``name``, for so many classes, with parameters drawn from ``rngs``.
 
     Raises:
         ValueError: for an unknown name, with the nearest known ones.
@@ -30,7 +42,7 @@ def create(name: str, *, rngs: nnx.Rngs) -> Classifier:
     if name not in MODELS:
         nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.3) or list(MODELS)
         raise ValueError(f"model {name!r} is not known; did you mean {' or '.join(nearest)}?")
-    return MODELS[name](rngs=rngs)
+    return MODELS[name](classes=classes, rngs=rngs)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -43,7 +43,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     folder.make_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
     folder.write_json(output / folder.CONFIG, config.as_json())
-    module = initialise(config.model, jax.random.key(seed))
+    module = initialise(config.model, len(task.dataset.class_names), jax.random.key(seed))
     _, params, batch_stats = functional(module)
     fitted = fit(
         create_state(jax.random.key(seed), params, batch_stats, task.optimizer),
@@ -64,10 +64,10 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     return summary
 
 
-def initialise(name: str, key: Array) -> models.Classifier:
+def initialise(name: str, classes: int, key: Array) -> models.Classifier:
     """Make a network, all its parameters drawn in one compiled call."""
-    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: create(name, key)))
-    arrays = jax.jit(lambda key: nnx.to_pure_dict(nnx.state(create(name, key))))(key)
+    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: create(name, classes, key)))
+    arrays = jax.jit(lambda key: nnx.to_pure_dict(nnx.state(create(name, classes, key))))(key)
     nnx.replace_by_pure_dict(abstract, arrays)
     return nnx.merge(graphdef, abstract)
 
