@@ -50,14 +50,15 @@ def augmentation(config: Config, normalise: common.Normalise) -> Augment:
 
     def augment(key: Array, images: Array) -> Array:
         crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+        images = images.astype("float32") / 255
         if config.crop:
             images = data.augment.random_shift(crop_key, images, pixels=config.crop)
         if config.flip:
             images = data.augment.random_flip(flip_key, images)
-        floats = normalise(images)
+        images = normalise(images)
         if config.cutout:
-            floats = data.augment.random_cutout(cutout_key, floats, size=config.cutout)
-        return floats
+            images = data.augment.random_cutout(cutout_key, images, size=config.cutout)
+        return images
 
     return augment
 
