@@ -156,12 +156,37 @@ def accelerate() -> str:
     )
 
 
+def merging() -> str:
+    """Branches of a depthwise block, before and after they are merged."""
+    found = record("merge_speed")
+    rows = [
+        (
+            f"{max(row['kernel_sizes'])} x {max(row['kernel_sizes'])}",
+            str(row["branches"]),
+            f"{row['milliseconds']['branches']['median']:.1f}",
+            f"{row['milliseconds']['merged']['median']:.1f}",
+            f"{row['times_faster']['median']:.1f}",
+            f"{row['largest_relative_difference']:.0e}",
+        )
+        for row in found["blocks"]
+    ]
+    header = ("block", "branches", "ms, branches", "ms, merged", "times faster", "difference")
+    config = found["config"]
+    return (
+        f"{markdown(header, rows)}\nUniRepLKNet's blocks in evaluation, ({config['batch_size']}, "
+        f"{config['image_size']}, {config['image_size']}, {config['features']}) float32, medians "
+        f"of {config['rounds']} rounds taken in turns on {found['device']}; {in_words(found)} "
+        f"([record](experiments/results/merge_speed.json)).\n"
+    )
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "speed": speed,
     "operations": operations,
     "accelerate": accelerate,
     "mnist": mnist,
     "waiting": waiting,
+    "merging": merging,
 }
 
 
