@@ -4,6 +4,7 @@ python experiments/readme_tables.py           # rewrite README.md
 python experiments/readme_tables.py --check   # exit status 1 if it is not up to date
 """
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -66,12 +67,13 @@ def speed() -> str:
     )
 
 
-def mnist() -> str:
-    """Accuracy of the MNIST networks that have a record."""
-    found = [record(path.stem) for path in sorted(RESULTS.glob("mnist_*.json"))]
+def accuracies(dataset: str) -> str:
+    """Accuracy of the networks that have a record on a data set, by which its file is named."""
+    paths = sorted(RESULTS.glob(f"{dataset}_*.json"))
+    found = [record(path.stem) for path in paths]
     rows = [
         (
-            f"[`{one['model']}`](experiments/results/{one['model']}.json)",
+            f"[`{one['model']}`](experiments/results/{path.name})",
             f"{one['parameters']:,}",
             f"{one['multiply_adds']:,}",
             str(one["epochs"]),
@@ -80,7 +82,7 @@ def mnist() -> str:
             str(one["over_seeds"]["test_accuracy"]["n"]),
             f"{one['weights']}",
         )
-        for one in found
+        for path, one in zip(paths, found, strict=True)
     ]
     header = (
         "network",
@@ -184,7 +186,8 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "speed": speed,
     "operations": operations,
     "accelerate": accelerate,
-    "mnist": mnist,
+    "mnist": functools.partial(accuracies, "mnist"),
+    "cifar": functools.partial(accuracies, "cifar10"),
     "waiting": waiting,
     "merging": merging,
 }
