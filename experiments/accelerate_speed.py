@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from common.timing import compile_timed, spread, take_turns
+from common.timing import compile_timed, repeated, spread, take_turns
 from rivals import keras_mobilenet
 
 import dilax
@@ -100,17 +100,6 @@ def race(function: Callable, state: Any, config: Config) -> dict[str, Any]:
     row["largest_relative_difference"] = differences(*results)
     row["from_rounding"] = differences(results[0], moved)
     return row
-
-
-def repeated(call: Callable, state: Any, steps: int) -> Callable[[], object]:
-    """A turn: some calls, and the wait for the last."""
-
-    def run() -> object:
-        for _ in range(steps):
-            result = call(state)
-        return jax.block_until_ready(result)
-
-    return run
 
 
 def after_rounding(state: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from common.timing import compile_timed, spread, take_turns
+from common.timing import compile_timed, repeated, spread, take_turns
 from flax import nnx
 
 from dilax.nn import ParallelDepthwiseConv
@@ -85,8 +85,8 @@ def compare(branches: Sequence[tuple[int, int]], config: Config) -> dict[str, An
     block = trained(sizes, rates, config)
     x = images(config, seed=1)
     forms = {"branches": compiled(block, x), "merged": compiled(block.merged(), x)}
-    expected, result = (np.asarray(call()) for call in forms.values())
-    turns = {name: repeated(call, config.steps) for name, call in forms.items()}
+    expected, result = (np.asarray(call(held)) for call, held in forms.values())
+    turns = {name: repeated(call, held, config.steps) for name, (call, held) in forms.items()}
     times = take_turns(turns, rounds=config.rounds, steps=config.steps)
     apart, merged = (np.asarray(times[name]) for name in forms)
     return {
@@ -123,18 +123,12 @@ def images(config: Config, *, seed: int) -> jax.Array:
     return 1 + 2 * jax.random.normal(jax.random.key(seed), shape)
 
 
-def compiled(module: nnx.Module, x: jax.Array) -> Callable[[], jax.Array]:
-    """A call of the module's compiled function."""
+def compiled(module: nnx.Module, x: jax.Array) -> tuple[Callable, Any]:
+    """The module's compiled function, and what it is called on."""
     graphdef, state = nnx.split(module)
-    call, _ = compile_timed(
-        lambda operands: nnx.merge(graphdef, operands[0])(operands[1]), (state, x)
-    )
-    return lambda: call((state, x))
-
-
-def repeated(call: Callable[[], jax.Array], steps: int) -> Callable[[], object]:
-    """A turn: some calls, each waited for."""
-    return lambda: [jax.block_until_ready(call()) for _ in range(steps)]
+    operands = (state, x)
+    call, _ = compile_timed(lambda held: nnx.merge(graphdef, held[0])(held[1]), operands)
+    return call, operands
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def pointwise(problem: Problem) -> bool:
 
 
 def grouped(problem: Problem) -> bool:
-    """Several groups of more channels."""
+    """Several groups, of any number of channels."""
     return problem.geometry.feature_group_count > 1
 
 

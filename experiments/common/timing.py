@@ -31,6 +31,17 @@ def take_turns(contestants: dict[str, Steps], *, rounds: int, steps: int) -> dic
     return milliseconds
 
 
+def repeated(call: Callable[[Any], Any], operands: Any, steps: int) -> Steps:
+    """A turn: some calls on the same operands, and the wait for the last."""
+
+    def run() -> object:
+        for _ in range(steps):
+            result = call(operands)
+        return jax.block_until_ready(result)
+
+    return run
+
+
 def spread(values: np.ndarray) -> dict[str, float]:
     """Median and quartiles, to four digits, and number."""
     low, median, high = (float(f"{v:.4g}") for v in np.percentile(values, [25, 50, 75]))
