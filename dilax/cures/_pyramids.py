@@ -67,6 +67,15 @@ def eesp(
       ValueError: if shapes do not fit.
 
     Source: Mehta et al., "ESPNetv2" (2018).
+
+    >>> def norm(n):
+    ...     return BatchNormParams(jnp.ones(n), jnp.zeros(n), jnp.zeros(n), jnp.ones(n))
+    >>> params = EESPParams(
+    ...     jnp.ones((1, 1, 4, 4)), norm(4), jnp.zeros(4), [jnp.ones((3, 3, 1, 4))] * 2,
+    ...     norm(8), jnp.zeros(8), jnp.ones((1, 1, 4, 8)), norm(8), jnp.zeros(8))
+    >>> y, params = eesp(jnp.ones((2, 9, 9, 8)), params, kernel_dilation=(1, 2))
+    >>> y.shape
+    (2, 9, 9, 8)
     """
     x = jnp.asarray(x)
     groups = len(params.branch_kernels)
@@ -111,6 +120,15 @@ def aspp(
       ValueError: if shapes do not fit.
 
     Source: Chen et al., "Encoder-decoder with atrous separable convolution" (2018).
+
+    >>> norm = BatchNormParams(jnp.ones(4), jnp.zeros(4), jnp.zeros(4), jnp.ones(4))
+    >>> point = DilatedBlockParams(jnp.ones((1, 1, 6, 4)), norm)
+    >>> branch = SeparableBlockParams(jnp.ones((3, 3, 1, 6)), jnp.ones((6, 4)), norm)
+    >>> joined = DilatedBlockParams(jnp.ones((1, 1, 16, 4)), norm)
+    >>> params = ASPPParams(point, [branch, branch], point, joined)
+    >>> y, params = aspp(jnp.ones((2, 9, 9, 6)), params, kernel_dilation=(2, 4))
+    >>> y.shape
+    (2, 9, 9, 4)
     """
     x = jnp.asarray(x)
     if len(params.separable) != len(kernel_dilation):
