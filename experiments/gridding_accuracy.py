@@ -87,6 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[name][variant] = row = compare(task, variant, config)
             mean = 100 * np.mean(row["accuracy"])
             print(f"{name:8} {variant:22} {mean:6.2f} %  {time.perf_counter() - started:4.0f} s")
+        write(found, config)
+    return 0
+
+
+def write(found: dict[str, dict[str, Any]], config: Config) -> None:
+    """Write the record and its table, of the tasks done so far."""
     record = {
         "program": Path(__file__).name,
         "config": dataclasses.asdict(config) | {"output": config.output.name},
@@ -99,7 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config.output.write_text(json.dumps(record, indent=1) + "\n")
     if "naive" in config.variants:
         config.output.with_suffix(".md").write_text(report.page(record))
-    return 0
 
 
 def make_task(name: TaskName, config: Config) -> tasks.Task:
