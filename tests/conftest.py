@@ -1,7 +1,5 @@
 """The strictest JAX there is: rank promotion raises, warnings are errors, two CPU devices."""
 
-import os
-
 import hypothesis
 import jax
 import pytest
@@ -12,8 +10,23 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling a new shape takes longer than any deadline that would say something about the code.
 _COMMON = {"deadline": None, "derandomize": True, "print_blob": True, "database": None}
 hypothesis.settings.register_profile("default", max_examples=60, **_COMMON)
-hypothesis.settings.register_profile("thorough", max_examples=2000, **_COMMON)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+hypothesis.settings.register_profile("long", max_examples=2000, **_COMMON)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="thousands of random cases, kills and flipped bytes"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form of a test was asked for."""
+    return request.config.getoption("--long")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Random convolutions, forward and both gradients, against lax.
 
-Sixty of each kind by default, two thousand with HYPOTHESIS_PROFILE=thorough. Each one compiles, and
+Sixty of each kind by default, two thousand with --long. Each one compiles, and
 there the time goes, so XLA is told to optimise little.
 """
 
