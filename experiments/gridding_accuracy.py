@@ -25,7 +25,7 @@ from flax import nnx
 from jax import Array
 
 from dilax import analysis
-from dilax.training import schedules, wrappers
+from dilax.training import schedules
 from dilax.training.device import describe_device
 from dilax.training.epoch import make_train_steps, shuffled_batches
 from dilax.training.flags import parse
@@ -123,7 +123,7 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     prepare = normaliser(np.asarray(task.train.images))
     apply = functional(make_network(task, variant, 0)).apply
     train_step = make_train_step(apply, optimizer, augment=lambda key, images: prepare(images))
-    train_steps = wrappers.jit(make_train_steps(train_step))
+    train_steps = jax.jit(make_train_steps(train_step), donate_argnums=(0, 1))
 
     @jax.jit
     def evaluate(weights: Weights, images: Array) -> Array:

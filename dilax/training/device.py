@@ -2,13 +2,14 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 
-def find_device(name: str) -> jax.Device:
-    """Give the first device of a kind.
+def find_devices(name: str) -> list[jax.Device]:
+    """Give the devices of a kind, of all processes.
 
     Args:
         name: "cpu", "gpu", "tpu", or "auto" for the kind that JAX prefers.
@@ -17,12 +18,45 @@ def find_device(name: str) -> jax.Device:
         ValueError: JAX finds no such device.
     """
     try:
-        return jax.local_devices(backend=None if name == "auto" else name)[0]
+        return jax.devices(None if name == "auto" else name)
     except RuntimeError as error:
         raise ValueError(
             f"device must be one that JAX finds here ({jax.default_backend()}), received {name!r}; "
             'use "auto", or install the jax extra for that device'
         ) from error
+
+
+def share_batch(
+    devices: Sequence[jax.Device], *, count: int, batch_size: int, accumulate: int = 1
+) -> list[jax.Device]:
+    """Choose the devices that a batch is shared out to.
+
+    Args:
+        devices: those there are.
+        count: how many to take; 0 for as many as divide the batch. Several processes take all.
+        batch_size: images in a step.
+        accumulate: parts of a batch that each device takes one after the other.
+
+    Raises:
+        ValueError: there are not so many, or the batch does not divide.
+
+    >>> len(share_batch(["a", "b", "c"], count=0, batch_size=100))
+    2
+    """
+    if count > len(devices):
+        raise ValueError(f"devices must be at most {len(devices)}, received {count}")
+    wanted = count or len(devices)
+    fits = [n for n in range(1, wanted + 1) if batch_size % (n * accumulate) == 0]
+    if not fits or (fits[-1] != wanted and (count or jax.process_count() > 1)):
+        parts = wanted * accumulate
+        near = [
+            size for size in (batch_size // parts * parts, -(-batch_size // parts) * parts) if size
+        ]
+        raise ValueError(
+            f"batch_size must be a multiple of {parts} ({wanted} devices, {accumulate} parts one "
+            f"after the other), received {batch_size}; try {' or '.join(map(str, near))}"
+        )
+    return list(devices)[: fits[-1]]
 
 
 def describe_device(device: jax.Device) -> str:

@@ -1,6 +1,7 @@
 """Many steps in one call: a scan on the device over images that already lie there."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jax import Array, lax
 from dilax.training.state import TrainState, Weights
 from dilax.training.step import Batch, EvalStep, Totals, TrainStep
 
-TrainSteps = Callable[[TrainState, Totals, Batch, Array], tuple[TrainState, Totals]]
+TrainSteps = Callable[[TrainState, Totals, Batch | None, Any], tuple[TrainState, Totals]]
 Evaluate = Callable[[Weights, Batch], tuple[Totals, Array]]
 
 
@@ -33,17 +34,18 @@ def shuffled_batches(key: Array, *, num_images: int, batch_size: int) -> Array:
 def make_train_steps(train_step: TrainStep) -> TrainSteps:
     """Build `train_steps(state, totals, data, batches) -> (state, totals)`.
 
-    `data` is the whole training set; `batches` is `(steps, batch_size)` indices into it: an epoch,
-    or a part of one, for the totals go in and come out. A wrapper that spreads the work over
-    devices splits `batches` and nothing else.
+    `data` is the whole training set and `batches` are `(steps, batch_size)` indices into it; or
+    `data` is None and `batches` are images and labels, `(steps, batch_size, ...)` each. They are
+    an epoch, or a part of one, for the totals go in and come out. A wrapper that spreads the work
+    over devices splits `batches` along their second axis and nothing else.
     """
 
     def train_steps(
-        state: TrainState, totals: Totals, data: Batch, batches: Array
+        state: TrainState, totals: Totals, data: Batch | None, batches: Any
     ) -> tuple[TrainState, Totals]:
-        def body(carry: tuple[TrainState, Totals], rows: Array) -> tuple:
+        def body(carry: tuple[TrainState, Totals], rows: Any) -> tuple:
             state, totals = carry
-            batch = Batch(data.images[rows], data.labels[rows])
+            batch = Batch(*rows) if data is None else Batch(data.images[rows], data.labels[rows])
             state, step_totals = train_step(state, batch, state.step_key())
             return (state, totals + step_totals), None
 

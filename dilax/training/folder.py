@@ -1,8 +1,9 @@
 """The folder that a run leaves behind, and the JSON in it."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,24 @@ def make_folder(folder: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file whole or not at all: what was there before stays until then.
+
+    Raises:
+        OSError: it cannot be written; the message says which file.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = f"{path} cannot be written: {error.strerror}; what was there is as it was"
+        raise OSError(error.errno, reason) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -77,12 +93,6 @@ class MetricsLog:
             return []
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
-    def append(self, epoch: Mapping[str, Any]) -> None:
-        """Write the line of one epoch."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(epoch) + "\n")
-
-    def keep_until(self, step: int) -> None:
-        """Drop the epochs that ended after `step`: they will be trained again."""
-        kept = [json.dumps(epoch) for epoch in self.read() if epoch["step"] <= step]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    def write(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Write the lines of all epochs, whole or not at all."""
+        write_text(self.path, "".join(json.dumps(epoch) + "\n" for epoch in epochs))

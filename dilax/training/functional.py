@@ -45,11 +45,14 @@ class Functional(NamedTuple):
     """What a forward pass in training changes: running means and variances; may be empty."""
 
 
-def functional(module: nnx.Module) -> Functional:
+def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functional:
     """Take a module apart into a pure function and its arrays.
 
     Args:
         module: maps images `(N, H, W, C)` to logits. It is left as it is.
+        axis_name: mapped axis that batch normalisation takes its statistics over in training:
+            given to every part of the module that has an attribute of this name, as
+            `nnx.BatchNorm` and the modules of `dilax.nn` do.
 
     Returns:
         `apply(params, batch_stats, images, *, train, key)`, the parameters, the batch statistics.
@@ -84,6 +87,7 @@ def functional(module: nnx.Module) -> Functional:
         )
         if train:
             merged.train()
+            _normalise_over(axis_name, merged)
         else:
             merged.eval()
         logits = merged(images)
@@ -127,6 +131,14 @@ def _drawn(streams: nnx.State, key: Array | None) -> nnx.State:
         for place, leaf in enumerate(leaves)
     ]
     return _filled(streams, jax.tree.unflatten(structure, started))
+
+
+def _normalise_over(axis_name: str | None, module: nnx.Module) -> None:
+    if axis_name is None:
+        return
+    for _, part in nnx.iter_graph(module):
+        if hasattr(part, "axis_name"):
+            part.axis_name = axis_name
 
 
 def _refuse_other_state(rest: nnx.State) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
 from jax import Array
 
 from dilax.training.epoch import shuffled_batches
@@ -48,8 +49,9 @@ class Plan:
         divisors = (n for n in range(self.most_chunks, 0, -1) if self.steps_per_epoch % n == 0)
         return self.steps_per_epoch // next(divisors)
 
-    def chunks(self, key: Array, *, step: int) -> Iterator[Array]:
+    def chunks(self, key: Array, *, step: int) -> Iterator[np.ndarray]:
         """Give the index batches `(chunk_steps, batch_size)` of an epoch from `step` on."""
-        batches = shuffled_batches(key, num_images=self.num_images, batch_size=self.batch_size)
+        order = shuffled_batches(key, num_images=self.num_images, batch_size=self.batch_size)
+        batches = np.asarray(order)
         for start in range(step % self.steps_per_epoch, self.steps_per_epoch, self.chunk_steps):
             yield batches[start : start + self.chunk_steps]

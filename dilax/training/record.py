@@ -64,6 +64,11 @@ class RunRecord:
     """In training steps, without compilation, evaluation and saving."""
     compile_seconds: float
     device: str
+    devices: int
+    """How many shared a batch; `config` says how, and what batch normalisation saw."""
+    processes: int
+    rollbacks: int
+    """How often the run went back to a checkpoint because it had diverged."""
     seed: int
     versions: Mapping[str, str] = dataclasses.field(default_factory=versions)
     git_commit: str | None = dataclasses.field(default_factory=git_commit)

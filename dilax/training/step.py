@@ -25,6 +25,30 @@ class Batch(NamedTuple):
     """`(N,)` int32."""
 
 
+class Fault(NamedTuple):
+    """The first step whose loss or gradients were not finite."""
+
+    step: Array
+    """`()` int32: which step of the run, from 0; -1 for none."""
+    leaf: Array
+    """`()` int32: the first array of the gradient with such a number; -1 when only the loss has."""
+    leaves: Array
+    """`()` int32: how many arrays of the gradient have one."""
+
+    @classmethod
+    def none(cls) -> "Fault":
+        """Give the fault of steps that went well."""
+        return cls(*(jnp.full((), value, jnp.int32) for value in (-1, -1, 0)))
+
+    @classmethod
+    def find(cls, step: Array, loss: Array, grads: Pytree) -> "Fault":
+        """Look at the loss and the gradients of a step."""
+        bad = jnp.stack([~jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)])
+        leaf = jnp.where(bad.any(), jnp.argmax(bad), -1).astype(jnp.int32)
+        at = jnp.where(bad.any() | ~jnp.isfinite(loss), step, -1).astype(jnp.int32)
+        return cls(at, leaf, bad.sum(dtype=jnp.int32))
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Totals:
@@ -36,14 +60,29 @@ class Totals:
     """`()` int32: how many predictions were right."""
     examples: Array
     """`()` int32: how many there were."""
+    fault: Fault
+    """The first of the steps that went wrong."""
 
     @classmethod
     def zero(cls) -> "Totals":
         """Give the totals of no example."""
-        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return cls(
+            loss=jnp.zeros((), jnp.float32),
+            correct=jnp.zeros((), jnp.int32),
+            examples=jnp.zeros((), jnp.int32),
+            fault=Fault.none(),
+        )
 
     def __add__(self, other: "Totals") -> "Totals":
-        return jax.tree.map(jnp.add, self, other)
+        first = jax.tree.map(
+            lambda mine, its: jnp.where(self.fault.step >= 0, mine, its), self.fault, other.fault
+        )
+        return Totals(
+            loss=self.loss + other.loss,
+            correct=self.correct + other.correct,
+            examples=self.examples + other.examples,
+            fault=first,
+        )
 
     def means(self) -> dict[str, float]:
         """Give `loss` and `accuracy` per example; this waits for the device."""
@@ -68,53 +107,66 @@ def make_train_step(
     augmented_steps: int | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    accumulate: int = 1,
     axis_name: str | None = None,
 ) -> TrainStep:
     """Build `train_step(state, batch, key) -> (state, totals)`.
 
+    Each image is augmented by a key of its own, drawn from `key` and its place in the batch: so
+    one batch, a batch in parts and a batch over devices see the same images.
+
     Args:
         apply: the network.
         optimizer: an optax transformation.
-        augment: turns the uint8 images of a batch into the floats that the network sees.
+        augment: turns the uint8 images of a batch into the floats that the network sees; it is
+            called for one image at a time, under `vmap`.
         prepare: what the images get instead of `augment` after `augmented_steps`.
         augmented_steps: how many steps of the run augment their images; all, if left out.
         label_smoothing: see `losses.cross_entropy`; the totals hold the smoothed loss.
         ema_decay: share of the old average that a step keeps, in `[0, 1)`; see `state.average`.
+        accumulate: parts of the batch that go through the network one after the other, to save
+            memory. The gradient is that of the whole batch; batch normalisation sees a part.
         axis_name: under pmap, the name of the device axis: gradients and batch statistics are
-            averaged over it, totals added up, and each device draws its own augmentation.
+            averaged over it, totals added up.
 
     Raises:
-        ValueError: `ema_decay` is outside `[0, 1)`.
+        ValueError: `ema_decay` is outside `[0, 1)`, or `accumulate` is not positive.
     """
     if not 0.0 <= ema_decay < 1.0:
         raise ValueError(
             f"ema_decay must be in [0, 1), received {ema_decay}; 0 keeps no average, usual values "
             "are 0.99 to 0.9999"
         )
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, received {accumulate}")
 
-    def loss(
-        params: Pytree, batch_stats: Pytree, images: Array, labels: Array, key: Array
-    ) -> tuple:
-        logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
-        losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        return losses.mean(), (batch_stats, _totals(losses, logits, labels))
+    def floats(images: Array, step: Array, keys: Array) -> Array:
+        def augmented() -> Array:
+            return jax.vmap(lambda key, image: augment(key, image[None])[0])(keys, images)
 
-    def floats(images: Array, step: Array, key: Array) -> Array:
         if prepare is None or augmented_steps is None:
-            return augment(key, images)
-        return lax.cond(
-            step < augmented_steps, lambda: augment(key, images), lambda: prepare(images)
-        )
+            return augmented()
+        return lax.cond(step < augmented_steps, augmented, lambda: prepare(images))
+
+    def loss(params: Pytree, batch_stats: Pytree, batch: Batch, key: Array) -> tuple:
+        logits, batch_stats = apply(params, batch_stats, batch.images, train=True, key=key)
+        losses = cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+        return losses.mean(), (batch_stats, _totals(losses, logits, batch.labels))
+
+    def gradients(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
+        """The gradients of the mean loss, the moved batch statistics, the totals."""
+        images = floats(batch.images, state.step, keys)
+        batch = Batch(images, batch.labels)
+        return jax.grad(loss, has_aux=True)(state.params, state.batch_stats, batch, key)
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:
-        key = _device_key(key, axis_name)
-        images = floats(batch.images, state.step, key)
-        grads, (batch_stats, totals) = jax.grad(loss, has_aux=True)(
-            state.params, state.batch_stats, images, batch.labels, jax.random.fold_in(key, 1)
-        )
+        image_keys, network_key = _keys(key, batch.labels.shape[0], axis_name)
+        take = gradients if accumulate == 1 else _in_parts(gradients, accumulate)
+        grads, (batch_stats, totals) = take(state, batch, image_keys, network_key)
         if axis_name is not None:
             grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)
             totals = lax.psum(totals, axis_name)
+        totals = dataclasses.replace(totals, fault=Fault.find(state.step, totals.loss, grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         weights = Weights(optax.apply_updates(state.params, updates), batch_stats)
         step = state.step + 1
@@ -122,6 +174,44 @@ def make_train_step(
         return TrainState(step, *weights, opt_state, ema, state.key), totals
 
     return train_step
+
+
+def _keys(key: Array, count: int, axis_name: str | None) -> tuple[Array, Array]:
+    """Give the keys of the images, by their places in the whole batch, and that of the network."""
+    images_key, network_key = jax.random.split(key)
+    places = jnp.arange(count)
+    if axis_name is not None:
+        device = lax.axis_index(axis_name)
+        places = places + device * count
+        network_key = jax.random.fold_in(network_key, device)
+    return jax.vmap(jax.random.fold_in, (None, 0))(images_key, places), network_key
+
+
+def _in_parts(gradients: Callable[..., tuple], parts: int) -> Callable[..., tuple]:
+    """Take gradients of the parts of a batch, one after the other, and average them.
+
+    A part is every `parts`-th example, so that a batch spread over devices stays where it is.
+    """
+
+    def take(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
+        def body(carry: tuple, part: tuple) -> tuple:
+            batch_stats, sums, totals = carry
+            place, batch, keys = part
+            state_now = dataclasses.replace(state, batch_stats=batch_stats)
+            grads, (batch_stats, more) = gradients(
+                state_now, batch, keys, jax.random.fold_in(key, place)
+            )
+            return (batch_stats, jax.tree.map(jnp.add, sums, grads), totals + more), None
+
+        def split(array: Array) -> Array:
+            return jnp.moveaxis(array.reshape(-1, parts, *array.shape[1:]), 1, 0)
+
+        start = (state.batch_stats, jax.tree.map(jnp.zeros_like, state.params), Totals.zero())
+        pieces = (jnp.arange(parts), jax.tree.map(split, batch), split(keys))
+        (batch_stats, sums, totals), _ = lax.scan(body, start, pieces)
+        return jax.tree.map(lambda total: total / parts, sums), (batch_stats, totals)
+
+    return take
 
 
 def make_eval_step(apply: Apply, *, prepare: Prepare) -> EvalStep:
@@ -145,8 +235,5 @@ def _totals(losses: Array, logits: Array, labels: Array, mask: Array | None = No
         loss=jnp.sum(losses, where=counted, dtype=jnp.float32),
         correct=jnp.sum(correct(logits, labels), where=counted, dtype=jnp.int32),
         examples=jnp.sum(counted, dtype=jnp.int32),
+        fault=Fault.none(),
     )
-
-
-def _device_key(key: Array, axis_name: str | None) -> Array:
-    return key if axis_name is None else jax.random.fold_in(key, lax.axis_index(axis_name))

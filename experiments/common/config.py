@@ -5,6 +5,11 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+HELD_OUT = "final or ema without held-out images; --validation 5000 holds some out"
+GLOBAL = "global with --parallel jit, where a batch is one; --parallel pmap has replicas"
+REPLICAS = "left out with --parallel pmap, where each device has a whole replica"
+JOINED = "given together with --distributed"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -28,8 +33,13 @@ class Config:
     """Share of each target that is spread over all classes."""
     ema_decay: float = 0.999
     """Share of the moving average of the weights that each step keeps; 0 for no average."""
-    evaluate: Literal["ema", "final"] = "final"
-    """Weights that the reported accuracy is of: their moving average, or those of the last step."""
+    accumulate: int = 1
+    """Parts of a batch that are computed one after the other, to save memory."""
+    evaluate: Literal["ema", "final", "best"] = "final"
+    """Weights that the reported accuracy is of: their moving average, those of the last step, or
+    those of the epoch of the best accuracy on the held-out images of --validation."""
+    on_nan: Literal["stop", "rollback"] = "stop"
+    """When a loss or gradient is not finite: stop, or go on from the last save in another order."""
     seed: int = 0
     """Seed of the parameters, the order of the images and their augmentation."""
     seeds: int = 1
@@ -44,19 +54,44 @@ class Config:
     """Continue the run in the output folder, with the flags it was started with."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Where to compute; auto is the kind that JAX prefers."""
+    devices: int = 0
+    """How many devices share a batch; 0 for all, or as many as divide it."""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """One program that XLA splits over the devices, or a replica of the weights on each."""
+    batch_statistics: Literal["global", "device"] = "global"
+    """What batch normalisation sees: the whole batch, or (pmap only) each device its own share."""
+    shard_optimizer: bool = False
+    """Let each device keep a share of what the optimiser remembers (jit only)."""
+    stream: bool = False
+    """Keep the images on the host and send chunks: for sets larger than the device's memory."""
+    distributed: bool = False
+    """Be one process of many, as Slurm or a TPU pod says it, or the next three flags."""
+    coordinator: str | None = None
+    """With --distributed: host:port of the first process, where no cluster says it."""
+    processes: int = 0
+    """With --coordinator: how many processes there are."""
+    process: int = 0
+    """With --coordinator: which of them this is, from 0."""
     pictures: bool = True
     """Draw learning curves, confusion matrix, mistakes and feature maps."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        for name in ("epochs", "batch_size", "seeds"):
+        for name in ("epochs", "batch_size", "seeds", "accumulate"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "validation", "limit", "clean_epochs"):
+        for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "positive")
         self.require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+        self.require("evaluate", self.evaluate != "best" or self.validation > 0, HELD_OUT)
+        by_device = self.batch_statistics == "device"
+        self.require("batch_statistics", not by_device or self.parallel == "pmap", GLOBAL)
+        self.require(
+            "shard_optimizer", not self.shard_optimizer or self.parallel == "jit", REPLICAS
+        )
+        self.require("coordinator", self.coordinator is None or self.distributed, JOINED)
 
     def require(self, name: str, holds: bool, requirement: str) -> None:
         """Refuse the value of the flag `name` unless `holds`."""

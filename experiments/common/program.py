@@ -13,9 +13,9 @@ from common.config import Config
 from common.run import train_seeds
 from common.task import Augmentation, Task
 from dilax import data
-from dilax.training import folder
+from dilax.training import folder, hosts
 from dilax.training.checkpoint import CheckpointError
-from dilax.training.device import find_device
+from dilax.training.device import find_devices
 from dilax.training.flags import parse
 from dilax.training.interrupt import Interrupted
 
@@ -39,25 +39,39 @@ def main(
     """
     try:
         config = read_flags(config_class, sys.argv[1:] if arguments is None else arguments)
-        folder.check_folder(config.output, resume=config.resume)
-        device = find_device(config.device)
-        task = Task.make(config, adapt(data.load(config.dataset)), augmentation)
+        if config.distributed:
+            join_others(config)
+        if hosts.writes():
+            folder.check_folder(config.output, resume=config.resume)
+        devices = find_devices(config.device)
+        task = Task.make(config, adapt(data.load(config.dataset)), augmentation, devices)
         folder.make_folder(config.output)
     except (ValueError, OSError) as error:
         return _complain(error, status=2)
     except KeyboardInterrupt:
         return _complain("interrupted before the first step: nothing is saved", status=130)
     try:
-        with jax.default_device(device):
+        with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
             summary = train_seeds(task)
     except CheckpointError as error:
         return _complain(error, status=2)
-    except FloatingPointError as error:
+    except (FloatingPointError, OSError) as error:
         return _complain(error, status=1)
     except KeyboardInterrupt as stopped:
         return _say_how_to_resume(stopped, config)
-    report(summary, config.output)
+    if hosts.writes():
+        report(summary, config.output)
     return 0
+
+
+def join_others(config: Config) -> None:
+    """Become one process of many."""
+    if config.coordinator is None:
+        hosts.join()
+    else:
+        hosts.join(
+            coordinator=config.coordinator, processes=config.processes, process=config.process
+        )
 
 
 def read_flags(config_class: type[ConfigType], arguments: Sequence[str]) -> ConfigType:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,13 @@ from jax import Array
 from common.config import Config
 from common.task import Task, create
 from dilax import analysis, data, models
-from dilax.training import folder, pictures
+from dilax.training import folder, hosts, pictures
 from dilax.training.device import describe_device
+from dilax.training.feeds import Resident, Streamed
 from dilax.training.functional import functional, load_into
 from dilax.training.loop import Fitted, fit
 from dilax.training.record import RunRecord, combine
-from dilax.training.state import TrainState, create_state
+from dilax.training.state import TrainState, Weights, create_state
 from dilax.training.statistics import confusion_matrix
 from dilax.training.step import Batch
 
@@ -31,10 +32,10 @@ def train_seeds(task: Task) -> dict[str, Any]:
     config = task.config
     if config.seeds == 1:
         return train_seed(task, config.seed, config.output)
-    folder.write_json(config.output / folder.CONFIG, config.as_json())
+    write(config.output / folder.CONFIG, config.as_json())
     seeds = range(config.seed, config.seed + config.seeds)
     summary = combine([train_seed(task, seed, config.output / f"seed_{seed}") for seed in seeds])
-    folder.write_json(config.output / folder.SUMMARY, summary)
+    write(config.output / folder.SUMMARY, summary)
     return summary
 
 
@@ -42,26 +43,35 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     """Make one run, or what is left of it, in the folder `output`."""
     folder.make_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
-    folder.write_json(output / folder.CONFIG, config.as_json())
+    write(output / folder.CONFIG, config.as_json())
     module = initialise(config.model, len(task.dataset.class_names), jax.random.key(seed))
     _, params, batch_stats = functional(module)
+    feed = Streamed if config.stream else Resident
     fitted = fit(
         create_state(jax.random.key(seed), params, batch_stats, task.optimizer),
-        on_device(task.train),
+        feed(task.train.images, task.train.labels, task.wrapper),
         train_steps=task.train_steps,
+        wrapper=task.wrapper,
         plan=task.plan,
         folder=output,
         config=task.identity(seed),
         learning_rate=task.learning_rate,
         validate=validator(task),
+        on_nan=config.on_nan,
     )
-    tests = test(task, fitted.state)
-    if config.pictures:
-        load_into(module, *fitted.state.weights(config.evaluate))
+    tests = test(task, fitted)
+    if config.pictures and hosts.writes():
+        load_into(module, *weights_of(fitted, config.evaluate))
         draw(task, output, module, fitted, tests[config.evaluate].logits)
     summary = make_record(task, config, fitted, tests).as_json()
-    folder.write_json(output / folder.SUMMARY, summary)
+    write(output / folder.SUMMARY, summary)
     return summary
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, in the one process that writes."""
+    if hosts.writes():
+        folder.write_json(path, content)
 
 
 def initialise(name: str, classes: int, key: Array) -> models.Classifier:
@@ -82,9 +92,10 @@ def validator(task: Task) -> Callable[[TrainState], dict[str, float]] | None:
     if not len(task.held_out):
         return None
     held_out = on_device(task.held_out)
+    which = "ema" if task.config.evaluate == "ema" else "final"
 
     def validate(state: TrainState) -> dict[str, float]:
-        return task.evaluate(state.weights(task.config.evaluate), held_out)[0].means()
+        return task.evaluate(state.weights(which), held_out)[0].means()
 
     return validate
 
@@ -98,19 +109,27 @@ class Tested(NamedTuple):
     """`(N, classes)`."""
 
 
-def test(task: Task, state: TrainState) -> dict[str, Tested]:
-    """Measure the weights of the last step and their average on the test images."""
+def weights_of(fitted: Fitted, which: str) -> Weights:
+    """Give the weights of the last step ("final"), their average, or those of the best epoch."""
+    if which != "best":
+        return fitted.state.weights(which)
+    assert fitted.best is not None, "held-out images are asked for"
+    return fitted.best.weights("final")
+
+
+def test(task: Task, fitted: Fitted) -> dict[str, Tested]:
+    """Measure the weights that a run can report on the test images."""
     images = on_device(task.test)
-    tested = {}
-    for which in ("final", "ema"):
-        totals, logits = task.evaluate(state.weights(which), images)
+    tested: dict[str, Tested] = {}
+    for which in sorted({"final", "ema", task.config.evaluate}):
+        totals, logits = task.evaluate(weights_of(fitted, which), images)
         tested[which] = Tested(**totals.means(), logits=np.asarray(logits))
     return tested
 
 
 def make_record(task: Task, config: Config, fitted: Fitted, tests: dict[str, Tested]) -> RunRecord:
     """Gather what one run proves."""
-    weights = fitted.state.weights(config.evaluate)
+    weights = weights_of(fitted, config.evaluate)
     image = jax.ShapeDtypeStruct((1, *task.dataset.image_shape), jnp.float32)
     return RunRecord(
         program=Path(sys.argv[0]).name,
@@ -131,6 +150,9 @@ def make_record(task: Task, config: Config, fitted: Fitted, tests: dict[str, Tes
         train_seconds=fitted.train_seconds,
         compile_seconds=fitted.compile_seconds,
         device=describe_device(fitted.state.step.device),
+        devices=len(task.wrapper.devices),
+        processes=jax.process_count(),
+        rollbacks=fitted.rollbacks,
         seed=config.seed,
     )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,16 +16,25 @@ from jax.stages import Wrapped
 from common.config import Config
 from dilax import data, models
 from dilax.training import schedules, wrappers
+from dilax.training.device import share_batch
 from dilax.training.epoch import make_evaluate, make_train_steps
 from dilax.training.functional import Functional, functional
 from dilax.training.plan import Plan
 from dilax.training.state import Weights
 from dilax.training.step import Augment, Batch, Totals, make_eval_step, make_train_step
+from dilax.training.wrappers import Wrapper
 
 Normalise = Callable[[Array], Array]
 """`images (N, H, W, C), uint8 or floats in [0, 1] -> floats of mean 0 and deviation 1`."""
 Augmentation = Callable[[Any, Normalise], Augment]
 """What a program makes of its config: how a batch of training images is altered."""
+
+FREE = (
+    *("output", "resume", "pictures", "seeds", "on_nan"),
+    *("device", "devices", "parallel", "shard_optimizer", "stream"),
+    *("distributed", "coordinator", "processes", "process"),
+)
+"""Flags that another start of the run may change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +51,19 @@ class Task:
     plan: Plan
     learning_rate: optax.Schedule
     optimizer: optax.GradientTransformation
+    wrapper: Wrapper
     train_steps: Wrapped
     evaluate: Callable[[Weights, Batch], tuple[Totals, Array]]
 
     @classmethod
-    def make(cls, config: Config, dataset: data.Dataset, augmentation: Augmentation) -> "Task":
-        """Join network, data and flags.
+    def make(
+        cls,
+        config: Config,
+        dataset: data.Dataset,
+        augmentation: Augmentation,
+        devices: Sequence[jax.Device],
+    ) -> "Task":
+        """Join network, data, flags and devices.
 
         Raises:
             ValueError: they do not fit together.
@@ -55,8 +71,16 @@ class Task:
         train, held_out, test = split(config, dataset)
         plan = Plan(num_images=len(train), batch_size=config.batch_size, epochs=config.epochs)
         classes = len(dataset.class_names)
+        shared = share_batch(
+            devices,
+            count=config.devices,
+            batch_size=config.batch_size,
+            accumulate=config.accumulate,
+        )
+        wrapper = wrappers.make(config.parallel, shared, shard_optimizer=config.shard_optimizer)
         network = functional(
-            nnx.eval_shape(lambda: create(config.model, classes, jax.random.key(0)))
+            nnx.eval_shape(lambda: create(config.model, classes, jax.random.key(0))),
+            axis_name=wrapper.axis_name if config.batch_statistics == "global" else None,
         )
         check_network(config, network, dataset)
         learning_rate = schedules.one_cycle(config.learning_rate, total_steps=plan.total_steps)
@@ -70,6 +94,8 @@ class Task:
             augmented_steps=plan.total_steps - config.clean_epochs * plan.steps_per_epoch,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
+            accumulate=config.accumulate,
+            axis_name=wrapper.axis_name,
         )
         return cls(
             config=config,
@@ -82,14 +108,16 @@ class Task:
             plan=plan,
             learning_rate=learning_rate,
             optimizer=optimizer,
-            train_steps=wrappers.jit(make_train_steps(train_step)),
+            wrapper=wrapper,
+            train_steps=wrapper.wrap(make_train_steps(train_step)),
             evaluate=jax.jit(make_evaluate(make_eval_step(network.apply, prepare=normalise))),
         )
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """Give what must be equal for a run to be continued."""
-        free = ("output", "resume", "device", "pictures", "seeds")
-        flags = {name: value for name, value in self.config.as_json().items() if name not in free}
+        """Give what must be equal for a run to be continued: what its numbers depend on."""
+        flags = {name: value for name, value in self.config.as_json().items() if name not in FREE}
+        if self.config.batch_statistics == "device":
+            flags["devices"] = len(self.wrapper.devices)
         return flags | {"seed": seed, "dataset_sha256": self.dataset.fingerprint}
 
 

@@ -1,5 +1,8 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from dilax.training.checkpoint import CheckpointError, Checkpoints
@@ -8,33 +11,76 @@ from tests.training.network import assert_equal_trees, training
 CONFIG = {"epochs": 3, "model": "tiny", "shift": (1, 2)}
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A folder with the checkpoints of steps 4 and 8, and what they hold."""
+    folder = tmp_path_factory.mktemp("original") / "checkpoints"
+    states = [training(seed=seed)[0] for seed in (4, 8)]
+    with Checkpoints(folder, config=CONFIG) as checkpoints:
+        for step, state in zip((4, 8), states, strict=True):
+            checkpoints.save(step, state, notes={"seconds": step / 2})
+    return folder, dict(zip((4, 8), states, strict=True))
+
+
 @pytest.fixture
-def saved(tmp_path):
+def saved(original, tmp_path):
+    """A copy that a test may damage."""
+    folder, states = original
+    shutil.copytree(folder, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints", states
+
+
+def restore(folder, like, *, config=CONFIG, **options):
+    with Checkpoints(folder, config=config) as checkpoints:
+        return checkpoints.restore(like, **options)
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_a_state_comes_back_bit_for_bit_with_its_notes(original, step):
+    folder, states = original
+    restored = restore(folder, training(seed=1)[0], step=step)
+    assert_equal_trees(restored.tree, states[step])
+    assert jnp.issubdtype(restored.tree.key.dtype, jax.dtypes.prng_key)
+    assert restored.notes == {"seconds": step / 2}
+
+
+def test_the_newest_is_what_a_run_continues_from(original):
+    folder, states = original
+    restored = restore(folder, training(seed=1)[0])
+    assert_equal_trees(restored.tree, states[8])
+    assert restored.passed_over == []
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_newest_two_and_the_best_are_kept(tmp_path):
     state, _, _ = training()
-    with Checkpoints(tmp_path / "checkpoints", config=CONFIG) as checkpoints:
-        checkpoints.save(4, state, notes={"seconds": 1.5})
-    return tmp_path / "checkpoints", state
+    (tmp_path / "a file of the user's").touch()
+    with Checkpoints(tmp_path, config={}) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(step, state, notes={}, best=2)
+        checkpoints.wait()
+        assert checkpoints.steps == [5, 4, 2]
+    kept = ["2", "2.sha256", "4", "4.sha256", "5", "5.sha256", "a file of the user's"]
+    assert names(tmp_path) == kept
 
 
-def test_a_state_comes_back_bit_for_bit_with_its_notes(saved):
-    folder, state = saved
-    other, _, _ = training(seed=1)
+def test_a_run_that_went_back_forgets_where_it_had_been(saved):
+    folder, states = saved
     with Checkpoints(folder, config=CONFIG) as checkpoints:
-        assert checkpoints.latest_step == 4
-        restored, notes = checkpoints.restore(other)
-    assert_equal_trees(restored, state)
-    assert jnp.issubdtype(restored.key.dtype, jax.dtypes.prng_key)
-    assert notes == {"seconds": 1.5}
+        checkpoints.save(6, states[4], notes={})
+    assert names(folder) == ["4", "4.sha256", "6", "6.sha256"]
 
 
-def test_only_the_newest_is_kept_and_the_same_step_is_saved_once(saved):
-    folder, state = saved
+def test_a_step_can_be_saved_again(saved):
+    folder, states = saved
     with Checkpoints(folder, config=CONFIG) as checkpoints:
-        checkpoints.save(4, state, notes={})
-        checkpoints.save(8, state, notes={"seconds": 2.0})
-    assert [path.name for path in folder.iterdir() if path.name.isdigit()] == ["8"]
-    with Checkpoints(folder, config=CONFIG) as checkpoints:
-        assert checkpoints.restore(state)[1] == {"seconds": 2.0}
+        checkpoints.save(8, states[4], notes={"again": True})
+    restored = restore(folder, states[4])
+    assert restored.notes == {"again": True}
+    assert_equal_trees(restored.tree, states[4])
 
 
 def test_saving_copies_so_the_next_step_may_reuse_the_buffers(tmp_path):
@@ -43,72 +89,128 @@ def test_saving_copies_so_the_next_step_may_reuse_the_buffers(tmp_path):
     with Checkpoints(tmp_path, config={}) as checkpoints:
         checkpoints.save(1, {"array": array}, notes={})
         forget({"array": array})
-    with Checkpoints(tmp_path, config={}) as checkpoints:
-        restored, _ = checkpoints.restore({"array": jnp.zeros(1000)})
-    assert restored["array"].tolist() == list(range(1000))
+    restored = restore(tmp_path, {"array": jnp.zeros(1000)}, config={})
+    assert restored.tree["array"].tolist() == list(range(1000))
 
 
-def test_another_configuration_is_refused_by_name(saved):
-    folder, state = saved
+def test_another_configuration_is_refused_by_name(original):
+    folder, states = original
     config = {"epochs": 5, "model": "tiny", "limit": 7}
-    with (
-        Checkpoints(folder, config=config) as checkpoints,
-        pytest.raises(
-            CheckpointError,
-            match=r"another configuration: epochs was 3, now is 5; "
-            r"limit was \(nothing\), now is 7; shift was \[1, 2\], now is \(nothing\); "
-            r"resume with what it was saved with",
-        ),
-    ):
-        checkpoints.restore(state)
-
-
-def test_other_arrays_are_refused_by_name(saved):
-    folder, _ = saved
-    other, _, _ = training(normalise=False)
-    with (
-        Checkpoints(folder, config=CONFIG) as checkpoints,
-        pytest.raises(
-            CheckpointError,
-            match=r"another arrays.*\.batch_stats\['norm'\]\['mean'\] was float32\[4\]",
-        ),
-    ):
-        checkpoints.restore(other)
-
-
-def test_no_checkpoint_is_said_so(tmp_path):
-    with (
-        Checkpoints(tmp_path, config={}) as checkpoints,
-        pytest.raises(CheckpointError, match="holds no checkpoint; start the run without resume"),
-    ):
-        checkpoints.restore({})
-
-
-def test_altered_bytes_are_refused(saved):
-    folder, state = saved
-    largest = max(
-        (path for path in (folder / "4" / "state").rglob("*") if path.is_file()),
-        key=lambda path: path.stat().st_size,
+    message = (
+        r"another configuration: epochs was 3, now is 5; "
+        r"limit was \(nothing\), now is 7; shift was \[1, 2\], now is \(nothing\); "
+        r"resume with what it was saved with"
     )
-    content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 1
-    largest.write_bytes(content)
-    with (
-        Checkpoints(folder, config=CONFIG) as checkpoints,
-        pytest.raises(CheckpointError, match="start the run anew"),
-    ):
-        checkpoints.restore(state)
+    with pytest.raises(CheckpointError, match=message):
+        restore(folder, states[4], config=config)
 
 
-def test_truncated_bytes_are_refused(saved):
-    folder, state = saved
-    for path in (folder / "4" / "state").rglob("*"):
-        if path.is_file() and path.stat().st_size > 100:
-            path.write_bytes(path.read_bytes()[:50])
-    with (
-        Checkpoints(folder, config=CONFIG) as checkpoints,
-        pytest.raises(
-            CheckpointError, match=r"checkpoint 4 in .* cannot be read .*start the run anew"
-        ),
-    ):
-        checkpoints.restore(state)
+def test_other_arrays_are_refused_by_name(original):
+    folder, _ = original
+    other, _, _ = training(normalise=False)
+    message = r"another arrays.*\.batch_stats\['norm'\]\['mean'\] was float32\[4\]"
+    with pytest.raises(CheckpointError, match=message):
+        restore(folder, other)
+
+
+def test_an_empty_folder_has_nothing_to_restore(tmp_path):
+    assert restore(tmp_path / "checkpoints", {}, config={}) is None
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def files_of(folder, step):
+    return sorted(path for path in (folder / str(step)).rglob("*") if path.is_file())
+
+
+def assert_the_one_before_is_used(folder, states, message):
+    restored = restore(folder, training(seed=1)[0])
+    assert_equal_trees(restored.tree, states[4])
+    assert restored.passed_over == [message]
+
+
+def test_any_flipped_byte_is_noticed(saved, long):
+    """At 200 random places, or at 2,000 with --long, of all files there are."""
+    folder, states = saved
+    files = [*files_of(folder, 8), folder / "8.sha256"]
+    contents = {path: path.read_bytes() for path in files}
+    random = np.random.default_rng(0)
+    with Checkpoints(folder, config=CONFIG) as checkpoints:
+        for _ in range(2000 if long else 200):
+            path = files[random.integers(len(files))]
+            damaged = bytearray(contents[path])
+            damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
+            path.write_bytes(damaged)
+            restored = checkpoints.restore(states[4], step=None)
+            assert_equal_trees(restored.tree, states[4])
+            assert restored.passed_over[0].startswith("checkpoint 8 is damaged")
+            path.write_bytes(contents[path])
+        assert_equal_trees(checkpoints.restore(states[4]).tree, states[8])
+
+
+@pytest.mark.parametrize("keep", [0, 0.5])
+def test_any_truncated_file_is_noticed(saved, keep):
+    folder, states = saved
+    for path in files_of(folder, 8):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * keep)])
+        name = path.relative_to(folder).as_posix()
+        message = f"checkpoint 8 is damaged: {name} is not what was written"
+        assert_the_one_before_is_used(folder, states, message)
+        path.write_bytes(content)
+
+
+def test_any_deleted_file_is_noticed(saved):
+    folder, states = saved
+    for path in files_of(folder, 8):
+        content = path.read_bytes()
+        path.unlink()
+        name = path.relative_to(folder).as_posix()
+        message = f"checkpoint 8 is damaged: {name} is missing"
+        assert_the_one_before_is_used(folder, states, message)
+        path.write_bytes(content)
+
+
+def test_a_file_that_was_added_is_noticed(saved):
+    folder, states = saved
+    (folder / "8" / "new").touch()
+    message = "checkpoint 8 is damaged: 8/new was not there"
+    assert_the_one_before_is_used(folder, states, message)
+
+
+def test_a_checkpoint_without_manifest_was_not_finished(saved):
+    folder, states = saved
+    (folder / "8.sha256").unlink()
+    message = "checkpoint 8 was not finished: 8.sha256 is missing"
+    assert_the_one_before_is_used(folder, states, message)
+
+
+def test_a_manifest_without_its_checkpoint_is_damage(saved):
+    folder, states = saved
+    shutil.rmtree(folder / "8")
+    restored = restore(folder, training(seed=1)[0])
+    assert_equal_trees(restored.tree, states[4])
+    assert restored.passed_over[0].startswith("checkpoint 8 is damaged: 8/")
+
+
+def test_only_damaged_checkpoints_are_an_error(saved):
+    folder, states = saved
+    for step in (4, 8):
+        files_of(folder, step)[0].write_text("?")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be used: .* 8 .* 4 is dam"):
+        restore(folder, states[4])
+
+
+def test_a_save_that_fails_is_said_at_the_next_one_and_earlier_ones_stay(saved, monkeypatch):
+    folder, states = saved
+    before = names(folder)
+    with Checkpoints(folder, config=CONFIG) as checkpoints:
+
+        def full(*arguments, **options):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._orbax, "save", full)
+        checkpoints.save(12, states[4], notes={})
+        with pytest.raises(CheckpointError, match=r"checkpoint 12 could not .* No space left on"):
+            checkpoints.save(16, states[4], notes={})
+    assert names(folder) == before
+    assert_equal_trees(restore(folder, states[4]).tree, states[8])

@@ -2,7 +2,14 @@ import json
 
 import pytest
 
-from dilax.training.folder import MetricsLog, check_folder, make_folder, read_json, write_json
+from dilax.training.folder import (
+    MetricsLog,
+    check_folder,
+    make_folder,
+    read_json,
+    write_json,
+    write_text,
+)
 
 
 def test_a_new_run_may_begin_where_nothing_is(tmp_path):
@@ -54,10 +61,21 @@ def test_the_log_has_a_line_an_epoch_and_forgets_what_will_be_trained_again(tmp_
     log = MetricsLog(tmp_path / "metrics.jsonl")
     assert log.read() == []
     lines = [{"epoch": n, "step": 10 * n} for n in (1, 2, 3)]
-    for line in lines:
-        log.append(line)
+    log.write(lines)
     assert [json.loads(text) for text in log.path.read_text().splitlines()] == lines
-    log.keep_until(25)
+    log.write(lines[:2])
     assert log.read() == lines[:2]
-    log.keep_until(0)
-    assert log.read() == []
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    write_text(path, "first")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    message = r"metrics.jsonl cannot be written: No space left on device; what was there is as it"
+    with pytest.raises(OSError, match=message):
+        write_text(path, "second")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["first"]

@@ -1,23 +1,27 @@
 import dataclasses
 import io
 import json
-import math
+import shutil
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from rich.console import Console
 
+from dilax.training.checkpoint import CheckpointError
 from dilax.training.epoch import make_train_steps
+from dilax.training.feeds import Resident, Streamed
 from dilax.training.interrupt import Interrupted
-from dilax.training.loop import fit
+from dilax.training.loop import DivergenceError, fit
 from dilax.training.plan import Plan
-from dilax.training.wrappers import jit
+from dilax.training.wrappers import Jit
 from tests.training.network import assert_equal_trees, labelled_images, training
 
-DATA = labelled_images(50)
+DATA = tuple(np.asarray(array) for array in labelled_images(50))
+WRAPPER = Jit(jax.devices()[:1])
 PLAN = Plan(num_images=50, batch_size=8, epochs=2)
 CONFIG = {"epochs": 2}
 
@@ -26,7 +30,7 @@ class Steps:
     """Training steps, compiled once for all runs here, that can raise a signal in a call."""
 
     def __init__(self):
-        self.wrapped = jit(make_train_steps(training()[1]))
+        self.wrapped = WRAPPER.wrap(make_train_steps(training()[1]))
         self.calls = 0
         self.stop_in_call = None
         self.signal = signal.SIGINT
@@ -52,13 +56,14 @@ def steps():
     return Steps()
 
 
-def run(folder, steps, *, plan=PLAN, stop_in_call=None, **options):
+def run(folder, steps, *, plan=PLAN, stop_in_call=None, feed=Resident, **options):
     folder.mkdir(exist_ok=True)
     steps.calls, steps.stop_in_call = 0, stop_in_call
     return fit(
         training()[0],
-        DATA,
+        feed(*DATA, WRAPPER),
         train_steps=steps,
+        wrapper=WRAPPER,
         plan=plan,
         folder=folder,
         **{
@@ -130,6 +135,36 @@ def test_a_line_written_before_its_checkpoint_was_saved_is_not_doubled(tmp_path,
     assert lines_without_time(folder) == lines_without_time(unbroken[0])
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("{")])
+def test_lost_metrics_come_back_from_the_checkpoint(tmp_path, steps, unbroken, damage):
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run(folder, steps, stop_in_call=9)
+    damage(folder / "metrics.jsonl")
+    run(folder, steps)
+    assert lines_without_time(folder) == lines_without_time(unbroken[0])
+
+
+def test_a_streamed_run_is_the_resident_run_bit_for_bit(tmp_path, unbroken):
+    fitted = run(tmp_path / "run", Steps(), feed=Streamed)
+    assert_equal_trees(fitted.state, unbroken[1].state)
+    assert lines_without_time(tmp_path / "run") == lines_without_time(unbroken[0])
+
+
+def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_is_used(tmp_path, steps, unbroken):
+    folder, console = tmp_path / "run", Console(file=io.StringIO(), width=1000)
+    with pytest.raises(Interrupted):
+        run(folder, steps, stop_in_call=9)
+    manifest = folder / "checkpoints" / "9.sha256"
+    manifest.write_text(manifest.read_text().replace("a", "b"))
+    fitted = run(folder, steps, console=console)
+    assert "checkpoint 9 is damaged" in console.file.getvalue()
+    assert "an earlier one is used" in console.file.getvalue()
+    assert steps.calls == 6
+    assert_equal_trees(fitted.state, unbroken[1].state)
+    assert lines_without_time(folder) == lines_without_time(unbroken[0])
+
+
 def test_a_finished_run_is_not_trained_again(unbroken, steps):
     folder, fitted = unbroken
     again = run(folder, steps)
@@ -169,27 +204,81 @@ def test_on_a_terminal_there_is_a_bar(tmp_path, steps):
     assert "epoch 2/2" in shown and "images/s" in shown and "━" in shown
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
-    state, train_step, _ = training()
-    broken = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
-    state = dataclasses.replace(state, params=broken)
+class PoisonedSteps(Steps):
+    """Steps whose gradient is not finite in step 8 (from 0), unless the run's key has changed."""
 
-    def one_step(state, batch, key):
-        state, totals = train_step(state, batch, key)
-        return state, dataclasses.replace(totals, loss=totals.loss * math.nan)
+    def __init__(self, *, always=False):
+        state, train_step, _ = training()
+        key = jax.random.key_data(state.key)
 
-    (tmp_path / "run").mkdir()
-    with pytest.raises(FloatingPointError, match="loss is nan in epoch 1; make learning_rate smal"):
-        fit(
-            state,
-            DATA,
-            train_steps=jit(make_train_steps(one_step)),
-            plan=PLAN,
-            folder=tmp_path / "run",
-            config={},
-            learning_rate=optax.constant_schedule(0.1),
-            console=Console(file=io.StringIO()),
-        )
+        def poisoned(state, batch, key_of_step):
+            struck = (jax.random.key_data(state.key) == key).all() | always
+            bad = jnp.where((state.step == 8) & struck, jnp.nan, 1.0)
+            params = state.params | {"head": jax.tree.map(bad.__mul__, state.params["head"])}
+            return train_step(dataclasses.replace(state, params=params), batch, key_of_step)
+
+        super().__init__()
+        self.wrapped = WRAPPER.wrap(make_train_steps(poisoned))
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_and_is_named(tmp_path):
+    message = (
+        r"the gradient of \['\w+'\]\['\w+'\] and \d more is not finite in step 9, learning rate "
+        "0.333, epoch 2; the state after step 6 is saved; make learning_rate smaller"
+    )
+    with pytest.raises(DivergenceError, match=message):
+        run(tmp_path / "run", PoisonedSteps())
+    assert [line["epoch"] for line in lines_without_time(tmp_path / "run")] == [1]
+
+
+def test_a_run_can_roll_back_and_go_on_in_another_order(tmp_path, unbroken):
+    folder, console = tmp_path / "run", Console(file=io.StringIO(), width=1000)
+    fitted = run(folder, PoisonedSteps(), on_nan="rollback", console=console)
+    assert fitted.rollbacks == 1 and int(fitted.state.step) == 12
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.state.params))
+    assert "back to step 6" in console.file.getvalue()
+    assert [line["step"] for line in lines_without_time(folder)] == [6, 12]
+    again = run(folder, PoisonedSteps(), on_nan="rollback")
+    assert again.rollbacks == 1
+
+
+def test_a_run_that_always_diverges_is_ended(tmp_path):
+    with pytest.raises(DivergenceError, match="step 9"):
+        run(tmp_path / "run", PoisonedSteps(always=True), on_nan="rollback")
+
+
+def test_the_best_epoch_by_validation_is_kept(tmp_path, steps, unbroken):
+    plan = dataclasses.replace(PLAN, epochs=5)
+    accuracies = iter([0.5, 0.75, 0.25, 0.75, 0.5])
+
+    def validate(state):
+        return {"loss": 0.5, "accuracy": next(accuracies)}
+
+    fitted = run(tmp_path / "run", steps, plan=plan, validate=validate)
+    assert int(fitted.best.step) == 4 * plan.steps_per_epoch
+    kept = sorted(int(path.stem) for path in (tmp_path / "run" / "checkpoints").glob("*.sha256"))
+    assert kept == [24, 30]
+    assert unbroken[1].best is None
+
+
+def test_a_folder_that_vanishes_ends_the_run_with_one_clear_error(tmp_path, steps):
+    folder = tmp_path / "run"
+
+    def validate(state):
+        shutil.rmtree(folder)
+        return {"loss": 0.5, "accuracy": 0.5}
+
+    with pytest.raises(OSError, match=r"metrics.jsonl cannot be written: No such file"):
+        run(folder, steps, validate=validate)
+
+
+def test_checkpoints_that_cannot_be_written_end_the_run(tmp_path, steps):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "checkpoints").write_text("in the way")
+    with pytest.raises(CheckpointError, match=r"checkpoint \d+ could not be written to .*run"):
+        run(folder, steps)
+    assert (folder / "checkpoints").read_text() == "in the way"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import dilax
-from dilax.training.device import describe_device, find_device
+from dilax.training.device import describe_device, find_devices
 from dilax.training.record import RunRecord, git_commit, versions
 from dilax.training.statistics import over_seeds
 
@@ -32,6 +32,9 @@ def a_record(**fields):
         "train_seconds": 2.0,
         "compile_seconds": 1.0,
         "device": "cpu",
+        "devices": 1,
+        "processes": 1,
+        "rollbacks": 0,
         "seed": 0,
     }
     return RunRecord(**values | fields)
@@ -79,11 +82,11 @@ def test_a_folder_that_is_not_there_has_no_commit():
 
 
 def test_devices_are_found_by_kind_or_refused():
-    assert find_device("cpu").platform == "cpu"
-    assert find_device("auto") == jax.local_devices()[0]
-    assert describe_device(find_device("cpu")).startswith("cpu (")
+    assert find_devices("cpu") == jax.devices("cpu")
+    assert find_devices("auto") == jax.devices()
+    assert describe_device(find_devices("cpu")[0]).startswith("cpu (")
     with pytest.raises(ValueError, match=r"device must be one that JAX finds here .*'abacus'"):
-        find_device("abacus")
+        find_devices("abacus")
 
 
 def test_numbers_over_seeds():

@@ -8,7 +8,7 @@ import pytest
 
 from dilax.training.losses import cross_entropy
 from dilax.training.state import create_state
-from dilax.training.step import Batch, Totals, make_eval_step, make_train_step
+from dilax.training.step import Batch, Fault, Totals, make_eval_step, make_train_step
 from tests.training.network import CLASSES, jitter, labelled_images, prepare, training
 
 RATE = 0.5
@@ -95,14 +95,50 @@ def test_over_a_device_axis_a_step_is_that_of_the_whole_batch(key):
     assert totals[2].examples.tolist() == [8, 8]
 
 
-def test_over_a_device_axis_each_device_draws_its_own_augmentation(key):
+def test_over_a_device_axis_images_are_augmented_as_in_the_whole_batch(key):
     losses = []
     for devices in (1, 2):
-        same = jax.tree.map(lambda array: jnp.stack([array[:4]] * devices), BATCH)  # noqa: B023
-        _, totals = over_devices(same, key, augment=jitter)
+        parts = jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), BATCH)  # noqa: B023
+        _, totals = over_devices(parts, key, augment=jitter)
         losses.append(float(totals.loss[0]))
-    # Were the two draws the same, the second sum would be twice the first.
-    assert losses[1] != pytest.approx(2 * losses[0], rel=1e-5)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_each_image_is_augmented_by_a_draw_of_its_own(key):
+    seen = []
+
+    def augment(key, images):
+        jax.debug.callback(lambda draw: seen.append(float(draw)), jax.random.uniform(key))
+        return prepare(images)
+
+    state, train_step, _ = training(augment=augment)
+    jax.block_until_ready(jax.jit(train_step)(state, BATCH, key))
+    jax.effects_barrier()
+    assert len(set(seen)) == 8
+
+
+@pytest.mark.parametrize(
+    ("grads", "loss", "expected"),
+    [
+        ({"a": [1.0, 2.0], "b": [0.0]}, 1.0, (-1, -1, 0)),
+        ({"a": [1.0, 2.0], "b": [np.inf]}, 1.0, (7, 1, 1)),
+        ({"a": [np.nan, 2.0], "b": [np.nan]}, 1.0, (7, 0, 2)),
+        ({"a": [1.0, 2.0], "b": [0.0]}, np.nan, (7, -1, 0)),
+    ],
+)
+def test_a_fault_says_the_step_and_where(grads, loss, expected):
+    grads = jax.tree.map(jnp.asarray, grads, is_leaf=lambda leaf: isinstance(leaf, list))
+    fault = Fault.find(jnp.asarray(7), jnp.asarray(loss), grads)
+    assert tuple(map(int, fault)) == expected
+
+
+def test_totals_keep_the_first_fault():
+    well, first, second = (
+        dataclasses.replace(Totals.zero(), fault=Fault(*map(jnp.int32, fault)))
+        for fault in ((-1, -1, 0), (3, 1, 2), (4, 0, 1))
+    )
+    assert tuple(map(int, (well + first + second).fault)) == (3, 1, 2)
+    assert tuple(map(int, (well + well).fault)) == (-1, -1, 0)
 
 
 def test_eval_step_leaves_masked_examples_out():
@@ -119,10 +155,15 @@ def test_eval_step_leaves_masked_examples_out():
 
 
 def test_totals_add_up():
-    total = Totals(jnp.float32(3), jnp.int32(1), jnp.int32(2)) + Totals(
-        jnp.float32(1), jnp.int32(2), jnp.int32(2)
+    total = Totals(jnp.float32(3), jnp.int32(1), jnp.int32(2), Fault.none()) + Totals(
+        jnp.float32(1), jnp.int32(2), jnp.int32(2), Fault.none()
     )
     assert total.means() == {"loss": 1.0, "accuracy": 0.75}
+
+
+def test_no_parts_are_refused():
+    with pytest.raises(ValueError, match="accumulate must be at least 1, received 0"):
+        make_train_step(None, optax.sgd(0.1), augment=plain, accumulate=0)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
