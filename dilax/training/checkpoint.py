@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dilax.training.folder import read_json, write_json
 from dilax.training.manifest import find_damage, write_manifest
 
 Pytree = Any
 
 NEWEST_KEPT = 2
-_OURS = re.compile(r"(\d+)(\.sha256|\.orbax-checkpoint-tmp.*)?")
+ARRAYS, ABOUT = "arrays", "about.json"
+_OURS = re.compile(r"\d+(\.sha256)?")
 
 
 class CheckpointError(ValueError):
@@ -58,7 +60,7 @@ class Checkpoints:
             active_processes={jax.process_index()},
             barrier_sync_key_prefix=f"process_{jax.process_index()}",
         )
-        handler = ocp.CompositeCheckpointHandler()
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
         self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
         self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._writing: concurrent.futures.Future | None = None
@@ -113,7 +115,8 @@ class Checkpoints:
         self.wait()
         raw = jax.tree.map(_to_host, tree)
         if jax.process_index() == 0:
-            about = {"config": self._config, "arrays": _describe(raw), "notes": dict(notes)}
+            notes = json.loads(json.dumps(notes))  # as it is now, whatever the run adds to it
+            about = {"config": self._config, "arrays": _describe(raw), "notes": notes}
             self._writing = self._writer.submit(self._write, step, raw, about, best)
 
     def restore(self, like: Pytree, *, step: int | None = None) -> Restored | None:
@@ -143,13 +146,13 @@ class Checkpoints:
         return None
 
     def _write(self, step: int, raw: Pytree, about: Mapping[str, Any], best: int | None) -> None:
-        items = {"state": self._args.StandardSave(raw), "about": self._args.JsonSave(about)}
+        path, manifest = self.folder / str(step), self._manifest(step)
         try:
-            self._manifest(step).unlink(missing_ok=True)
-            self._orbax.save(
-                self.folder / str(step), args=self._args.Composite(**items), force=True
-            )
-            write_manifest(self._manifest(step), self.folder / str(step))
+            manifest.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+            self._orbax.save(path / ARRAYS, args=self._args.StandardSave(raw))
+            write_json(path / ABOUT, about)
+            write_manifest(manifest, path)
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint {step} could not be written to {self.folder}: {_reason(error)}; "
@@ -159,21 +162,12 @@ class Checkpoints:
         self._remove_all_but({*earlier[:NEWEST_KEPT], best})
 
     def _read(self, step: int, like: Pytree) -> tuple[Pytree, dict[str, Any]]:
-        about = self._load(step, about=self._args.JsonRestore()).about
+        path, raw = self.folder / str(step), jax.tree.map(_to_host, like)
+        about = read_json(path / ABOUT)
         _refuse_differences("configuration", about["config"], self._config, self.folder)
-        raw = jax.tree.map(_to_host, like)
         _refuse_differences("arrays", about["arrays"], _describe(raw), self.folder)
-        restored = self._load(step, state=self._args.StandardRestore(raw)).state
+        restored = self._orbax.restore(path / ARRAYS, args=self._args.StandardRestore(raw))
         return jax.tree.map(_with_type, like, restored), about["notes"]
-
-    def _load(self, step: int, **items: Any) -> Any:
-        try:
-            return self._orbax.restore(self.folder / str(step), args=self._args.Composite(**items))
-        except Exception as error:
-            raise CheckpointError(
-                f"checkpoint {step} in {self.folder} cannot be read ({_reason(error)}); start the "
-                "run anew in another folder"
-            ) from error
 
     def _manifest(self, step: int) -> Path:
         return self.folder / f"{step}.sha256"
@@ -191,17 +185,12 @@ class Checkpoints:
 
     def _remove_all_but(self, kept: set[int | None]) -> None:
         """Remove other checkpoints and what unfinished ones left, manifests first."""
-        stale = [path for path in self._entries() if _step_of(path) not in kept]
+        stale = [path for path in self._entries() if int(path.stem) not in kept]
         for path in sorted(stale, key=lambda path: path.suffix != ".sha256"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _step_of(path: Path) -> int:
-    """Give the step that a file or folder belongs to; -1 for what a save left half done."""
-    return -1 if ".orbax" in path.name else int(path.stem)
 
 
 def _is_key(leaf: Any) -> bool:

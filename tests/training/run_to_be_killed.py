@@ -1,0 +1,56 @@
+"""A short run that says when an epoch is over: a program for test_kills.py.
+
+    python run_to_be_killed.py FOLDER [BYTES]
+
+No file that it writes can be larger than BYTES, as on a disk that is full.
+"""
+
+import io
+import resource
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from rich.console import Console
+
+from dilax.training.epoch import make_train_steps
+from dilax.training.feeds import Resident
+from dilax.training.loop import fit
+from dilax.training.plan import Plan
+from dilax.training.wrappers import Jit
+from tests.training.network import labelled_images, training
+
+PLAN = Plan(num_images=32, batch_size=8, epochs=40)
+
+
+def main(folder, most_bytes=None):
+    if most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes),) * 2)
+    state, train_step, _ = training()
+    wrapper = Jit(jax.devices()[:1])
+    fitted = fit(
+        state,
+        Resident(*(np.asarray(array) for array in labelled_images(PLAN.num_images)), wrapper),
+        train_steps=wrapper.wrap(make_train_steps(train_step)),
+        wrapper=wrapper,
+        plan=PLAN,
+        folder=Path(folder),
+        config={},
+        learning_rate=optax.constant_schedule(1e-2),
+        validate=say,
+        console=Console(file=io.StringIO()),
+    )
+    leaves = jax.tree.leaves((fitted.state.params, fitted.state.opt_state, fitted.state.ema))
+    np.savez(Path(folder) / "final.npz", *leaves)
+
+
+def say(state):
+    """Tell that an epoch is over, in place of validation; make what is noted of it long."""
+    print(int(state.step), flush=True)
+    return {"loss": 0.0, "accuracy": 0.0} | {f"filler_{n}": 0.0 for n in range(12)}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
