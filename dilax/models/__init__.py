@@ -8,6 +8,7 @@ from dilax.models.cifar import (
     KerasSeparable,
 )
 from dilax.models.classifier import Classifier
+from dilax.models.dsdc import CifarDSDC
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.registry import create, list_models
 
@@ -25,6 +26,7 @@ __all__ = [
     "CifarCNN",
     "CifarDSDCN",
     "CifarDSDCNWide",
+    "CifarDSDC",
     "KerasDilated",
     "KerasSeparable",
 ]

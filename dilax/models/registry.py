@@ -14,6 +14,7 @@ from dilax.models.cifar import (
     KerasSeparable,
 )
 from dilax.models.classifier import Classifier
+from dilax.models.dsdc import CifarDSDC
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.nn._flax import nnx
 
@@ -26,6 +27,7 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "cnn": CifarCNN,
     "ds_dcn": CifarDSDCN,
     "ds_dcn_wide": CifarDSDCNWide,
+    "dsdc": CifarDSDC,
 }
 
 

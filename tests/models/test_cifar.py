@@ -4,38 +4,32 @@ import re
 
 import chex
 import jax
-import jax.numpy as jnp
 import pytest
 from flax import nnx
 
 from dilax import models
-from dilax.analysis import multiply_adds, parameter_count, receptive_field
+from dilax.analysis import Layer, coverage
+from dilax.models.registry import MODELS
+from tests.models import abstract
 
-NAMES = ("keras_dilated", "keras_separable", "cnn", "ds_dcn", "ds_dcn_wide")
-IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def model(request):
-    model = models.create(request.param, rngs=nnx.Rngs(0))
-    model.eval()
-    return model
+NAMES = [name for name in models.list_models() if not name.startswith("mnist_")]
 
 
-def last_window(model):
-    """The name of the last layer that has a window."""
-    layers = model.activations(jnp.ones(IMAGE.shape))
-    return [name for name, layer in layers.items() if layer.ndim == 4][-1]
+@pytest.mark.parametrize("name", NAMES)
+def test_images_to_logits(name, key, compile_quickly):
+    def run(key):
+        network = models.create(name, rngs=nnx.Rngs(key))
+        network.eval()
+        return network(jax.random.normal(key, (3, 32, 32, 3)))
 
-
-def test_images_to_logits(key, model):
-    logits = model(jax.random.normal(key, (3, 32, 32, 3)))
+    logits = jax.jit(run)(key)
     chex.assert_shape(logits, (3, 10))
     chex.assert_tree_all_finite(logits)
 
 
-def test_docstring_states_the_counts(model):
-    text = " ".join(type(model).__doc__.split())
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_states_the_counts(name):
+    text = " ".join(MODELS[name].__doc__.split())
     stated = [
         int(re.search(pattern, text)[1].replace(",", ""))
         for pattern in (
@@ -44,26 +38,34 @@ def test_docstring_states_the_counts(model):
             r"receptive field of the convolutions (\d+)",
         )
     ]
-    name = last_window(model)
-    (field,) = receptive_field(lambda x: model.activations(x)[name], IMAGE).outputs
-    counted = [parameter_count(nnx.state(model, nnx.Param)), multiply_adds(model, IMAGE)]
-    assert [*counted, field.axes[0].size] == stated
+    assert list(abstract.counts(name)) == stated
 
 
-@pytest.mark.parametrize("name", [*NAMES, *models.list_models("mnist_*")])
+@pytest.mark.parametrize("name", models.list_models())
 def test_any_number_of_classes(name):
-    model = nnx.eval_shape(lambda: models.create(name, classes=3, rngs=nnx.Rngs(0)))
-    assert model.head.bias.shape == (3,)
+    assert abstract.shapes(name, classes=3).head.bias.shape == (3,)
 
 
 def test_the_separable_twin_of_the_tutorial_is_small():
-    twin = models.create("keras_separable", rngs=nnx.Rngs(0))
-    assert parameter_count(nnx.state(twin, nnx.Param)) <= 46_000
+    parameters, _, _ = abstract.counts("keras_separable")
+    assert parameters <= 46_000
 
 
 def test_the_wide_twin_costs_what_the_plain_one_costs():
-    networks = [models.create(name, rngs=nnx.Rngs(0)) for name in ("cnn", "ds_dcn_wide")]
-    for network in networks:
-        network.eval()
-    plain, wide = (multiply_adds(network, IMAGE) for network in networks)
+    (_, plain, _), (_, wide, _) = map(abstract.counts, ("cnn", "ds_dcn_wide"))
     assert abs(wide / plain - 1) < 0.01
+
+
+def test_ours_is_small_and_sees_far_without_a_pool():
+    parameters, _, field = abstract.counts("dsdc")
+    assert parameters < 200_000
+    assert field > 44
+    program = str(jax.make_jaxpr(abstract.activations("dsdc"))(abstract.IMAGE))
+    assert "reduce_window" not in program
+    assert "reduce_max" not in program
+
+
+@pytest.mark.parametrize(("width", "dilations"), models.CifarDSDC.STAGES)
+def test_the_dilations_of_ours_leave_nothing_out(width, dilations):
+    del width
+    assert coverage([Layer(3, kernel_dilation=rate) for rate in dilations]).share == 1
