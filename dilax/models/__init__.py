@@ -11,6 +11,7 @@ from dilax.models.classifier import Classifier
 from dilax.models.dsdc import CifarDSDC
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.registry import create, list_models
+from dilax.models.tiniest import Tiniest
 
 __all__ = [
     # by name
@@ -29,4 +30,5 @@ __all__ = [
     "CifarDSDC",
     "KerasDilated",
     "KerasSeparable",
+    "Tiniest",
 ]

@@ -16,6 +16,7 @@ from dilax.models.cifar import (
 from dilax.models.classifier import Classifier
 from dilax.models.dsdc import CifarDSDC
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
+from dilax.models.tiniest import Tiniest
 from dilax.nn._flax import nnx
 
 MODELS: Mapping[str, Callable[..., Classifier]] = {
@@ -28,6 +29,7 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "ds_dcn": CifarDSDCN,
     "ds_dcn_wide": CifarDSDCNWide,
     "dsdc": CifarDSDC,
+    "tiniest": Tiniest,
 }
 
 

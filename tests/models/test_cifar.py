@@ -4,12 +4,14 @@ import re
 
 import chex
 import jax
+import jax.numpy as jnp
 import pytest
 from flax import nnx
 
 from dilax import models
 from dilax.analysis import Layer, coverage
 from dilax.models.registry import MODELS
+from dilax.models.tiniest import GatedBlock
 from tests.models import abstract
 
 NAMES = [name for name in models.list_models() if not name.startswith("mnist_")]
@@ -69,3 +71,16 @@ def test_ours_is_small_and_sees_far_without_a_pool():
 def test_the_dilations_of_ours_leave_nothing_out(width, dilations):
     del width
     assert coverage([Layer(3, kernel_dilation=rate) for rate in dilations]).share == 1
+
+
+def test_the_tiniest_has_the_published_number_of_parameters():
+    assert abstract.counts("tiniest")[0] == 97_530
+
+
+def test_a_wide_open_gate_has_a_finite_gradient(key, compile_quickly):
+    """``exp`` of the gate's input would be infinite, and ``tanh`` of that has a NaN derivative."""
+    block = GatedBlock(8, rngs=nnx.Rngs(0))
+    block.expand.bias[...] = jnp.full(16, 200.0)
+    slope = jax.jit(jax.grad(lambda x: block(x).sum()))(jax.random.normal(key, (1, 5, 5, 8)))
+    chex.assert_tree_all_finite(slope)
+    assert float(abs(slope).max()) > 0
