@@ -26,7 +26,8 @@ class CifarDSDC(Classifier):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> CifarDSDC(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 3))).shape
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: CifarDSDC(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 

@@ -14,7 +14,10 @@ from dilax.models.cifar import (
     KerasSeparable,
 )
 from dilax.models.classifier import Classifier
+from dilax.models.context import CifarContext
+from dilax.models.drn import CifarDRN
 from dilax.models.dsdc import CifarDSDC
+from dilax.models.eesp import CifarEESP
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.tiniest import Tiniest
 from dilax.nn._flax import nnx
@@ -30,6 +33,9 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "ds_dcn_wide": CifarDSDCNWide,
     "dsdc": CifarDSDC,
     "tiniest": Tiniest,
+    "context": CifarContext,
+    "drn": CifarDRN,
+    "eesp": CifarEESP,
 }
 
 

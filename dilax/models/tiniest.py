@@ -28,7 +28,8 @@ class GatedBlock(nnx.Module):
     2020).
 
     >>> from flax import nnx
-    >>> GatedBlock(16, rngs=nnx.Rngs(0))(jnp.ones((8, 16, 16, 16))).shape
+    >>> x = jnp.ones((8, 16, 16, 16))
+    >>> nnx.eval_shape(lambda: GatedBlock(16, rngs=nnx.Rngs(0))(x)).shape
     (8, 16, 16, 16)
     """
 

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from dilax import models
-from dilax.analysis import Layer, coverage
+from dilax.analysis import Layer, coverage, receptive_field
+from dilax.models.context import ContextModule
 from dilax.models.registry import MODELS
 from dilax.models.tiniest import GatedBlock
 from tests.models import abstract
@@ -84,3 +85,27 @@ def test_a_wide_open_gate_has_a_finite_gradient(key, compile_quickly):
     slope = jax.jit(jax.grad(lambda x: block(x).sum()))(jax.random.normal(key, (1, 5, 5, 8)))
     chex.assert_tree_all_finite(slope)
     assert float(abs(slope).max()) > 0
+
+
+def test_the_context_module_is_the_identity_at_first(key, compile_quickly):
+    module = ContextModule(4, rngs=nnx.Rngs(0))
+    x = jax.random.uniform(key, (2, 9, 8, 4))
+    chex.assert_trees_all_equal(jax.jit(module)(x), x)
+
+
+def test_the_context_module_sees_what_its_authors_say():
+    module = ContextModule(2, rngs=nnx.Rngs(0))
+    fields = []
+    for name in ("dilated_1", "dilated_2", "dilated_3", "dilated_4", "dilated_5", "dilated_6",
+                 "dilated_7", "context"):  # fmt: skip
+        x = jax.ShapeDtypeStruct((1, 80, 80, 2), jnp.float32)
+        (field,) = receptive_field(lambda x, name=name: module.activations(x)[name], x).outputs
+        fields.append(field.axes[0].size)
+    assert fields == [3, 5, 9, 17, 33, 65, 67, 67]
+
+
+def test_the_blocks_that_undo_the_grid_carry_nothing_past_themselves():
+    *others, before, last = abstract.shapes("drn").blocks
+    assert all(block.residual for block in others)
+    assert not before.residual and not last.residual
+    assert before.skip is None and last.skip is None
