@@ -15,6 +15,7 @@ from dilax.models.eesp import CifarEESP
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.registry import create, list_models
 from dilax.models.tiniest import Tiniest
+from dilax.models.vgg import VGG16Dilated, in_first_blocks
 
 __all__ = [
     # by name
@@ -37,4 +38,7 @@ __all__ = [
     "KerasDilated",
     "KerasSeparable",
     "Tiniest",
+    "VGG16Dilated",
+    # fine-tuning
+    "in_first_blocks",
 ]

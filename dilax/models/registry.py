@@ -20,6 +20,7 @@ from dilax.models.dsdc import CifarDSDC
 from dilax.models.eesp import CifarEESP
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.tiniest import Tiniest
+from dilax.models.vgg import VGG16Dilated
 from dilax.nn._flax import nnx
 
 MODELS: Mapping[str, Callable[..., Classifier]] = {
@@ -36,6 +37,7 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "context": CifarContext,
     "drn": CifarDRN,
     "eesp": CifarEESP,
+    "vgg16_dilated": VGG16Dilated,
 }
 
 
