@@ -90,6 +90,17 @@ def test_what_pytorch_saves_comes_back(zip_format, tmp_path):
         np.testing.assert_array_equal(found[name], wide.numpy(), strict=True)
 
 
+def test_what_python_2_wrote_comes_back(tmp_path):
+    """A list of pairs in place of items, strings of bytes, and tensors without hooks."""
+    described = weights.tensor("0", KERNEL, legacy=True)
+    described = described.replace(b"_rebuild_tensor_v2", b"_rebuild_tensor")
+    described = described.replace(b"\x89" + weights.ORDERED_DICT + b")R", b"")
+    pair = b"](U\x06kernel" + described + b"e"
+    content = weights.pickled(weights.ORDERED_DICT + b"](" + pair + b"e\x85R")
+    found = read(tmp_path, weights.torch_legacy(content, {"0": KERNEL}))
+    np.testing.assert_array_equal(found["kernel"], KERNEL, strict=True)
+
+
 def test_a_module_with_its_versions_and_another_protocol(tmp_path):
     torch = pytest.importorskip("torch")
     state = torch.nn.BatchNorm2d(3).state_dict()

@@ -15,10 +15,15 @@ def shapes(name, **options):
     return nnx.eval_shape(lambda: models.create(name, rngs=nnx.Rngs(0), **options))
 
 
+def filled(module, value):
+    """The module with arrays for shapes, every entry one value."""
+    graphdef, state = nnx.split(module)
+    return nnx.merge(graphdef, jax.tree.map(lambda x: jnp.full(x.shape, value, x.dtype), state))
+
+
 def activations(name):
     """The function from images to layers, in evaluation, every parameter zero."""
-    graphdef, state = nnx.split(shapes(name))
-    network = nnx.merge(graphdef, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state))
+    network = filled(shapes(name), 0)
     network.eval()
     return network.activations
 

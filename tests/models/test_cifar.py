@@ -96,7 +96,7 @@ def test_the_tiniest_has_the_published_number_of_parameters():
 
 def test_a_wide_open_gate_has_a_finite_gradient(key, compile_quickly):
     """``exp`` of the gate's input would be infinite, and ``tanh`` of that has a NaN derivative."""
-    block = GatedBlock(8, rngs=nnx.Rngs(0))
+    block = abstract.filled(nnx.eval_shape(lambda: GatedBlock(8, rngs=nnx.Rngs(0))), 1.0)
     block.expand.bias[...] = jnp.full(16, 200.0)
     slope = jax.jit(jax.grad(lambda x: block(x).sum()))(jax.random.normal(key, (1, 5, 5, 8)))
     chex.assert_tree_all_finite(slope)

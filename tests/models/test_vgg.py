@@ -20,6 +20,11 @@ class Narrow(models.VGG16Dilated):
     WIDTHS = (8, 16, 32, 64, 64)
 
 
+def narrow(value):
+    """The network with one value for all its parameters."""
+    return abstract.filled(nnx.eval_shape(lambda: Narrow(rngs=nnx.Rngs(0))), value)
+
+
 def torch_twin(torch):
     """What `Narrow` should be, in PyTorch, with a classifier for another number of classes."""
     layers, features = [], 3
@@ -27,6 +32,7 @@ def torch_twin(torch):
         for _ in range(count):
             dilation = 2 if place == 4 else 1
             conv = torch.nn.Conv2d(features, width, 3, padding=dilation, dilation=dilation)
+            torch.nn.init.kaiming_normal_(conv.weight)
             layers += [conv, torch.nn.ReLU()]
             features = width
         layers.append(torch.nn.MaxPool2d(2) if place < 3 else torch.nn.Identity())
@@ -38,7 +44,7 @@ def torch_twin(torch):
 
 def arrays():
     """A state dict that fits `Narrow`, all ones."""
-    params = nnx.eval_shape(lambda: Narrow(rngs=nnx.Rngs(0)))._torch_params()
+    params = narrow(1)._torch_params()
     found = {}
     for name, param in params.items():
         *window, ins, outs = (1, *param.shape) if len(param.shape) < 2 else param.shape
@@ -56,13 +62,17 @@ def test_published_parameters_give_the_logits_of_pytorch(form, tmp_path, compile
         path.write_bytes(safetensors({k: v.numpy() for k, v in twin.state_dict().items()}))
     else:
         torch.save(twin.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
-    network = Narrow(rngs=nnx.Rngs(0))
+    network = narrow(0.5)
     assert network.load_torch(data.read_state_dict(path)) == HEAD
-    images = np.random.default_rng(0).normal(size=(2, 32, 24, 3)).astype(np.float32)
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(2, 32, 24, 3)).astype(np.float32)
+    kernel = generator.normal(size=(64, 10)).astype(np.float32)
+    network.head.kernel[...] = jnp.asarray(kernel)
     with torch.no_grad():
         maps = twin.features(torch.from_numpy(images).permute(0, 3, 1, 2)).mean((2, 3)).numpy()
-    expected = maps @ np.asarray(network.head.kernel[...]) + np.asarray(network.head.bias[...])
+    expected = maps @ kernel + 0.5
     logits = jax.jit(network)(images)
+    assert abs(expected[0] - expected[1]).max() > 0.1
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
 
 
@@ -76,8 +86,7 @@ def test_the_published_names_are_torchvisions():
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_taken():
-    network = Narrow(rngs=nnx.Rngs(0))
-    before = np.asarray(network.block_1.convs[0].kernel[...])
+    network = narrow(0.5)
     wrong = arrays() | {"features.1.weight": np.ones(3), "features.2.bias": np.ones(9)}
     del wrong["features.28.weight"]
     with pytest.raises(ValueError, match="must be the state dict of VGG16") as raised:
@@ -88,7 +97,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken():
         "features.28.weight is missing",
     ):
         assert said in str(raised.value)
-    np.testing.assert_array_equal(network.block_1.convs[0].kernel[...], before)
+    assert all((array == 0.5).all() for array in jax.tree.leaves(nnx.state(network)))
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 32, 3), (1, 32, 7, 3), (1, 32, 32, 1), (32, 32, 3)])
