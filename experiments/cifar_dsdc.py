@@ -24,7 +24,8 @@ class Config(common.Config):
     """Train a classifier on CIFAR, and leave a folder of results."""
 
     model: str = "ds_dcn"
-    """Network to train: keras_dilated, keras_separable, cnn, ds_dcn or ds_dcn_wide."""
+    """Network to train: keras_dilated, keras_separable, cnn, ds_dcn, ds_dcn_wide, dsdc, tiniest,
+    context, drn, eesp or vgg16_dilated."""
     dataset: str = "cifar10"
     """Data set, by name (cifar10, cifar100, shapes, ...) or by path."""
     learning_rate: float = 1e-2

@@ -8,6 +8,7 @@ from dilax.data import augment, resampling
 from dilax.data.dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data.procedural import shapes
 from dilax.data.sources import fetch, load
+from dilax.data.state_dicts import read_state_dict
 
 __all__ = [
     "DataError",
@@ -18,6 +19,7 @@ __all__ = [
     "holdout",
     "load",
     "make_split",
+    "read_state_dict",
     "resampling",
     "shapes",
 ]

@@ -8,8 +8,14 @@ from dilax.models.cifar import (
     KerasSeparable,
 )
 from dilax.models.classifier import Classifier
+from dilax.models.context import CifarContext
+from dilax.models.drn import CifarDRN
+from dilax.models.dsdc import CifarDSDC
+from dilax.models.eesp import CifarEESP
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models.registry import create, list_models
+from dilax.models.tiniest import Tiniest
+from dilax.models.vgg import VGG16Dilated, in_first_blocks
 
 __all__ = [
     # by name
@@ -25,6 +31,14 @@ __all__ = [
     "CifarCNN",
     "CifarDSDCN",
     "CifarDSDCNWide",
+    "CifarContext",
+    "CifarDRN",
+    "CifarDSDC",
+    "CifarEESP",
     "KerasDilated",
     "KerasSeparable",
+    "Tiniest",
+    "VGG16Dilated",
+    # fine-tuning
+    "in_first_blocks",
 ]

@@ -8,10 +8,9 @@ import jax
 
 from dilax import ops
 from dilax.models.classifier import Classifier
+from dilax.models.normalised import MOMENTUM, NormalisedConv
 from dilax.nn import Conv, SeparableBlock, SeparableConv
 from dilax.nn._flax import nnx
-
-MOMENTUM = 0.9
 
 PLAIN = ((32, 1, 1), (64, 2, 1), (64, 1, 1), (128, 2, 1), (128, 1, 1), (128, 1, 1))
 """Out-features, stride and dilation of each layer after the stem."""
@@ -33,7 +32,8 @@ class KerasDilated(Classifier):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> KerasDilated(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 3))).shape
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: KerasDilated(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 
@@ -69,7 +69,8 @@ class KerasSeparable(KerasDilated):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> KerasSeparable(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 3))).shape
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: KerasSeparable(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 
@@ -77,18 +78,12 @@ class KerasSeparable(KerasDilated):
         super().__init__(classes=classes, separable=True, rngs=rngs)
 
 
-class ConvBlock(nnx.Module):
-    """Dense convolution 3x3, batch normalisation, ReLU."""
-
-    def __init__(
-        self, in_features: int, out_features: int, *, strides: int, rngs: nnx.Rngs
-    ) -> None:
-        self.conv = Conv(in_features, out_features, (3, 3), strides, use_bias=False, rngs=rngs)
-        self.norm = nnx.BatchNorm(out_features, momentum=MOMENTUM, rngs=rngs)
+class ConvBlock(NormalisedConv):
+    """Dense convolution, batch normalisation, ReLU."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``(N, H, W, in_features)`` to ``(N, H / strides, W / strides, out_features)``."""
-        return jax.nn.relu(self.norm(self.conv(x)))
+        return jax.nn.relu(super().__call__(x))
 
 
 class CifarCNN(Classifier):
@@ -101,7 +96,8 @@ class CifarCNN(Classifier):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> CifarCNN(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 3))).shape
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: CifarCNN(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 
@@ -109,7 +105,7 @@ class CifarCNN(Classifier):
 
     def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         features = self.LAYERS[0][0]
-        self.stem = ConvBlock(3, features, strides=1, rngs=rngs)
+        self.stem = ConvBlock(3, features, (3, 3), rngs=rngs)
         layers = []
         for out_features, strides, dilation in self.LAYERS:
             layers.append(self.layer(features, out_features, strides, dilation, rngs))
@@ -122,7 +118,7 @@ class CifarCNN(Classifier):
     ) -> nnx.Module:
         """One layer after the stem."""
         del dilation  # one, everywhere
-        return ConvBlock(in_features, out_features, strides=strides, rngs=rngs)
+        return ConvBlock(in_features, out_features, (3, 3), strides=strides, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """The output of every layer by name, in order; the last is ``logits``."""
@@ -144,7 +140,8 @@ class CifarDSDCN(CifarCNN):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> CifarDSDCN(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 3))).shape
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: CifarDSDCN(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 
@@ -174,7 +171,8 @@ class CifarDSDCNWide(CifarDSDCN):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> CifarDSDCNWide(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 3))).shape
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: CifarDSDCNWide(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 

@@ -14,7 +14,13 @@ from dilax.models.cifar import (
     KerasSeparable,
 )
 from dilax.models.classifier import Classifier
+from dilax.models.context import CifarContext
+from dilax.models.drn import CifarDRN
+from dilax.models.dsdc import CifarDSDC
+from dilax.models.eesp import CifarEESP
 from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
+from dilax.models.tiniest import Tiniest
+from dilax.models.vgg import VGG16Dilated
 from dilax.nn._flax import nnx
 
 MODELS: Mapping[str, Callable[..., Classifier]] = {
@@ -26,6 +32,12 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "cnn": CifarCNN,
     "ds_dcn": CifarDSDCN,
     "ds_dcn_wide": CifarDSDCNWide,
+    "dsdc": CifarDSDC,
+    "tiniest": Tiniest,
+    "context": CifarContext,
+    "drn": CifarDRN,
+    "eesp": CifarEESP,
+    "vgg16_dilated": VGG16Dilated,
 }
 
 

@@ -168,6 +168,12 @@ def draw(
     pictures.mistakes(output / "mistakes.png", test.images, test.labels, logits, names)
     module.eval()
     layers = jax.jit(module.activations)(task.normalise(jnp.asarray(test.images[:1])))
-    name = next(name for name in sorted(layers) if name.startswith("separable"))
+    name = layer_to_draw(layers)
     maps = np.asarray(layers[name][0])
     pictures.feature_maps(output / "feature_maps.png", test.images[0], maps, name=name)
+
+
+def layer_to_draw(layers: dict[str, Array]) -> str:
+    """Give the name of the first separable layer, or without any, of the first with a window."""
+    windows = sorted(name for name, layer in layers.items() if layer.ndim == 4)
+    return next((name for name in windows if name.startswith("separable")), windows[0])

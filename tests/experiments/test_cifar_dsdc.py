@@ -1,12 +1,16 @@
 """The CIFAR program on drawn shapes: it trains, records, and refuses what no run can have."""
 
 import json
+import re
 
 import cifar_dsdc
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.run import layer_to_draw
+
+from dilax import models
 
 
 def test_a_short_run_leaves_its_record(tmp_path, capsys):
@@ -19,6 +23,22 @@ def test_a_short_run_leaves_its_record(tmp_path, capsys):
     assert summary["parameters"] == 44_933
     assert 0 <= summary["test_accuracy"] <= 1
     assert "test accuracy" in capsys.readouterr().out
+
+
+def test_the_help_lists_the_networks(capsys):
+    with pytest.raises(SystemExit):
+        cifar_dsdc.main(["--help"])
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert words >= {name for name in models.list_models() if not name.startswith("mnist_")}
+
+
+def test_a_layer_is_drawn_of_every_network():
+    def layers(*names):
+        shape = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32)
+        return dict.fromkeys(names, shape) | {"logits": jax.ShapeDtypeStruct((1, 10), jnp.float32)}
+
+    assert layer_to_draw(layers("stem", "separable_2", "separable_1")) == "separable_1"
+    assert layer_to_draw(layers("block_2", "block_1")) == "block_1"
 
 
 @pytest.mark.parametrize("flag", ["--crop", "--cutout"])
