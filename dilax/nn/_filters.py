@@ -189,6 +189,7 @@ class ParallelDepthwiseConv(nnx.Module):
       kernel_dilation: of each branch.
       use_running_average: normalise by the running statistics rather than the batch's.
       momentum: share of the running statistics that a batch leaves.
+      axis_name: mapped axis to take batch statistics over.
       epsilon: added to the variance.
       dtype: type to compute in; the common type of input and parameters if left out.
       kernel_init: initialiser of the kernels.
@@ -212,6 +213,7 @@ class ParallelDepthwiseConv(nnx.Module):
         kernel_dilation: Sequence[int | Sequence[int]],
         use_running_average: bool = False,
         momentum: float = 0.99,
+        axis_name: str | None = None,
         epsilon: float = 1e-5,
         dtype: DTypeLike | None = None,
         kernel_init: Initializer = KERNEL_INIT,
@@ -222,6 +224,7 @@ class ParallelDepthwiseConv(nnx.Module):
         self.norms = nnx.data([Norm(features) for _ in shapes])
         self.kernel_dilation = tuple(kernel_dilation)
         self.use_running_average, self.momentum = use_running_average, momentum
+        self.axis_name = axis_name
         self.epsilon, self.dtype = epsilon, dtype
 
     def __call__(self, x: ArrayLike) -> jax.Array:
@@ -235,6 +238,7 @@ class ParallelDepthwiseConv(nnx.Module):
                 norm.read(),
                 use_running_average=self.use_running_average,
                 momentum=self.momentum,
+                axis_name=self.axis_name,
                 epsilon=self.epsilon,
             )
             total = total + normalised

@@ -23,6 +23,7 @@ class EESP(nnx.Module):
       kernel_dilation: of each branch, in rising order.
       use_running_average: normalise by the running statistics rather than the batch's.
       momentum: share of the running statistics that a batch leaves.
+      axis_name: mapped axis to take batch statistics over.
       kernel_init: initialiser of the kernels.
       rngs: source of keys; ``params`` is used.
 
@@ -44,6 +45,7 @@ class EESP(nnx.Module):
         kernel_dilation: Sequence[int | Sequence[int]],
         use_running_average: bool = False,
         momentum: float = 0.99,
+        axis_name: str | None = None,
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
@@ -69,6 +71,7 @@ class EESP(nnx.Module):
         self.slope = nnx.Param(jnp.full(features, 0.25))
         self.kernel_dilation = tuple(kernel_dilation)
         self.use_running_average, self.momentum = use_running_average, momentum
+        self.axis_name = axis_name
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
@@ -89,6 +92,7 @@ class EESP(nnx.Module):
             kernel_dilation=self.kernel_dilation,
             use_running_average=self.use_running_average,
             momentum=self.momentum,
+            axis_name=self.axis_name,
         )
         if not self.use_running_average:
             self.reduce_norm.write(moved.reduce_norm)
@@ -107,6 +111,7 @@ class ASPP(nnx.Module):
       kernel_dilation: of each dilated branch.
       use_running_average: normalise by the running statistics rather than the batch's.
       momentum: share of the running statistics that a batch leaves.
+      axis_name: mapped axis to take batch statistics over.
       kernel_init: initialiser of the kernels.
       rngs: source of keys; ``params`` is used.
 
@@ -126,6 +131,7 @@ class ASPP(nnx.Module):
         kernel_dilation: Sequence[int | Sequence[int]],
         use_running_average: bool = False,
         momentum: float = 0.99,
+        axis_name: str | None = None,
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
@@ -145,6 +151,7 @@ class ASPP(nnx.Module):
         self.projection_norm = Norm(out_features)
         self.kernel_dilation = rates
         self.use_running_average, self.momentum = use_running_average, momentum
+        self.axis_name = axis_name
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window, out_features)``."""
@@ -164,6 +171,7 @@ class ASPP(nnx.Module):
             kernel_dilation=self.kernel_dilation,
             use_running_average=self.use_running_average,
             momentum=self.momentum,
+            axis_name=self.axis_name,
         )
         if not self.use_running_average:
             self.pointwise_norm.write(moved.pointwise.norm)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dilax.training import hosts
 from dilax.training.folder import read_json, write_json
 from dilax.training.manifest import find_damage, write_manifest
 
@@ -114,13 +115,15 @@ class Checkpoints:
         """
         self.wait()
         raw = jax.tree.map(_to_host, tree)
-        if jax.process_index() == 0:
+        if hosts.writes():
             notes = json.loads(json.dumps(notes))  # as it is now, whatever the run adds to it
             about = {"config": self._config, "arrays": _describe(raw), "notes": notes}
             self._writing = self._writer.submit(self._write, step, raw, about, best)
 
     def restore(self, like: Pytree, *, step: int | None = None) -> Restored | None:
         """Give the newest checkpoint that is whole, or that of `step`; None when there is none.
+
+        All processes must call this: the ones that read wait for the one that writes.
 
         Args:
             like: a pytree of the same structure; its values do not matter.
@@ -131,6 +134,7 @@ class Checkpoints:
                 message names each difference); or there are checkpoints, and all are damaged.
         """
         self.wait()
+        hosts.meet()
         candidates = self.steps if step is None else [step]
         passed_over = self._unfinished() if step is None else []
         for candidate in candidates:

@@ -47,6 +47,11 @@ def same_everywhere(number: int) -> bool:
     return jax.process_count() == 1 or len(set(_of_all(number).tolist())) == 1
 
 
+def meet() -> None:
+    """Wait until all processes are here."""
+    anywhere(False)
+
+
 def _of_all(number: int) -> np.ndarray:
     from jax.experimental import multihost_utils
 

@@ -107,6 +107,7 @@ def make_train_step(
     augmented_steps: int | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    loss_scale: float = 1.0,
     accumulate: int = 1,
     axis_name: str | None = None,
 ) -> TrainStep:
@@ -124,6 +125,7 @@ def make_train_step(
         augmented_steps: how many steps of the run augment their images; all, if left out.
         label_smoothing: see `losses.cross_entropy`; the totals hold the smoothed loss.
         ema_decay: share of the old average that a step keeps, in `[0, 1)`; see `state.average`.
+        loss_scale: factor of the loss while its gradient is taken; see `precision`.
         accumulate: parts of the batch that go through the network one after the other, to save
             memory. The gradient is that of the whole batch; batch normalisation sees a part.
         axis_name: under pmap, the name of the device axis: gradients and batch statistics are
@@ -151,13 +153,15 @@ def make_train_step(
     def loss(params: Pytree, batch_stats: Pytree, batch: Batch, key: Array) -> tuple:
         logits, batch_stats = apply(params, batch_stats, batch.images, train=True, key=key)
         losses = cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-        return losses.mean(), (batch_stats, _totals(losses, logits, batch.labels))
+        totals = _totals(losses, logits, batch.labels)
+        return loss_scale * losses.mean(), (batch_stats, totals)
 
     def gradients(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
         """The gradients of the mean loss, the moved batch statistics, the totals."""
         images = floats(batch.images, state.step, keys)
         batch = Batch(images, batch.labels)
-        return jax.grad(loss, has_aux=True)(state.params, state.batch_stats, batch, key)
+        grads, others = jax.grad(loss, has_aux=True)(state.params, state.batch_stats, batch, key)
+        return jax.tree.map(lambda grad: grad / loss_scale, grads), others
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:
         image_keys, network_key = _keys(key, batch.labels.shape[0], axis_name)

@@ -33,6 +33,8 @@ class Config:
     """Share of each target that is spread over all classes."""
     ema_decay: float = 0.999
     """Share of the moving average of the weights that each step keeps; 0 for no average."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the network computes in; its parameters stay in float32."""
     accumulate: int = 1
     """Parts of a batch that are computed one after the other, to save memory."""
     evaluate: Literal["ema", "final", "best"] = "final"

@@ -20,6 +20,7 @@ from dilax.training.device import share_batch
 from dilax.training.epoch import make_evaluate, make_train_steps
 from dilax.training.functional import Functional, functional
 from dilax.training.plan import Plan
+from dilax.training.precision import LOSS_SCALES, compute_in
 from dilax.training.state import Weights
 from dilax.training.step import Augment, Batch, Totals, make_eval_step, make_train_step
 from dilax.training.wrappers import Wrapper
@@ -82,6 +83,8 @@ class Task:
             nnx.eval_shape(lambda: create(config.model, classes, jax.random.key(0))),
             axis_name=wrapper.axis_name if config.batch_statistics == "global" else None,
         )
+        if config.precision != "float32":
+            network = network._replace(apply=compute_in(config.precision, network.apply))
         check_network(config, network, dataset)
         learning_rate = schedules.one_cycle(config.learning_rate, total_steps=plan.total_steps)
         optimizer = schedules.adamw(learning_rate, weight_decay=config.weight_decay)
@@ -94,6 +97,7 @@ class Task:
             augmented_steps=plan.total_steps - config.clean_epochs * plan.steps_per_epoch,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
+            loss_scale=LOSS_SCALES[config.precision],
             accumulate=config.accumulate,
             axis_name=wrapper.axis_name,
         )

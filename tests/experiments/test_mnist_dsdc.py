@@ -114,6 +114,40 @@ def test_the_weights_to_report_are_fixed_by_a_flag(tmp_path, digits, finished):
     assert summary["test_accuracy_ema"] == other["test_accuracy_ema"]
 
 
+def test_the_best_epoch_by_held_out_images_can_be_reported(tmp_path, digits):
+    options = {"dataset": digits, "validation": 64, "evaluate": "best", "learning_rate": 0.5}
+    assert mnist_dsdc.main([*flags(tmp_path, **options), "--no-pictures"]) == 0
+    lines, summary = lines_without_time(tmp_path), read(tmp_path, "summary.json")
+    best = max(reversed(lines), key=lambda line: line["validation_accuracy"])
+    assert summary["weights"] == "best"
+    assert (summary["test_accuracy"] == summary["test_accuracy_final"]) == (best is lines[-1])
+
+
+@pytest.mark.parametrize("way", [("jit", "global"), ("pmap", "global"), ("pmap", "device")])
+def test_a_run_can_share_its_batches_and_stream_its_images(tmp_path, digits, way):
+    ways = dict(zip(("parallel", "batch_statistics"), way, strict=True))
+    options = {"dataset": digits, "epochs": 1, "devices": 2, **ways}
+    assert mnist_dsdc.main([*flags(tmp_path, **options), "--stream", "--no-pictures"]) == 0
+    summary = read(tmp_path, "summary.json")
+    assert (summary["devices"], summary["processes"], summary["rollbacks"]) == (2, 1, 0)
+    assert summary["config"]["batch_statistics"] == way[1]
+
+
+def test_a_run_whose_statistics_are_of_devices_goes_on_with_as_many(tmp_path, digits, capsys):
+    options = {"dataset": digits, "epochs": 1, "parallel": "pmap", "batch_statistics": "device"}
+    arguments = [*flags(tmp_path, devices=2, **options), "--no-pictures"]
+    assert mnist_dsdc.main(arguments) == 0
+    assert mnist_dsdc.main([f"--output={tmp_path}", "--resume", "--devices=1"]) == 2
+    assert "another configuration: devices was 2, now is 1" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_says_when_and_where(tmp_path, digits, capsys):
+    options = {"dataset": digits, "epochs": 1, "learning_rate": 1e30}
+    assert mnist_dsdc.main([*flags(tmp_path, **options), "--no-pictures"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"is not finite in step \d+, learning rate .*; make learning_rate small", said)
+
+
 def test_several_seeds_have_a_folder_each_and_one_summary(tmp_path, digits, capsys):
     options = {"dataset": digits, "seeds": 2, "seed": 5, "epochs": 1}
     assert mnist_dsdc.main([*flags(tmp_path, **options), "--no-pictures"]) == 0
@@ -263,7 +297,19 @@ def test_help_explains_every_flag(capsys):
         ),
         (["--device", "abacus"], "invalid choice 'abacus' for argument '--device'"),
         (["--device", "tpu"], "device must be one that JAX finds here .*'tpu'"),
-        (["--evaluate", "best"], "invalid choice 'best' for argument '--evaluate'"),
+        (["--evaluate", "worst"], "invalid choice 'worst' for argument '--evaluate'"),
+        (["--evaluate", "best"], "--evaluate must be final or ema without held-out images"),
+        (["--accumulate", "0"], "--accumulate must be at least 1, received 0"),
+        (["--devices", "64"], "devices must be at most 2, received 64"),
+        (["--devices", "2", "--batch-size", "33"], "must be a multiple of 2 .*; try 32 or 34"),
+        (["--batch-statistics", "device"], "--batch-statistics must be global with --parallel jit"),
+        (["--shard-optimizer", "--parallel", "pmap"], "--shard-optimizer must be left out with"),
+        (["--coordinator", "here:1"], "--coordinator must be given together with --distributed"),
+        (
+            ["--distributed", "--coordinator", "here:1", "--processes", "2", "--process", "2"],
+            "process must be from 0 to processes - 1, received 2 of 2 processes",
+        ),
+        (["--distributed"], "no cluster is found .*; give coordinator, processes and process"),
         (["--epocs", "3"], r"Unrecognized options: --epocs, 3; did you mean --epochs\?"),
         (["--model", "mnist_dsdd"], "'mnist_dsdd' is not known; did you mean mnist_dsdc"),
         (["--dataset", "/no/such/file.npz"], "/no/such/file.npz does not exist"),

@@ -1,0 +1,83 @@
+"""Two processes of the whole program, over gloo, are one process of as many devices."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dilax import data
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    *("--model=mnist_tutorial", "--batch-size=32", "--epochs=3", "--learning-rate=0.005"),
+    *("--validation=64", "--evaluate=best", "--no-pictures"),
+]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    arrays = {}
+    for name, count in (("train", 512), ("test", 200)):
+        split = data.load("mnist").splits[name]
+        arrays |= {f"{name}_images": split.images[:count], f"{name}_labels": split.labels[:count]}
+    np.savez(path, **arrays)
+    return path
+
+
+def start(devices, *arguments):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "experiments" / "mnist_dsdc.py"), *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_both(*arguments):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    joined = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
+    return [start(2, *arguments, *joined, f"--process={number}") for number in range(2)]
+
+
+def finish(*processes):
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
+
+def lines(folder):
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in found:
+        del line["seconds"], line["images_per_second"]
+    return found
+
+
+def test_two_processes_are_one_and_a_stopped_pair_goes_on(tmp_path, digits):
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    flags = [*FLAGS, f"--dataset={digits}"]
+    pair = start_both(*flags, f"--output={together}")
+    pair[0].stdout.readline()  # of the first epoch
+    for process in pair:
+        process.send_signal(signal.SIGTERM)
+    for process in pair:
+        process.communicate(timeout=300)
+        assert process.returncode in (0, 128 + signal.SIGTERM)
+    finish(*start_both(f"--output={together}", "--resume"))
+    finish(start(4, *flags, f"--output={alone}"))
+    assert [line["step"] for line in lines(together)] == [14, 28, 42]
+    for one, other in zip(lines(together), lines(alone), strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (together, alone)]
+    assert [summary["processes"] for summary in summaries] == [2, 1]
+    assert [summary["devices"] for summary in summaries] == [4, 4]

@@ -1,0 +1,22 @@
+import json
+
+import loop_cost
+
+
+def test_it_writes_what_checkpoints_and_streaming_cost(tmp_path, capsys):
+    output = tmp_path / "loop_cost.json"
+    assert loop_cost.main(["--rounds", "2", "--limit", "256", "--output", str(output)]) == 0
+    record = json.loads(output.read_text())
+    times = {name: each["median"] for name, each in record["ms_an_epoch"].items()}
+    assert set(times) == {"default", "no checkpoints", "streamed"}
+    assert all(time > 0 for time in times.values())
+    assert record["ms_an_epoch"]["default"]["n"] == 2
+    assert record["share_of_checkpoints"] > -1 and record["streamed_throughput"] > 0
+    assert {"device", "versions", "git_commit"} <= record.keys()
+    printed = capsys.readouterr().out
+    assert "checkpoints take" in printed and "times as fast as resident ones" in printed
+
+
+def test_a_wrong_flag_is_one_clear_line(capsys):
+    assert loop_cost.main(["--round", "2"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
