@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jax
 
+from dilax._checks import check_instance
+
 
 def find_device(name: str) -> jax.Device:
     """Give the first device of a kind.
@@ -16,7 +18,10 @@ def find_device(name: str) -> jax.Device:
     Raises:
         ValueError: JAX finds no such device.
     """
+    check_instance(name, str, "device name")
     try:
+        if not name:
+            raise RuntimeError("no name")
         return jax.local_devices(backend=None if name == "auto" else name)[0]
     except RuntimeError as error:
         raise ValueError(
@@ -31,6 +36,7 @@ def describe_device(device: jax.Device) -> str:
     >>> describe_device(jax.devices("cpu")[0])
     'cpu (..., ... cores)'
     """
+    check_instance(device, jax.Device, "device")
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
     return f"cpu ({_processor()}, {os.cpu_count()} cores)"

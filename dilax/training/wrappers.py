@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 from jax.stages import Wrapped
 
+from dilax._checks import check_callable
 from dilax.training.epoch import TrainSteps
 
 Wrapper = Callable[[TrainSteps], Wrapped]
@@ -16,4 +17,5 @@ Wrapper = Callable[[TrainSteps], Wrapped]
 
 def jit(train_steps: TrainSteps) -> Wrapped:
     """Run on one device. The state and the totals are donated: their memory is reused."""
+    check_callable(train_steps, "train_steps")
     return jax.jit(train_steps, donate_argnums=(0, 1))
