@@ -56,9 +56,10 @@ class EESP(nnx.Module):
             raise ValueError("kernel_dilation must name at least one rate, got none.")
         if features % branches**2:
             raise ValueError(
-                f"features must be a multiple of the square of the number of branches, "
-                f"{branches}^2 = {branches**2}, got {features}: the first convolution gives each "
-                f"branch features // {branches} features, in {branches} groups."
+                f"features must be a multiple of the square of the number of branches "
+                f"(rates of kernel_dilation), {branches}^2 = {branches**2}, got {features}: the "
+                f"first convolution gives each branch features // {branches} features, in "
+                f"{branches} groups."
             )
         share, ones = features // branches, (1,) * len(kernel_size)
 
