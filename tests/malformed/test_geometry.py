@@ -110,15 +110,20 @@ def dilated(x: Any) -> Any:
 
 
 def field_sizes(function: Any, x: Any, axes: Any) -> list[int]:
-    """In rising order: which of several axes of size one is which, a reshape does not tell."""
     (output,) = analysis.receptive_field(function, x, axes=axes).outputs
-    return sorted(found.size for found in output.axes)
+    return [found.size for found in output.axes]
+
+
+def has_no_axis_of_one(x: Any) -> bool:
+    """Which of several axes of size one is which, a reshape does not tell."""
+    return 1 not in getattr(x, "shape", ())
 
 
 def dilated_sizes(function: Any, x: Any, axes: Any) -> list[int]:
     rank = np.ndim(x)
     given = range(1, rank - 1) if axes is None else axes
-    return sorted({rank - 3: 3, rank - 2: 5}.get(axis % rank, 1) for axis in given)
+    sizes = {rank - 3: 3, rank - 2: 5, rank - 1: np.shape(x)[-1]}  # of an entry's features, all
+    return [sizes.get(axis % rank, 1) for axis in given]
 
 
 def line(x: Any) -> Any:
@@ -130,12 +135,11 @@ def weights(function: Any, x: Any, position: Any) -> np.ndarray:
 
 
 def line_weights(function: Any, x: Any, position: Any) -> np.ndarray:
-    if np.ndim(x) == 2:  # an image alone, taken for a batch of vectors
-        return np.ones(())
-    *_, size, _ = np.shape(x)
-    (place,) = (size // 2,) if position is None else position
-    near = np.abs(np.arange(size) - place) <= 1
-    return near / near.sum()
+    *others, size = np.shape(x)[1:-1] or (1,)  # an image alone is taken for a batch of vectors
+    place = [n // 2 for n in (*others, size)] if position is None else position
+    near = np.zeros((*others, size))
+    near[(*place[:-1], slice(max(place[-1] - 1, 0), place[-1] + 2))] = 1
+    return (near / near.sum()).reshape(np.shape(x)[1:-1])
 
 
 def product(x: Any) -> Any:
@@ -211,7 +215,11 @@ CALLS = {
     "receptive_field": Call(
         field_sizes,
         {"function": dilated, "x": x, "axes": None},
-        {"function": values.no_functions(), "x": values.arrays(x), "axes": values.tuples(SMALL)},
+        {
+            "function": values.no_functions(),
+            "x": values.arrays(x).filter(has_no_axis_of_one),
+            "axes": values.tuples(SMALL),
+        },
         dilated_sizes,
         also_named={"function": "x"},
     ),

@@ -49,9 +49,12 @@ def peak_of(peak: Any, total_steps: Any) -> bool:
 
 def moved(ema: Any, new: Any, step: Any, decay: Any) -> Any:
     rate = (1 - decay) / (1 - np.float64(decay) ** np.asarray(step, np.float64))
-    (old,), (value,) = ema.values(), new.values()
-    old, value = np.asarray(jnp.asarray(old)), np.asarray(jnp.asarray(value))
-    return {"w": (old + rate * (value - old)).astype(np.promote_types(old.dtype, value.dtype))}
+
+    def one(old: Any, value: Any) -> np.ndarray:
+        old, value = np.asarray(jnp.asarray(old)), np.asarray(jnp.asarray(value))
+        return (old + rate * (value - old)).astype(np.promote_types(old.dtype, value.dtype))
+
+    return jax.tree.map(one, ema, new)
 
 
 def order(key: Any, num_images: Any, batch_size: Any) -> list[Any]:
