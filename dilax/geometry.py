@@ -14,8 +14,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import operator
 from collections.abc import Sequence
+from typing import Any
+
+from dilax._checks import LONGEST, entries, integer, shown
 
 __all__ = [
     "AxisPadding",
@@ -32,14 +34,21 @@ AxisPadding = tuple[int, int]
 PaddingLike = str | int | Sequence[int | Sequence[int]]
 
 _PADDING_NAMES = ("SAME", "SAME_LOWER", "VALID", "CAUSAL")
+_MOST_AXES = 64
 
 
 def effective_kernel_size(kernel_size: int, dilation: int) -> int:
     """Inputs that a dilated kernel spans along one axis, ``d (k - 1) + 1``.
 
+    Raises:
+        TypeError: if an argument is no integer.
+        ValueError: if one is below 1.
+
     >>> effective_kernel_size(3, dilation=2)
     5
     """
+    kernel_size = integer(kernel_size, "kernel_size", minimum=1)
+    dilation = integer(dilation, "dilation", minimum=1)
     return dilation * (kernel_size - 1) + 1
 
 
@@ -48,11 +57,16 @@ def output_size(
 ) -> int:
     """Outputs along one axis, ``floor((n + low + high - d (k - 1) - 1) / s) + 1``, at least 0.
 
+    Raises:
+        TypeError: if an argument is not made of integers.
+        ValueError: if a size is negative, or kernel_size, stride or dilation below 1.
+
     >>> output_size(224, kernel_size=3, stride=1, dilation=2, padding=(2, 2))
     224
     """
-    room = input_size + sum(padding) - effective_kernel_size(kernel_size, dilation)
-    return max(room // stride + 1, 0)
+    room = integer(input_size, "input_size", minimum=0) + sum(_axis_padding(padding))
+    room -= effective_kernel_size(kernel_size, dilation)
+    return max(room // integer(stride, "stride", minimum=1) + 1, 0)
 
 
 def exact_padding(
@@ -62,10 +76,16 @@ def exact_padding(
 
     The high end is ``s (m - 1) + d (k - 1) + 1 - n - low`` for ``m`` outputs; negative, it crops.
 
+    Raises:
+        TypeError: if an argument is no integer.
+        ValueError: if a size is negative, or kernel_size, stride or dilation below 1.
+
     >>> exact_padding(9, output_size=3, kernel_size=3, stride=2, dilation=2, low=1)
     (1, -1)
     """
-    last = stride * (output_size - 1)
+    input_size = integer(input_size, "input_size", minimum=0)
+    stride, low = integer(stride, "stride", minimum=1), integer(low, "low")
+    last = stride * (integer(output_size, "output_size", minimum=0) - 1)
     return low, last + effective_kernel_size(kernel_size, dilation) - input_size - low
 
 
@@ -76,20 +96,25 @@ def canonical_tuple(
 
     Raises:
         TypeError: if an entry is no integer.
-        ValueError: if there are not ``rank`` entries, or one is below ``minimum``.
+        ValueError: if there are not ``rank`` entries, or one is below ``minimum`` or too large for
+            32 bits.
 
     >>> canonical_tuple(2, 3, "strides")
     (2, 2, 2)
     """
-    entries = tuple(value) if isinstance(value, Sequence) else (value,) * rank
-    if len(entries) != rank:
+    rank = integer(rank, "rank", minimum=0, maximum=_MOST_AXES)
+    minimum = integer(minimum, "minimum")
+    given = tuple(value) if isinstance(value, Sequence) else (value,) * rank
+    if len(given) != rank:
         raise ValueError(
-            f"{name} has {len(entries)} entries, got {value!r}; the kernel has {rank} window "
-            f"axes: give one integer, or one for each axis."
+            f"{name} has {len(given)} entries, got {shown(value)}; there are {rank} window axes, "
+            f"as many as the kernel (or window_shape) has: give one integer, or one for each axis."
         )
-    integers = tuple(_integer(entry, name) for entry in entries)
+    integers = tuple(_integer(entry, name) for entry in given)
     if min(integers, default=minimum) < minimum:
-        raise ValueError(f"{name} must be at least {minimum} on every axis, got {value!r}.")
+        raise ValueError(f"{name} must be at least {minimum} on every axis, got {shown(value)}.")
+    if max(integers, default=0) > LONGEST:
+        raise ValueError(f"{name} must be at most {LONGEST} on every axis, got {shown(value)}.")
     return integers
 
 
@@ -114,17 +139,22 @@ def resolve_padding(
     >>> resolve_padding("SAME", (28, 28), (3, 3), (2, 1), (1, 4))
     ((0, 1), (4, 4))
     """
+    rank = len(entries(kernel_size, "kernel_size", "integers"))
+    kernel_size = canonical_tuple(kernel_size, rank, "kernel_size")
+    input_size = canonical_tuple(input_size, rank, "input_size", minimum=0)
+    strides = canonical_tuple(strides, rank, "strides")
+    kernel_dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
     if isinstance(padding, str):
         axes = zip(input_size, kernel_size, strides, kernel_dilation, strict=True)
         return tuple(_named_padding(padding, *axis) for axis in axes)
-    entries: Sequence[int | Sequence[int]]
-    entries = padding if isinstance(padding, Sequence) else (padding,) * len(kernel_size)  # type: ignore[assignment]
-    if len(entries) != len(kernel_size):
+    given: Any = padding if isinstance(padding, Sequence) else (padding,) * rank
+    if len(given) != rank:
         raise ValueError(
-            f"padding has {len(entries)} entries, got {padding!r}; the kernel has "
-            f"{len(kernel_size)} window axes: give one integer or (low, high) pair for each."
+            f"padding has {len(given)} entries, got {shown(padding)}; there are {rank} "
+            f"window axes, as many as the kernel (or window_shape) has: give one integer or "
+            f"(low, high) pair for each."
         )
-    return tuple(_axis_padding(entry) for entry in entries)
+    return tuple(_axis_padding(entry) for entry in given)
 
 
 def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int) -> AxisPadding:
@@ -145,21 +175,25 @@ def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int
 def unknown_padding(name: str, known: Sequence[str]) -> str:
     """The message for a padding name that nobody knows, with the nearest one."""
     nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
-    return f"padding {name!r} is not known; it must be one of {list(known)}. Is it {nearest!r}?"
+    return (
+        f"padding {shown(name)} is not known; it must be one of {list(known)}. Is it {nearest!r}?"
+    )
 
 
 def _axis_padding(entry: int | Sequence[int]) -> AxisPadding:
     pair = tuple(entry) if isinstance(entry, Sequence) else (entry, entry)
     if len(pair) != 2:
-        raise ValueError(f"padding of one axis must be an integer or (low, high), got {entry!r}.")
+        raise ValueError(
+            f"padding of one axis must be an integer or (low, high), got {shown(entry)}."
+        )
     return (_integer(pair[0], "padding"), _integer(pair[1], "padding"))
 
 
 def _integer(value: object, name: str) -> int:
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        return integer(value, name)
     except TypeError:
-        raise TypeError(f"{name} must be made of integers, got {value!r}.") from None
+        raise TypeError(f"{name} must be made of integers, got {shown(value)}.") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from dilax._arrays import as_array
+from dilax._checks import check_callable
 from dilax.analysis._cost_rows import LayerCost, rows
 from dilax.analysis._table import aligned
 
@@ -87,6 +89,10 @@ def cost(function: Callable[..., Any], *args: Any) -> Cost:
     >>> found.multiply_adds, found.multiply_adds_without_padding, found.bytes_moved
     (2304, 1936, 2192)
     """
+    check_callable(function, "function")
+    for leaf in jax.tree.leaves(args):
+        if not hasattr(leaf, "dtype"):
+            as_array(leaf, "each of args")
     return Cost(tuple(rows(jax.make_jaxpr(function)(*args).jaxpr)))
 
 
@@ -113,4 +119,8 @@ def parameter_count(tree: Any) -> int:
     >>> parameter_count({"kernel": jnp.ones((3, 3, 1, 16)), "bias": jnp.ones(16)})
     160
     """
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    leaves = [
+        leaf if hasattr(leaf, "shape") else as_array(leaf, "each leaf of tree")
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return sum(math.prod(leaf.shape) for leaf in leaves)

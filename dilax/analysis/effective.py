@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dilax._arrays import as_array
+from dilax._checks import check_callable, entries, integer
+
 __all__ = ["EffectiveField", "effective_receptive_field"]
 
 
@@ -104,9 +107,12 @@ def effective_receptive_field(
     >>> found.position, round(found.radius**2, 3)  # each kernel adds 2/3 along each axis
     ((7, 7), 2.667)
     """
-    x = jnp.asarray(x)
+    check_callable(function, "function")
+    x = as_array(x, "x")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be of floating point, to have a gradient; got {x.dtype}.")
+    if not x.size:
+        raise ValueError(f"x has shape {x.shape}, and no entry; required: one image at least.")
     window = jax.eval_shape(function, x).shape[1:-1]
     place = _checked_position(position, window)
 
@@ -126,7 +132,8 @@ def effective_receptive_field(
 def _checked_position(position: Sequence[int] | None, window: tuple[int, ...]) -> tuple[int, ...]:
     if position is None:
         return tuple(n // 2 for n in window)
-    place = tuple(position)
+    given = entries(position, "position", "integers")
+    place = tuple(integer(index, "position") for index in given)
     fits = len(place) == len(window) and all(
         0 <= at < n for at, n in zip(place, window, strict=True)
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from dilax._arrays import as_array
+from dilax._checks import check_callable, entries, integer
 from dilax._jaxprs import failing_line
 from dilax.analysis import (
     _rules_control,
@@ -141,6 +143,8 @@ def receptive_field(
     >>> [(axis.size, axis.stride, axis.start) for axis in found.outputs[0].axes]
     [(6, Fraction(2, 1), -2), (6, Fraction(2, 1), -2)]
     """
+    check_callable(function, "function")
+    x = x if hasattr(x, "shape") else as_array(x, "x")
     shape = tuple(x.shape)
     followed = _checked_axes(axes, len(shape))
     closed, result = _traced(function, x)
@@ -172,7 +176,8 @@ def _traced(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
 
 
 def _checked_axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    chosen = tuple(range(1, rank - 1)) if axes is None else tuple(axes)
+    given = range(1, rank - 1) if axes is None else entries(axes, "axes", "integers")
+    chosen = tuple(integer(axis, "each of axes") for axis in given)
     if not chosen or not all(-rank <= axis < rank for axis in chosen):
         raise ValueError(
             f"axes {chosen} do not fit x of {rank} axes; required: at least one, of those that x "

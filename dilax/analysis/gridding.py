@@ -15,9 +15,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dilax._checks import integer
 from dilax.analysis.layers import AxisLayer, Layer, layers_of_axes, stack_receptive_field
 
 __all__ = ["Coverage", "coverage", "hybrid_dilation"]
+
+MOST_COUNTED = 10**8
+"""Entries of a field times taps that `coverage` goes through."""
+
+DEEPEST, WIDEST = 100, 100_000
+"""Layers of a schedule of `hybrid_dilation`, and the field that it may reach."""
 
 EXAMINED = 2_000
 """Schedules that `hybrid_dilation` compares at most."""
@@ -80,8 +87,14 @@ def coverage(layers: Sequence[Layer]) -> Coverage:
     >>> coverage([Layer(3, kernel_dilation=rate) for rate in (1, 2, 3)]).share
     1.0
     """
-    counts = tuple(_counts(axis) for axis in layers_of_axes(layers))
-    return Coverage(stack_receptive_field(layers).start, counts)
+    field, axes = stack_receptive_field(layers), layers_of_axes(layers)
+    taps = max(sum(layer.kernel_size for layer in axis) for axis in axes)
+    if max(field.size) * taps > MOST_COUNTED:
+        raise ValueError(
+            f"layers see a field of {field.size} by {taps} taps, too many paths to count; use "
+            f"stack_receptive_field for its size alone."
+        )
+    return Coverage(field.start, tuple(_counts(axis) for axis in axes))
 
 
 def _counts(layers: Sequence[AxisLayer]) -> tuple[int, ...]:
@@ -119,7 +132,7 @@ def hybrid_dilation(
 
     Raises:
         ValueError: if no schedule of ``depth`` layers reaches ``target``, or an argument is not
-            positive.
+            positive, or too large to search.
 
     Source: Wang et al., "Understanding convolution for semantic segmentation" (arXiv:1702.08502);
     Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (arXiv:1511.07122).
@@ -127,7 +140,10 @@ def hybrid_dilation(
     >>> hybrid_dilation(3, 3, 17)
     ((1, 2, 5), (1, 3, 4))
     """
-    _check_positive(kernel_size=kernel_size, depth=depth, target=target, most=most)
+    kernel_size = integer(kernel_size, "kernel_size", minimum=1, maximum=WIDEST)
+    depth = integer(depth, "depth", minimum=1, maximum=DEEPEST)
+    target = integer(target, "target", minimum=1, maximum=WIDEST)
+    most = integer(most, "most", minimum=1)
     largest = kernel_size**depth
     if target > largest:
         raise ValueError(
@@ -138,7 +154,7 @@ def hybrid_dilation(
     found = itertools.islice(_rising(kernel_size, (1,), depth, total), EXAMINED)
     measured = [(_coverage_of(rates, kernel_size), rates) for rates in found]
     whole = sorted((one.unevenness, rates) for one, rates in measured if one.share == 1)
-    return tuple(rates for _, rates in whole[:most])
+    return tuple(rates for _, rates in whole[: min(most, EXAMINED)])
 
 
 def _rising(
@@ -161,9 +177,3 @@ def _rising(
 
 def _coverage_of(rates: Sequence[int], kernel_size: int) -> Coverage:
     return coverage([Layer(kernel_size, kernel_dilation=rate) for rate in rates])
-
-
-def _check_positive(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from dilax._checks import check_instance, entries
 from dilax.geometry import AxisPadding, PaddingLike, canonical_tuple, resolve_padding
 
 __all__ = ["AxisLayer", "Layer", "StackField", "layers_of_axes", "stack_receptive_field"]
@@ -109,8 +110,11 @@ def layers_of_axes(layers: Sequence[Layer]) -> list[list[AxisLayer]]:
     >>> [[one.dilation for one in axis] for axis in layers_of_axes([Layer((3, 5)), Layer(2, 1, 4)])]
     [[1, 4], [1, 4]]
     """
+    layers = entries(layers, "layers", "Layer")
     if not layers:
         raise ValueError("layers is empty; required: one Layer at least.")
+    for layer in layers:
+        check_instance(layer, Layer, "each of layers")
     ranks = {layer.rank for layer in layers} - {None}
     if len(ranks) > 1:
         raise ValueError(

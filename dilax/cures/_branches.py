@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array, as_dtype
+from dilax._checks import entries
 from dilax.geometry import canonical_tuple, effective_kernel_size
 from dilax.ops import depthwise_conv
 
@@ -38,11 +40,11 @@ def hierarchical_fusion(branches: Sequence[ArrayLike]) -> jax.Array:
     >>> hierarchical_fusion([jnp.asarray([1.0]), jnp.asarray([10.0]), jnp.asarray([100.0])])
     Array([  1.,  11., 111.], dtype=float32)
     """
-    arrays = [jnp.asarray(branch) for branch in branches]
-    if len({array.shape for array in arrays}) != 1:
+    arrays = arrays_of(branches, "branches")
+    if len({array.shape for array in arrays}) != 1 or not arrays[0].ndim:
         raise ValueError(
             f"branches have shapes {[array.shape for array in arrays]}; required: at least one, "
-            f"all of one shape."
+            f"all of one shape (..., C)."
         )
     return jnp.concatenate(list(itertools.accumulate(arrays, lax.add)), axis=-1)
 
@@ -81,8 +83,8 @@ def parallel_depthwise_conv(
     >>> parallel_depthwise_conv(jnp.ones((2, 9, 9, 8)), kernels, kernel_dilation=(1, 2)).shape
     (2, 9, 9, 8)
     """
-    arrays = [jnp.asarray(kernel) for kernel in kernels]
-    check_branches(arrays, kernel_dilation)
+    arrays = arrays_of(kernels, "kernels")
+    kernel_dilation = check_branches(arrays, kernel_dilation)
     branches = [
         depthwise_conv(
             x,
@@ -97,13 +99,31 @@ def parallel_depthwise_conv(
     return functools.reduce(lax.add, branches)
 
 
-def check_branches(kernels: Sequence[jax.Array], kernel_dilation: Rates) -> None:
-    """There are branches, and a rate for each."""
-    if not kernels or len(kernels) != len(kernel_dilation):
+def arrays_of(values: Any, name: str) -> list[jax.Array]:
+    """Each of several arrays, all of one type of numbers."""
+    arrays = [as_array(value, f"each of {name}") for value in entries(values, name, "arrays")]
+    common = jnp.result_type(*arrays) if arrays else jnp.dtype(jnp.float32)
+    return [array.astype(as_dtype(common, f"the common type of {name}")) for array in arrays]
+
+
+def check_branches(kernels: Sequence[jax.Array], kernel_dilation: Rates) -> tuple[Any, ...]:
+    """There are branches, alike but for their size, and a rate for each: the rates."""
+    rates = entries(kernel_dilation, "kernel_dilation", "rates")
+    if any(0 in kernel.shape for kernel in kernels):
         raise ValueError(
-            f"there are {len(kernels)} kernels and {len(kernel_dilation)} rates in "
-            f"kernel_dilation; required: at least one kernel, and a rate for each."
+            f"kernels have shapes {[k.shape for k in kernels]}; required: no empty axis."
         )
+    if not kernels or len(kernels) != len(rates):
+        raise ValueError(
+            f"there are {len(kernels)} kernels and {len(rates)} rates in kernel_dilation; "
+            f"required: at least one kernel, and a rate for each."
+        )
+    if len({(kernel.ndim, kernel.shape[-2:]) for kernel in kernels}) != 1 or kernels[0].ndim < 3:
+        raise ValueError(
+            f"kernels have shapes {[kernel.shape for kernel in kernels]}; required: as many window "
+            f"axes, in-features and out-features in each."
+        )
+    return rates
 
 
 def centred_padding(

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array, holds
+from dilax._checks import entries
 from dilax.geometry import canonical_tuple
 
 
@@ -38,7 +40,10 @@ def group_interaction(
     >>> group_interaction(jnp.arange(4.0)[:, None], swap, kernel_dilation=(2,))[:, 0]
     Array([1., 0., 3., 2.], dtype=float32)
     """
-    x, mixing = jnp.asarray(x), jnp.asarray(mixing)
+    x, mixing = as_array(x, "x"), as_array(mixing, "mixing")
+    if x.dtype == jnp.bool_ or not holds(x.dtype, mixing.dtype):
+        raise TypeError(f"x of {x.dtype} cannot hold what mixing of {mixing.dtype} makes of it.")
+    kernel_dilation = entries(kernel_dilation, "kernel_dilation", "integers")
     rates = canonical_tuple(kernel_dilation, len(kernel_dilation), "kernel_dilation")
     rank, phases = len(rates), math.prod(rates)
     if mixing.shape != (phases, phases):
@@ -46,7 +51,7 @@ def group_interaction(
             f"mixing has shape {mixing.shape}; required: ({phases}, {phases}), a row and a column "
             f"for each of the prod(kernel_dilation={rates}) phases."
         )
-    if x.ndim < rank + 1:
+    if not rank or x.ndim < rank + 1:
         raise ValueError(
             f"x has shape {x.shape}; required: (batch..., *window, features) with {rank} window "
             f"axes, as many as kernel_dilation has rates."

@@ -9,6 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+from dilax._checks import entries
+from dilax.geometry import canonical_tuple
+
 LEAST_SIGMA = 0.27
 """A Gaussian tap is at least so wide, in entries, that it never falls between two of them."""
 
@@ -48,23 +52,35 @@ def learned_kernel(
     >>> learned_kernel(weights, positions, (5,))[:, 0, 0].round(2)
     Array([0.  , 0.  , 0.  , 0.75, 0.25], dtype=float32)
     """
-    weights, positions = jnp.asarray(weights), jnp.asarray(positions)
+    weights, positions = as_array(weights, "weights"), _coordinates(positions, "positions")
+    sigma = None if sigma is None else _coordinates(sigma, "sigma")
+    kernel_size = entries(kernel_size, "kernel_size", "integers")
+    kernel_size = canonical_tuple(kernel_size, len(kernel_size), "kernel_size")
     taps, _, features = weights.shape if weights.ndim == 3 else (None, None, None)
     rank = len(kernel_size)
+    if not rank:
+        raise ValueError("kernel_size must name at least one window axis, got ().")
     for name, array in (("positions", positions), ("sigma", sigma)):
-        if array is not None and jnp.shape(array) != (taps, rank, features):
+        if array is not None and array.shape != (taps, rank, features):
             raise ValueError(
-                f"{name} has shape {jnp.shape(array)}, weights {weights.shape}; required: "
+                f"{name} has shape {array.shape}, weights {weights.shape}; required: "
                 f"weights (taps, in, out) and {name} (taps, {rank}, out), a coordinate for each "
-                f"axis of kernel_size={tuple(kernel_size)}."
+                f"axis of kernel_size={kernel_size}."
             )
-    widths = None if sigma is None else jnp.abs(jnp.asarray(sigma)) + LEAST_SIGMA
+    widths = None if sigma is None else jnp.abs(sigma) + LEAST_SIGMA
     axes = [
         _shares(size, positions[:, axis], None if widths is None else widths[:, axis])
         for axis, size in enumerate(kernel_size)
     ]
     shares = functools.reduce(_outer, axes)
     return jnp.einsum("...no,nio->...io", shares, weights)
+
+
+def _coordinates(value: ArrayLike, name: str) -> jax.Array:
+    array = as_array(value, name)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must be of floating point, got {array.dtype}.")
+    return array
 
 
 def _shares(size: int, positions: jax.Array, widths: jax.Array | None) -> jax.Array:

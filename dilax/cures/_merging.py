@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -10,9 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from dilax.cures._branches import Rates, centred_padding, check_branches
+from dilax._arrays import as_array
+from dilax._checks import shown
+from dilax.cures._branches import Rates, arrays_of, centred_padding, check_branches
 from dilax.geometry import canonical_tuple
 from dilax.ops import BatchNormParams
+from dilax.ops._arguments import MOST_PADDED, as_scalar
+from dilax.ops._blocks import check_norm
 
 
 def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Rates) -> jax.Array:
@@ -38,18 +43,18 @@ def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Rates) -> ja
     >>> merge_kernels(kernels, kernel_dilation=(1, 2))[:, 0, 0]
     Array([10.,  1., 11.,  1., 10.], dtype=float32)
     """
-    arrays = [jnp.asarray(kernel) for kernel in kernels]
-    check_branches(arrays, kernel_dilation)
-    if len({(array.ndim, array.shape[-2:]) for array in arrays}) != 1:
-        raise ValueError(
-            f"kernels have shapes {[array.shape for array in arrays]}; required: as many window "
-            f"axes, in-features and out-features in each."
-        )
+    arrays = arrays_of(kernels, "kernels")
+    kernel_dilation = check_branches(arrays, kernel_dilation)
     reaches = [
         [low for low, _ in centred_padding(*pair)]
         for pair in zip(arrays, kernel_dilation, strict=True)
     ]
     largest = [max(axis) for axis in zip(*reaches, strict=True)]
+    if math.prod(2 * reach + 1 for reach in largest) > MOST_PADDED:
+        raise ValueError(
+            f"kernel_dilation {shown(kernel_dilation)} makes a kernel without holes that is too "
+            f"large; dilate less."
+        )
     spread = [
         _spread(kernel, rates, [far - near for far, near in zip(largest, reach, strict=True)])
         for kernel, rates, reach in zip(arrays, kernel_dilation, reaches, strict=True)
@@ -82,12 +87,11 @@ def fold_batch_norm(
     >>> kernel[0, 0], bias
     (Array([2., 2.], dtype=float32), Array([-2., -2.], dtype=float32))
     """
-    kernel = jnp.asarray(kernel)
-    if kernel.ndim < 1 or norm.scale.shape != kernel.shape[-1:]:
-        raise ValueError(
-            f"norm is for features of shape {norm.scale.shape}, kernel has shape {kernel.shape}; "
-            f"required: scale.shape == kernel.shape[-1:]."
-        )
+    kernel = as_array(kernel, "kernel")
+    if not jnp.issubdtype(kernel.dtype, jnp.inexact):
+        raise TypeError(f"kernel must be of floating point, to be scaled, got {kernel.dtype}.")
+    norm = check_norm(norm, "norm", kernel.shape[-1:], f"kernel has shape {kernel.shape}")
+    epsilon = as_scalar(epsilon, "epsilon")
     gain = norm.scale * lax.rsqrt(norm.var + epsilon)
     each = jnp.expand_dims(gain, range(kernel.ndim - 1))
     return (kernel * each).astype(kernel.dtype), norm.bias - norm.mean * gain

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+from dilax._checks import check_instance, entries
 from dilax.cures._branches import Rates, hierarchical_fusion
 from dilax.ops import (
     BatchNormParams,
@@ -77,8 +79,10 @@ def eesp(
     >>> y.shape
     (2, 9, 9, 8)
     """
-    x = jnp.asarray(x)
-    groups = len(params.branch_kernels)
+    x = as_array(x, "x")
+    check_instance(params, EESPParams, "params")
+    kernel_dilation = entries(kernel_dilation, "kernel_dilation", "rates")
+    groups = len(entries(params.branch_kernels, "params.branch_kernels", "arrays"))
     if groups != len(kernel_dilation):
         raise ValueError(
             f"params have {groups} branch_kernels, kernel_dilation {len(kernel_dilation)} rates; "
@@ -96,6 +100,11 @@ def eesp(
     expanded = conv(fused, params.expand_kernel, feature_group_count=groups)
     expanded, expand_norm = batch_norm(expanded, params.expand_norm, **norm_options)
     moved = params._replace(reduce_norm=reduce_norm, fused_norm=fused_norm, expand_norm=expand_norm)
+    if expanded.shape != x.shape:
+        raise ValueError(
+            f"params give a result of shape {expanded.shape}, to which x of {x.shape} cannot be "
+            f"added; required: one shape."
+        )
     return _prelu(expanded + x, params.slope), moved
 
 
@@ -130,13 +139,17 @@ def aspp(
     >>> y.shape
     (2, 9, 9, 4)
     """
-    x = jnp.asarray(x)
+    x = as_array(x, "x")
+    check_instance(params, ASPPParams, "params")
+    check_instance(params.pointwise, DilatedBlockParams, "params.pointwise")
+    entries(params.separable, "params.separable", "SeparableBlockParams")
+    kernel_dilation = entries(kernel_dilation, "kernel_dilation", "rates")
     if len(params.separable) != len(kernel_dilation):
         raise ValueError(
             f"params have {len(params.separable)} separable branches, kernel_dilation "
             f"{len(kernel_dilation)} rates; required: a rate for each."
         )
-    rank = params.pointwise.kernel.ndim - 2
+    rank = jnp.ndim(as_array(params.pointwise.kernel, "params.pointwise.kernel")) - 2
     window = tuple(range(x.ndim - 1 - rank, x.ndim - 1))
     point, pointwise = dilated_block(x, params.pointwise, **block_options)
     branches = [
@@ -144,12 +157,22 @@ def aspp(
         for branch, rate in zip(params.separable, kernel_dilation, strict=True)
     ]
     mean, pooled = dilated_block(x.mean(axis=window, keepdims=True), params.pooled, **block_options)
-    wide = jnp.broadcast_to(mean, point.shape)
-    joined = jnp.concatenate([point, *(y for y, _ in branches), wide], axis=-1)
+    parts = [point, *(y for y, _ in branches)]
+    if len({part.shape for part in parts}) > 1 or mean.shape[-1] != point.shape[-1]:
+        raise ValueError(
+            f"params give branches of shapes {[part.shape for part in (*parts, mean)]}; required: "
+            f"one shape, but for the mean's window. Have they equally many features?"
+        )
+    joined = jnp.concatenate([*parts, jnp.broadcast_to(mean, point.shape)], axis=-1)
     y, projection = dilated_block(joined, params.projection, **block_options)
     return y, ASPPParams(pointwise, [moved for _, moved in branches], pooled, projection)
 
 
 def _prelu(x: jax.Array, slope: jax.Array) -> jax.Array:
     """``x`` where it is positive, ``slope x`` elsewhere."""
+    slope = as_array(slope, "params' slope")
+    if slope.shape != x.shape[-1:]:
+        raise ValueError(
+            f"params' slope has shape {slope.shape}; required: {x.shape[-1:]}, a feature's each."
+        )
     return jnp.where(x > 0, x, jnp.expand_dims(slope, range(x.ndim - 1)) * x)

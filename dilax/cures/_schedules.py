@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+from dilax._checks import LONGEST, entries, integer, shown
 from dilax.ops import depthwise_conv
 
 
@@ -26,15 +27,15 @@ def degridding_rates(kernel_dilation: int) -> tuple[int, ...]:
       A rate for each layer; none after a rate of one.
 
     Raises:
-      ValueError: if the rate is not a positive integer.
+      ValueError: if the rate is not positive, or too large for 32 bits.
+      TypeError: if it is no integer.
 
     Source: Yu, Koltun and Funkhouser, "Dilated residual networks" (2017).
 
     >>> degridding_rates(4), degridding_rates(6)
     ((2, 1), (3, 1))
     """
-    if not isinstance(kernel_dilation, int) or kernel_dilation < 1:
-        raise ValueError(f"kernel_dilation must be a positive integer, got {kernel_dilation!r}.")
+    kernel_dilation = integer(kernel_dilation, "kernel_dilation", minimum=1, maximum=LONGEST)
     if kernel_dilation == 1:
         return ()
     half = kernel_dilation // 2
@@ -72,10 +73,17 @@ def random_depthwise_conv(
     >>> random_depthwise_conv(jax.random.key(0), x, kernel, rates=(1, 2, 3)).shape
     (2, 9, 9, 4)
     """
+    rates = entries(rates, "rates", "values of kernel_dilation")
     if not rates:
         raise ValueError(f"rates must name at least one kernel_dilation, got {rates!r}.")
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    x, kernel = as_array(x, "x"), as_array(kernel, "kernel")
     branches = [
         functools.partial(depthwise_conv, kernel_dilation=rate, **options) for rate in rates
     ]
+    shapes = {jax.eval_shape(branch, x, kernel).shape for branch in branches}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"rates {shown(rates)} give results of shapes {shapes} under padding "
+            f"{shown(options.get('padding'))}; required: one shape. Use padding='SAME'."
+        )
     return lax.switch(jax.random.randint(key, (), 0, len(rates)), branches, x, kernel)

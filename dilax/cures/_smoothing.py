@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
 from dilax.geometry import PaddingLike, canonical_tuple
 from dilax.ops import depthwise_conv
+from dilax.ops._arguments import MOST_PADDED
 
 
 def shared_conv(x: ArrayLike, kernel: ArrayLike, **options: Any) -> jax.Array:
@@ -38,7 +40,7 @@ def shared_conv(x: ArrayLike, kernel: ArrayLike, **options: Any) -> jax.Array:
            [0., 1.],
            [2., 3.]], dtype=float32)
     """
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    x, kernel = as_array(x, "x"), as_array(kernel, "kernel")
     features = x.shape[-1] if x.ndim else 0
     each = jnp.broadcast_to(kernel[..., None, None], (*kernel.shape, 1, features))
     return depthwise_conv(x, each, **options)
@@ -80,9 +82,20 @@ def smoothed_depthwise_conv(
     >>> smoothed_depthwise_conv(x, kernel, kernel_dilation=2)[0, :, 0]
     Array([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0. , 0. , 0. ], dtype=float32)
     """
-    kernel = jnp.asarray(kernel)
+    kernel = as_array(kernel, "kernel")
+    if kernel.ndim < 3:
+        raise ValueError(f"kernel must have shape (*window, 1, features), got {kernel.shape}.")
     rates = canonical_tuple(kernel_dilation, kernel.ndim - 2, "kernel_dilation")
-    if smoothing is None:
+    if smoothing is not None:
+        smoothing = as_array(smoothing, "smoothing")
+        if smoothing.ndim != len(rates):
+            raise ValueError(
+                f"smoothing must have an axis for each of the kernel's {len(rates)} window axes, "
+                f"got shape {smoothing.shape}."
+            )
+    elif math.prod(rates) > MOST_PADDED:
+        raise ValueError(f"kernel_dilation {rates} averages too many entries; dilate less.")
+    else:
         smoothing = jnp.full(rates, 1 / math.prod(rates), kernel.dtype)
     return depthwise_conv(
         shared_conv(x, smoothing),

@@ -13,7 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+from dilax._checks import integer, number, shown
 from dilax.data import resampling
+
+_FARTHEST = 2**24
+"""Pixels that float32 and int32 tell apart; no image is larger."""
 
 
 def random_shift(key: jax.Array, images: ArrayLike, *, pixels: int) -> jax.Array:
@@ -31,7 +36,7 @@ def random_shift(key: jax.Array, images: ArrayLike, *, pixels: int) -> jax.Array
     (2, 8, 8, 1)
     """
     images = resampling.check_images(images)
-    _check_strength("pixels", pixels)
+    pixels = int(_strength("pixels", integer(pixels, "pixels")))
     offsets = jax.random.randint(key, (len(images), 2), -pixels, pixels + 1)
     return resampling.translate(images, offsets)
 
@@ -84,8 +89,7 @@ def random_affine(
     """
     images = resampling.check_images(images)
     strengths = {"degrees": degrees, "scale": scale, "shift": shift, "shear": shear}
-    for name, strength in strengths.items():
-        _check_strength(name, strength)
+    degrees, scale, shift, shear = (_strength(*pair) for pair in strengths.items())
     if scale >= 1:
         raise ValueError(f"scale must be below 1 (it is the largest change in size), got {scale}.")
     limits = jnp.array([math.radians(degrees), scale, shear, shift, shift], jnp.float32)
@@ -132,7 +136,7 @@ def random_cutout(key: jax.Array, images: ArrayLike, *, size: int) -> jax.Array:
     (2, 8, 8, 1)
     """
     images = resampling.check_images(images)
-    _check_strength("size", size)
+    size = int(_strength("size", integer(size, "size")))
     count, height, width, _ = images.shape
     key_row, key_column = jax.random.split(key)
     inside_rows = _inside(jax.random.randint(key_row, (count, 1), 0, height), height, size)
@@ -155,20 +159,28 @@ def normalize(
       float32 for uint8, else the dtype of ``images``.
 
     Raises:
-      ValueError: when ``images`` are neither uint8 nor float ``(N, H, W, C)``.
+      ValueError: when ``images`` are neither uint8 nor float ``(N, H, W, C)``, or ``mean`` or
+        ``std`` does not fit the channels.
 
     >>> normalize(jnp.full((2, 8, 8, 1), 255, jnp.uint8), mean=0.5, std=0.25)[0, 0, 0, 0].item()
     2.0
     """
-    images = jnp.asarray(images)
+    images = as_array(images, "images")
     if images.dtype == jnp.uint8:
         images = images.astype(jnp.float32) / 255
     images = resampling.check_images(images)
 
-    def by_channel(values: float | Sequence[float]) -> jax.Array:
-        return jnp.broadcast_to(jnp.asarray(values, images.dtype), (1, 1, 1, images.shape[-1]))
+    def by_channel(values: float | Sequence[float], name: str) -> jax.Array:
+        array = as_array(values, name)
+        if array.shape not in ((), images.shape[-1:]) or array.dtype.kind == "c":
+            raise ValueError(
+                f"{name} must be one real number, or one for each of the {images.shape[-1]} "
+                f"channels of images, got {shown(values)}."
+            )
+        shape = (1, 1, 1, images.shape[-1])
+        return jnp.broadcast_to(array.astype(images.dtype), shape)
 
-    return (images - by_channel(mean)) / by_channel(std)
+    return (images - by_channel(mean, "mean")) / by_channel(std, "std")
 
 
 def _inside(centre: jax.Array, length: int, size: int) -> jax.Array:
@@ -178,6 +190,11 @@ def _inside(centre: jax.Array, length: int, size: int) -> jax.Array:
     return (pixel >= start) & (pixel < start + size)
 
 
-def _check_strength(name: str, strength: float) -> None:
-    if strength < 0:
-        raise ValueError(f"{name} must be 0 or more (it bounds both directions), got {strength}.")
+def _strength(name: str, value: float) -> float:
+    strength = number(value, name)
+    if not 0 <= strength <= _FARTHEST:
+        raise ValueError(
+            f"{name} must be 0 or more (it bounds both directions), and at most {_FARTHEST}, got "
+            f"{shown(value)}."
+        )
+    return strength

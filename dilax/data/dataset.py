@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from dilax._checks import check_instance, entries, integer, shown
+
 
 class DataError(ValueError):
     """The data are missing, damaged or not what they claim to be; the message says what to do."""
@@ -71,10 +73,13 @@ class Dataset:
     source: str
 
     def __post_init__(self) -> None:
+        check_instance(self.splits, Mapping, "splits")
+        for split_name, split in self.splits.items():
+            check_instance(split, Split, f"splits[{split_name!r}]")
         object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", entries(self.class_names, "class_names", "names"))
         if not self.splits:
-            raise DataError(f"data set {self.name!r} must have at least one split, got none.")
+            raise DataError(f"splits of {self.name!r} must hold at least one split, got none.")
         _check_same_image_shape(self)
         for split_name, split in self.splits.items():
             _check_labels(f"{self.name}/{split_name}", split.labels, len(self.class_names))
@@ -109,7 +114,7 @@ def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
     >>> make_split(np.zeros((2, 8, 8), np.uint8), np.array([3, 4])).images.shape
     (2, 8, 8, 1)
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = _as_numpy(images, "images"), _as_numpy(labels, "labels")
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if not np.issubdtype(labels.dtype, np.integer):
@@ -142,6 +147,9 @@ def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:
     >>> len(rest), np.bincount(held_out.labels).tolist()
     (6, [2, 2])
     """
+    check_instance(split, Split, "split")
+    count = integer(count, "count")
+    seed = integer(seed, "seed", minimum=0)
     if not 0 <= count <= len(split):
         raise ValueError(
             f"count must be between 0 and the {len(split)} examples of the split, got {count}."
@@ -165,6 +173,13 @@ def _quotas(members: np.ndarray, count: int) -> np.ndarray:
     largest_first = np.argsort(-remainders, kind="stable")
     quotas[largest_first[: count - quotas.sum()]] += 1
     return quotas
+
+
+def _as_numpy(array: object, name: str) -> np.ndarray:
+    try:
+        return np.asarray(array)
+    except Exception as error:  # whatever a strange object does when it is asked
+        raise TypeError(f"{name} must be a NumPy array, got {shown(array)}.") from error
 
 
 def _check_array(name: str, array: object, dtype: type, form: str) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dilax._checks import integer
 from dilax.data.dataset import Dataset, Split
 
 _SIZE = 32
+_MOST = 1_000_000
 _RADIUS = (7.0, 11.0)
 _NOISE = 16.0
 _LEAST_CONTRAST = 0.5
@@ -26,7 +28,8 @@ def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0)
       seed: of all draws; one seed gives one set, up to the rounding of the processor.
 
     Raises:
-      ValueError: when a count is negative.
+      ValueError: when a count is negative or above a million, or the seed is negative.
+      TypeError: when one of them is no integer.
 
     >>> data = shapes(train_count=20, test_count=10)
     >>> data.splits["train"].images.shape, data.class_names[0]
@@ -34,8 +37,9 @@ def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0)
     """
     counts = {"train": train_count, "test": test_count}
     for name, count in counts.items():
-        if count < 0:
-            raise ValueError(f"{name}_count must be 0 or more, got {count}.")
+        if not 0 <= integer(count, f"{name}_count") <= _MOST:
+            raise ValueError(f"{name}_count must be 0 or more, got {count}, and at most {_MOST}.")
+    integer(seed, "seed", minimum=0)
     splits = {
         name: _draw_split(np.random.default_rng([seed, stream]), count)
         for stream, (name, count) in enumerate(counts.items())

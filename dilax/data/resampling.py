@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+
 
 def translate(images: ArrayLike, offsets: ArrayLike) -> jax.Array:
     """Moves each image by whole pixels: ``out[n, y, x] = images[n, y - dy_n, x - dx_n]``.
@@ -19,13 +21,16 @@ def translate(images: ArrayLike, offsets: ArrayLike) -> jax.Array:
       offsets: int ``(N, 2)``, ``(dy, dx)`` of each image in pixels, down and to the right.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``.
+      ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``offsets`` not ``(N, 2)``.
+      TypeError: when either is no array of such numbers.
 
     >>> translate(jnp.arange(4.0).reshape(1, 1, 4, 1), jnp.array([[0, 1]])).ravel().tolist()
     [0.0, 0.0, 1.0, 2.0]
     """
     images = check_images(images)
-    offsets = jnp.asarray(offsets)
+    offsets = _each_image(offsets, "offsets", (len(images), 2))
+    if not jnp.issubdtype(offsets.dtype, jnp.integer):
+        raise TypeError(f"offsets must be integers, whole pixels, got {offsets.dtype}; see affine.")
     rows = jnp.arange(images.shape[1])[None, :, None] - offsets[:, 0, None, None]
     columns = jnp.arange(images.shape[2])[None, None, :] - offsets[:, 1, None, None]
     return _pixels(images, *jnp.broadcast_arrays(rows, columns))
@@ -45,10 +50,17 @@ def affine_matrices(
     Returns:
       float ``(N, 2, 3)``.
 
+    Raises:
+      ValueError: when one of them has not such a shape.
+
     >>> zero, one = jnp.zeros(1), jnp.ones(1)
     >>> affine_matrices(zero, one, zero, jnp.array([[2.0, 0.0]]))[0].tolist()
     [[1.0, 0.0, -2.0], [0.0, 1.0, 0.0]]
     """
+    angle = as_array(angle, "angle")
+    count = angle.shape[0] if angle.ndim else 0
+    angle, scale = _each_image(angle, "angle", (count,)), _each_image(scale, "scale", (count,))
+    shear, shift = _each_image(shear, "shear", (count,)), _each_image(shift, "shift", (count, 2))
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     row_y = jnp.stack([cosine, sine], axis=-1)
     row_x = jnp.stack([0 - (sine + shear * cosine), cosine - shear * sine], axis=-1)
@@ -68,14 +80,15 @@ def affine(images: ArrayLike, matrices: ArrayLike) -> jax.Array:
       matrices: float ``(N, 2, 3)``, from a pixel of the output to its place in the input.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``.
+      ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``matrices`` not ``(N, 2, 3)``.
 
     >>> half_right = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]]])
     >>> affine(jnp.arange(4.0).reshape(1, 1, 4, 1), half_right).ravel().tolist()
     [0.0, 0.5, 1.5, 2.5]
     """
     images = check_images(images)
-    y, x = _source_coordinates(jnp.asarray(matrices), *images.shape[1:3])
+    matrices = _each_image(matrices, "matrices", (len(images), 2, 3))
+    y, x = _source_coordinates(matrices, *images.shape[1:3])
     top, left = jnp.floor(y), jnp.floor(x)
     below, beyond = (y - top)[..., None], (x - left)[..., None]
     row, column = top.astype(jnp.int32), left.astype(jnp.int32)
@@ -94,13 +107,24 @@ def check_images(images: ArrayLike) -> jax.Array:
     Raises:
       ValueError: when it is not.
     """
-    images = jnp.asarray(images)
+    images = as_array(images, "images")
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(
             f"images must be float (N, H, W, C), got {images.dtype} {images.shape}; turn uint8 "
             f"images into float32 first, or add the missing axis."
         )
     return images
+
+
+def _each_image(value: ArrayLike, name: str, shape: tuple[int, ...]) -> jax.Array:
+    """Real numbers, as many for each image as a function needs."""
+    array = as_array(value, name)
+    if array.shape != shape or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"{name} must be real numbers of shape {shape}, got {array.dtype} {array.shape}; give "
+            f"one to each of images, or of angle."
+        )
+    return array
 
 
 def _source_coordinates(

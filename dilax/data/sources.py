@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from dilax._checks import shown
 from dilax.data import cache, embedded, idx, local, npm, tfds
 from dilax.data.dataset import DataError, Dataset
 from dilax.data.names import KNOWN_SETS, check_known
@@ -49,6 +50,7 @@ def load(
     >>> data.splits["test"].images.shape, data.splits["test"].labels.dtype
     ((10000, 28, 28, 1), dtype('int32'))
     """
+    _check_name(name)
     if _is_path(name):
         return local.read(Path(name))
     name = str(name)
@@ -74,6 +76,7 @@ def fetch(
     Raises:
       DataError: when the set cannot be got.
     """
+    _check_name(name)
     if _is_path(name) or name == "shapes":
         return load(name)
     cached = cache.path_of(name, cache_dir=cache_dir)
@@ -83,6 +86,11 @@ def fetch(
         except DataError as error:
             _LOGGER.warning("%s It is now built anew.", error)
     return _installed(name) or _keep(_from_network(name, data_dir), cached)
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str | os.PathLike) or not str(name) or "\0" in str(name):
+        raise TypeError(f"name must be a data set's, or a path, got {shown(name)}.")
 
 
 def is_installed(name: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dilax._checks import shown
 from dilax.data import safetensors, torch_files
 from dilax.data.dataset import DataError
 from dilax.data.files import check_size
@@ -18,10 +19,17 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     ``(out_features, in_features, *window)``; they may not be written to. bfloat16 becomes float32.
 
     Raises:
+      TypeError: when ``path`` is none.
       FileNotFoundError: when there is no such file.
       DataError: when it is damaged, holds anything but arrays by name, declares other sizes than
         it has, or is larger than is read into memory.
     """
+    if (
+        isinstance(path, bytes)
+        or not isinstance(path, str | os.PathLike)
+        or not str(path).strip("\0")
+    ):
+        raise TypeError(f"path must be the path of a file, got {shown(path)}.")
     path = Path(path)
     check_size(path.stat().st_size, str(path))
     content = path.read_bytes()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dilax import ops
+from dilax._checks import entries, integer
 from dilax.models.classifier import Classifier
 from dilax.nn import Conv
 from dilax.nn._flax import nnx
@@ -171,15 +172,18 @@ def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
       blocks: how many, from 0 to 5.
 
     Raises:
-      ValueError: if there are not so many blocks.
+      ValueError: if there are not so many blocks, or the path is empty.
+      TypeError: if an argument is not of its kind.
 
     >>> in_first_blocks(("block_2", "convs", 0, "kernel"), 2)
     True
     >>> in_first_blocks(("block_3", "convs", 0, "kernel"), 2)
     False
     """
-    if not 0 <= blocks <= len(BLOCKS):
-        raise ValueError(f"blocks must be from 0 to {len(BLOCKS)}, got {blocks}.")
+    integer(blocks, "blocks", minimum=0, maximum=len(BLOCKS))
+    path = entries(path, "path", "names and places")
+    if not path:
+        raise ValueError("path must have a name, got ().")
     return getattr(path[0], "key", path[0]) in BLOCKS[:blocks]
 
 

@@ -11,7 +11,15 @@ from jax.typing import ArrayLike, DTypeLike
 from dilax import ops
 from dilax.geometry import PaddingLike
 from dilax.lowerings import Lowering
-from dilax.nn._conv import KERNEL_INIT, Initializer, cast
+from dilax.nn._arguments import (
+    KERNEL_INIT,
+    Initializer,
+    check_dtype,
+    check_sizes,
+    parameter,
+    window_size,
+)
+from dilax.nn._conv import cast
 from dilax.nn._flax import nnx
 
 
@@ -72,13 +80,16 @@ class SeparableBlock(nnx.Module):
         lowering: Lowering | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        depthwise, pointwise = (*kernel_size, 1, in_features), (in_features, out_features)
-        self.depthwise_kernel = nnx.Param(kernel_init(rngs.params(), depthwise, param_dtype))
-        self.pointwise_kernel = nnx.Param(kernel_init(rngs.params(), pointwise, param_dtype))
+        check_sizes(in_features=in_features, out_features=out_features)
+        check_dtype(dtype)
+        window, pointwise = window_size(kernel_size), (in_features, out_features)
+        self.depthwise_kernel = parameter(kernel_init, rngs, (*window, 1, in_features), param_dtype)
+        self.pointwise_kernel = parameter(kernel_init, rngs, pointwise, param_dtype)
         self.scale = nnx.Param(jnp.ones(out_features, param_dtype))
         self.bias = nnx.Param(jnp.zeros(out_features, param_dtype))
         self.mean = nnx.BatchStat(jnp.zeros(out_features, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(out_features, jnp.float32))
+        self.in_features = in_features
         self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
         self.activation, self.residual = activation, residual
         self.use_running_average, self.axis_name = use_running_average, axis_name
@@ -87,7 +98,8 @@ class SeparableBlock(nnx.Module):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
-        x, depthwise, pointwise = cast(self.dtype, x, self.depthwise_kernel, self.pointwise_kernel)
+        kernels = self.depthwise_kernel, self.pointwise_kernel
+        x, depthwise, pointwise = cast(self.dtype, self.in_features, x, *kernels)
         norm = ops.BatchNormParams(*(v[...] for v in (self.scale, self.bias, self.mean, self.var)))
         y, params = ops.separable_block(
             x,

@@ -11,13 +11,20 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax import ops
+from dilax._arrays import as_array
 from dilax.geometry import PaddingLike
 from dilax.lowerings import Lowering
+from dilax.nn._arguments import (
+    KERNEL_INIT,
+    Initializer,
+    check_dtype,
+    check_input,
+    check_sizes,
+    parameter,
+    window_size,
+)
 from dilax.nn._flax import nnx
 
-Initializer = jax.nn.initializers.Initializer
-
-KERNEL_INIT = jax.nn.initializers.lecun_normal()
 ZEROS = jax.nn.initializers.zeros
 
 
@@ -39,6 +46,12 @@ class Conv(nnx.Conv):
     def __init__(self, *args: Any, lowering: Lowering | None = None, **kwargs: Any) -> None:
         convolution = functools.partial(ops.conv_general_dilated, lowering=lowering)
         super().__init__(*args, conv_general_dilated=convolution, **kwargs)
+
+    def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> jax.Array:
+        """As ``flax.nnx.Conv``."""
+        inputs = as_array(inputs, "inputs")
+        check_input(inputs, self.in_features)
+        return super().__call__(inputs, *args, **kwargs)
 
 
 class DepthwiseConv(nnx.Module):
@@ -88,18 +101,20 @@ class DepthwiseConv(nnx.Module):
         lowering: Lowering | None = None,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(in_features=in_features, channel_multiplier=channel_multiplier)
+        check_dtype(dtype)
         features = in_features * channel_multiplier
-        shape = (*kernel_size, 1, features)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-        bias = bias_init(rngs.params(), (features,), param_dtype) if use_bias else None
-        self.bias = None if bias is None else nnx.Param(bias)
+        shape = (*window_size(kernel_size), 1, features)
+        self.kernel = parameter(kernel_init, rngs, shape, param_dtype)
+        self.bias = _bias(bias_init, rngs, features, param_dtype) if use_bias else None
+        self.in_features = in_features
         self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
         self.dtype, self.precision, self.lowering = dtype, precision, lowering
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
         return ops.depthwise_conv(
-            *cast(self.dtype, x, self.kernel),
+            *cast(self.dtype, self.in_features, x, self.kernel),
             strides=self.strides,
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
@@ -159,19 +174,22 @@ class SeparableConv(nnx.Module):
         lowering: Lowering | None = None,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(in_features=in_features, out_features=out_features)
+        check_sizes(channel_multiplier=channel_multiplier)
+        check_dtype(dtype)
         middle = in_features * channel_multiplier
-        depthwise, pointwise = (*kernel_size, 1, middle), (middle, out_features)
-        self.depthwise_kernel = nnx.Param(kernel_init(rngs.params(), depthwise, param_dtype))
-        self.pointwise_kernel = nnx.Param(kernel_init(rngs.params(), pointwise, param_dtype))
-        bias = bias_init(rngs.params(), (out_features,), param_dtype) if use_bias else None
-        self.bias = None if bias is None else nnx.Param(bias)
+        depthwise, pointwise = (*window_size(kernel_size), 1, middle), (middle, out_features)
+        self.depthwise_kernel = parameter(kernel_init, rngs, depthwise, param_dtype)
+        self.pointwise_kernel = parameter(kernel_init, rngs, pointwise, param_dtype)
+        self.bias = _bias(bias_init, rngs, out_features, param_dtype) if use_bias else None
+        self.in_features = in_features
         self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
         self.dtype, self.precision, self.lowering = dtype, precision, lowering
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
         return ops.separable_conv(
-            *cast(self.dtype, x, self.depthwise_kernel, self.pointwise_kernel),
+            *cast(self.dtype, self.in_features, x, self.depthwise_kernel, self.pointwise_kernel),
             strides=self.strides,
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
@@ -181,8 +199,17 @@ class SeparableConv(nnx.Module):
         )
 
 
-def cast(dtype: DTypeLike | None, x: ArrayLike, *params: nnx.Param) -> list[jax.Array]:
-    """Input and parameters in the type to compute in."""
-    arrays = [jnp.asarray(x), *(param[...] for param in params)]
+def _bias(
+    bias_init: Initializer, rngs: nnx.Rngs, features: int, param_dtype: DTypeLike
+) -> nnx.Param:
+    return parameter(bias_init, rngs, (features,), param_dtype, name="bias_init")
+
+
+def cast(
+    dtype: DTypeLike | None, features: int, x: ArrayLike, *params: nnx.Param
+) -> list[jax.Array]:
+    """Input of so many features and parameters, in the type to compute in."""
+    arrays = [as_array(x, "x"), *(param[...] for param in params)]
+    check_input(arrays[0], features)
     chosen = jnp.result_type(*arrays) if dtype is None else dtype
     return [array.astype(chosen) for array in arrays]

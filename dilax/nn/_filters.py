@@ -13,8 +13,19 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax import cures, ops
+from dilax._arrays import as_array
+from dilax._checks import entries
 from dilax.geometry import canonical_tuple
-from dilax.nn._conv import KERNEL_INIT, DepthwiseConv, Initializer, cast
+from dilax.nn._arguments import (
+    KERNEL_INIT,
+    Initializer,
+    check_dtype,
+    check_input,
+    check_sizes,
+    parameter,
+    window_size,
+)
+from dilax.nn._conv import DepthwiseConv, cast
 from dilax.nn._flax import nnx
 from dilax.nn._norm import Norm
 
@@ -43,8 +54,12 @@ class SmoothedDepthwiseConv(nnx.Module):
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(features=features)
+        self.features = features
+        check_dtype(dtype)
+        kernel_size = window_size(kernel_size)
         rates = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, 1, features)))
+        self.kernel = parameter(kernel_init, rngs, (*kernel_size, 1, features))
         middle = tuple(rate - 1 for rate in rates)
         identity = jnp.zeros([2 * rate - 1 for rate in rates]).at[middle].set(1.0)
         self.smoothing = nnx.Param(identity) if learned else None
@@ -52,7 +67,7 @@ class SmoothedDepthwiseConv(nnx.Module):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
-        x, kernel = cast(self.dtype, x, self.kernel)
+        x, kernel = cast(self.dtype, self.features, x, self.kernel)
         smoothing = None if self.smoothing is None else self.smoothing[...].astype(x.dtype)
         return cures.smoothed_depthwise_conv(
             x, kernel, kernel_dilation=self.kernel_dilation, smoothing=smoothing
@@ -82,14 +97,18 @@ class InteractingDepthwiseConv(nnx.Module):
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(features=features)
+        self.features = features
+        check_dtype(dtype)
+        kernel_size = window_size(kernel_size)
         rates = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, 1, features)))
+        self.kernel = parameter(kernel_init, rngs, (*kernel_size, 1, features))
         self.mixing = nnx.Param(jnp.eye(math.prod(rates)))
         self.kernel_dilation, self.dtype = rates, dtype
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
-        x, kernel, mixing = cast(self.dtype, x, self.kernel, self.mixing)
+        x, kernel, mixing = cast(self.dtype, self.features, x, self.kernel, self.mixing)
         filtered = ops.depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
         return cures.group_interaction(filtered, mixing, kernel_dilation=self.kernel_dilation)
 
@@ -121,14 +140,19 @@ class RandomDepthwiseConv(nnx.Module):
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, 1, features)))
-        self.kernel_dilation, self.rates = kernel_dilation, tuple(rates)
+        check_sizes(features=features)
+        self.features = features
+        check_dtype(dtype)
+        kernel_size = window_size(kernel_size)
+        self.kernel = parameter(kernel_init, rngs, (*kernel_size, 1, features))
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
+        self.rates = entries(rates, "rates", "values of kernel_dilation")
         self.deterministic, self.dtype = deterministic, dtype
         self.rngs = rngs.fork()
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
-        x, kernel = cast(self.dtype, x, self.kernel)
+        x, kernel = cast(self.dtype, self.features, x, self.kernel)
         if self.deterministic:
             return ops.depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
         return cures.random_depthwise_conv(self.rngs.dilation(), x, kernel, rates=self.rates)
@@ -158,12 +182,16 @@ class LearnedDepthwiseConv(nnx.Module):
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(features=features, taps=taps)
+        self.features = features
+        check_dtype(dtype)
+        kernel_size = window_size(kernel_size)
         shape = (taps, len(kernel_size), features)
         quarter = jnp.asarray(kernel_size, jnp.float32)[None, :, None] / 4
-        self.weights = nnx.Param(KERNEL_INIT(rngs.params(), (taps, 1, features)))
+        self.weights = parameter(KERNEL_INIT, rngs, (taps, 1, features))
         self.positions = nnx.Param(quarter * jax.random.normal(rngs.params(), shape))
         self.sigma = nnx.Param(jnp.full(shape, 0.23)) if gaussian else None
-        self.kernel_size, self.dtype = tuple(kernel_size), dtype
+        self.kernel_size, self.dtype = kernel_size, dtype
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
@@ -171,8 +199,10 @@ class LearnedDepthwiseConv(nnx.Module):
         kernel = cures.learned_kernel(
             self.weights[...], self.positions[...], self.kernel_size, sigma=sigma
         )
+        x = as_array(x, "x")
+        check_input(x, self.features)
         dtype = self.dtype or jnp.result_type(x, kernel)
-        return ops.depthwise_conv(jnp.asarray(x, dtype), kernel.astype(dtype))
+        return ops.depthwise_conv(x.astype(dtype), kernel.astype(dtype))
 
 
 class ParallelDepthwiseConv(nnx.Module):
@@ -219,17 +249,30 @@ class ParallelDepthwiseConv(nnx.Module):
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
-        shapes = [(*size, 1, features) for size in kernel_sizes]
-        self.kernels = nnx.data([nnx.Param(kernel_init(rngs.params(), s)) for s in shapes])
+        check_sizes(features=features)
+        self.features = features
+        check_dtype(dtype)
+        windows = [
+            window_size(size, "each of kernel_sizes")
+            for size in entries(kernel_sizes, "kernel_sizes", "sizes")
+        ]
+        rates = entries(kernel_dilation, "kernel_dilation", "rates")
+        if not windows or len(windows) != len(rates):
+            raise ValueError(
+                f"kernel_sizes has {len(windows)} entries, kernel_dilation {len(rates)}; required: "
+                f"one size at least, and a rate for each."
+            )
+        shapes = [(*window, 1, features) for window in windows]
+        self.kernels = nnx.data([parameter(kernel_init, rngs, shape) for shape in shapes])
         self.norms = nnx.data([Norm(features) for _ in shapes])
-        self.kernel_dilation = tuple(kernel_dilation)
+        self.kernel_dilation = rates
         self.use_running_average, self.momentum = use_running_average, momentum
         self.axis_name = axis_name
         self.epsilon, self.dtype = epsilon, dtype
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
-        x, *kernels = cast(self.dtype, x, *self.kernels)
+        x, *kernels = cast(self.dtype, self.features, x, *self.kernels)
         total = jnp.zeros((), x.dtype)
         for kernel, norm, rate in zip(kernels, self.norms, self.kernel_dilation, strict=True):
             branch = cures.parallel_depthwise_conv(x, [kernel], kernel_dilation=[rate])

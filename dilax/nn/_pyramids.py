@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dilax import cures, ops
-from dilax.nn._conv import KERNEL_INIT, Initializer
+from dilax._checks import entries
+from dilax.nn._arguments import KERNEL_INIT, Initializer, check_sizes, parameter, window_size
 from dilax.nn._flax import nnx
 from dilax.nn._norm import Norm
 
@@ -49,17 +50,23 @@ class EESP(nnx.Module):
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(features=features)
+        kernel_size = window_size(kernel_size)
+        kernel_dilation = entries(kernel_dilation, "kernel_dilation", "rates")
         branches = len(kernel_dilation)
+        if not branches:
+            raise ValueError("kernel_dilation must name at least one rate, got none.")
         if features % branches**2:
             raise ValueError(
-                f"features must be a multiple of the square of the number of branches, "
-                f"{branches}^2 = {branches**2}, got {features}: the first convolution gives each "
-                f"branch features // {branches} features, in {branches} groups."
+                f"features must be a multiple of the square of the number of branches "
+                f"(rates of kernel_dilation), {branches}^2 = {branches**2}, got {features}: the "
+                f"first convolution gives each branch features // {branches} features, in "
+                f"{branches} groups."
             )
         share, ones = features // branches, (1,) * len(kernel_size)
 
         def kernel(*shape: int) -> nnx.Param:
-            return nnx.Param(kernel_init(rngs.params(), shape))
+            return parameter(kernel_init, rngs, shape)
 
         self.reduce_kernel = kernel(*ones, share, share)
         self.branch_kernels = nnx.data([kernel(*kernel_size, 1, share) for _ in range(branches)])
@@ -135,10 +142,12 @@ class ASPP(nnx.Module):
         kernel_init: Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
-        rates, ones = tuple(kernel_dilation), (1,) * len(kernel_size)
+        check_sizes(in_features=in_features, out_features=out_features)
+        kernel_size = window_size(kernel_size)
+        rates, ones = entries(kernel_dilation, "kernel_dilation", "rates"), (1,) * len(kernel_size)
 
         def kernel(*shape: int) -> nnx.Param:
-            return nnx.Param(kernel_init(rngs.params(), shape))
+            return parameter(kernel_init, rngs, shape)
 
         self.pointwise_kernel = kernel(*ones, in_features, out_features)
         self.depthwise_kernels = nnx.data([kernel(*kernel_size, 1, in_features) for _ in rates])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
 
+from dilax._arrays import as_array, as_dtype, holds
+from dilax._checks import number, shown
 from dilax.geometry import (
+    AxisPadding,
     ConvGeometry,
     PaddingLike,
     canonical_tuple,
@@ -20,14 +26,69 @@ from dilax.geometry import (
 
 PADDING_NAMES = ("SAME", "SAME_LOWER", "VALID", "CAUSAL", "CIRCULAR", "REFLECT")
 
+MOST_PADDED = 2**28
+"""An array of more entries may not be padding for the most part."""
+MOST_GROWTH = 64
+
 _PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
-def as_arrays(x: ArrayLike, kernel: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
     """Both as arrays of one type, by NumPy's promotion."""
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    common = jnp.promote_types(x.dtype, kernel.dtype)
+    x, kernel = as_array(x, "x"), as_array(kernel, name)
+    try:
+        common = jnp.promote_types(x.dtype, kernel.dtype)
+    except jax.dtypes.TypePromotionError:
+        common = np.dtype(bool)
+    if common == np.bool_:
+        raise TypeError(
+            f"x and {name} must have a common type of numbers, got {x.dtype} and {kernel.dtype}; "
+            f"convert one: x.astype(jnp.float32)."
+        )
     return x.astype(common), kernel.astype(common)
+
+
+def as_scalar(value: Any, name: str) -> Any:
+    """A number, or an array that is one."""
+    if isinstance(value, float | int):
+        return number(value, name)
+    array = as_array(value, name)
+    if array.shape or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(f"{name} must be one real number, got {array.dtype} {array.shape}.")
+    return array
+
+
+def check_result(
+    common: np.dtype, precision: jax.lax.PrecisionLike, preferred_element_type: DTypeLike | None
+) -> None:
+    """A precision that lax knows, and a type that results of such inputs can have."""
+    if precision is not None and not _is_precision(precision):
+        raise ValueError(
+            f"precision must be None, a jax.lax.Precision, its name ('default', 'high', "
+            f"'highest') or a pair of them, got {shown(precision)}."
+        )
+    if preferred_element_type is None:
+        return
+    preferred = as_dtype(preferred_element_type, "preferred_element_type")
+    if not holds(preferred, common):
+        raise TypeError(
+            f"preferred_element_type {preferred} cannot hold results of {common} inputs; use a "
+            f"type of their kind, or convert the result."
+        )
+
+
+def _is_precision(precision: Any) -> bool:
+    if isinstance(precision, lax.DotAlgorithm | lax.DotAlgorithmPreset):
+        return True
+    pair = precision if isinstance(precision, tuple | list) else (precision,)
+    return len(pair) in (1, 2) and all(map(_is_one_precision, pair))
+
+
+def _is_one_precision(precision: Any) -> bool:
+    try:
+        return precision is None or isinstance(lax.Precision(precision), lax.Precision)
+    except (TypeError, ValueError):
+        return False
 
 
 def check_ranks(x: jax.Array, kernel: jax.Array) -> int:
@@ -97,9 +158,9 @@ def conv_geometry(
             the padded input.
     """
     rank = len(kernel_size)
+    canonical_tuple(kernel_size, rank, "the kernel's window")
     strides = canonical_tuple(strides, rank, "strides")
     dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
-    canonical_tuple(kernel_size, rank, "the kernel's window")
     pads = resolve_padding(padding, input_size, kernel_size, strides, dilation)
     geometry = ConvGeometry(input_size, kernel_size, strides, pads, dilation, feature_group_count)
     _check_fit(geometry)
@@ -125,5 +186,29 @@ def _check_fit(geometry: ConvGeometry) -> None:
         )
 
 
-def _plain(sizes: Sequence[int]) -> Any:
+def check_growth(
+    x: jax.Array, input_size: Sequence[int], padding: Sequence[AxisPadding], dilation: str
+) -> None:
+    """Refuse what would fill the memory with padding, as a mistyped dilation does."""
+    if is_mostly_padding(x, input_size, padding):
+        raise ValueError(
+            f"padding {_plain(padding)} of x's window {tuple(input_size)} makes an array that is "
+            f"nearly all padding, and too large; pad less, or (where the padding is 'SAME' or "
+            f"such) give a smaller {dilation}."
+        )
+
+
+def is_mostly_padding(
+    x: jax.Array, input_size: Sequence[int], padding: Sequence[AxisPadding]
+) -> bool:
+    """Whether ``x`` with its padding is large, and hardly anything of it ``x``."""
+    window = math.prod(input_size)
+    columns = zip(input_size, padding, strict=True)
+    padded = math.prod(max(size + low + high, 0) for size, (low, high) in columns)
+    known = math.prod(size for size in x.shape if isinstance(size, int))  # a batch may have a name
+    others = max(known // max(window, 1), 1)
+    return padded * others > MOST_PADDED and padded > MOST_GROWTH * window
+
+
+def _plain(sizes: Sequence[Any]) -> Any:
     return sizes[0] if len(sizes) == 1 or len(set(sizes)) == 1 else tuple(sizes)

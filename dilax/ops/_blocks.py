@@ -7,15 +7,18 @@ moved towards the batch's; otherwise with the params as they came.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+from dilax._checks import check_callable, check_instance, shown
 from dilax.geometry import PaddingLike
 from dilax.lowerings import Lowering
+from dilax.ops._arguments import as_scalar
 from dilax.ops._conv import conv
 from dilax.ops._separable import separable_conv
 
@@ -73,7 +76,8 @@ def batch_norm(
       The normalised array, and the params with their statistics moved.
 
     Raises:
-      ValueError: if the features do not fit.
+      ValueError: if the features do not fit, or ``axis_name`` is not mapped.
+      TypeError: if ``params`` are no `BatchNormParams` of arrays.
 
     Source: Ioffe and Szegedy, "Batch normalization" (2015).
 
@@ -85,20 +89,36 @@ def batch_norm(
     >>> moved.mean.round(1)
     Array([0.2, 0.3, 0.4, 0.5], dtype=float32)
     """
-    x = jnp.asarray(x)
-    if x.ndim < 1 or params.scale.shape != x.shape[-1:]:
-        raise ValueError(
-            f"params are for features of shape {params.scale.shape}, x has shape {x.shape}; "
-            f"required: scale.shape == x.shape[-1:]."
-        )
-    mean, var = params.mean, params.var
+    x = as_array(x, "x")
+    given = check_norm(params, "params", x.shape[-1:], f"x has shape {x.shape}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x must be of floating point, to be normalised, got {x.dtype}.")
+    momentum, epsilon = as_scalar(momentum, "momentum"), as_scalar(epsilon, "epsilon")
+    mean, var = given.mean, given.var
     if not use_running_average:
         mean, var = _batch_statistics(x, axis_name)
-        moved = [_lerp(*pair, momentum) for pair in ((params.mean, mean), (params.var, var))]
+        moved = [_lerp(*pair, momentum) for pair in ((given.mean, mean), (given.var, var))]
         params = params._replace(mean=moved[0], var=moved[1])
-    gain = lax.rsqrt(var + epsilon) * params.scale
-    y = (x - _over_features(mean, x)) * _over_features(gain, x) + _over_features(params.bias, x)
+    gain = lax.rsqrt(var + epsilon) * given.scale
+    y = (x - _over_features(mean, x)) * _over_features(gain, x) + _over_features(given.bias, x)
     return y.astype(x.dtype), params
+
+
+def check_norm(params: Any, name: str, features: tuple[int, ...], whose: str) -> BatchNormParams:
+    """The params of a normalisation as arrays, each with an entry for each feature."""
+    check_instance(params, BatchNormParams, name)
+    fields = {
+        field: as_array(getattr(params, field), f"{name}.{field}") for field in params._fields
+    }
+    for field, array in fields.items():
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            raise TypeError(f"{name}.{field} must be of real numbers, got {array.dtype}.")
+        if array.shape != features:
+            raise ValueError(
+                f"{name}.{field} is for features of shape {array.shape}, {whose}; required: "
+                f"{features}, an entry for each feature."
+            )
+    return BatchNormParams(**fields)
 
 
 def dilated_block(
@@ -149,6 +169,8 @@ def dilated_block(
     >>> y.shape
     (8, 28, 28, 24)
     """
+    check_instance(params, DilatedBlockParams, "params")
+    check_callable(activation, "activation")
     filtered = conv(
         x,
         params.kernel,
@@ -216,6 +238,8 @@ def separable_block(
     >>> y.shape
     (8, 28, 28, 24)
     """
+    check_instance(params, SeparableBlockParams, "params")
+    check_callable(activation, "activation")
     filtered = separable_conv(
         x,
         params.depthwise_kernel,
@@ -242,13 +266,25 @@ def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, j
     others = tuple(range(x.ndim - 1))
     moments = jnp.stack([wide.mean(axis=others), (wide * wide).mean(axis=others)])
     if axis_name is not None:
-        moments = lax.pmean(moments, axis_name)
+        moments = _over_devices(moments, axis_name)
     mean, square = moments
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
+def _over_devices(moments: jax.Array, axis_name: str) -> jax.Array:
+    try:
+        if isinstance(axis_name, int):  # which lax would take for the place of an axis
+            raise NameError(axis_name)
+        return lax.pmean(moments, axis_name)
+    except (NameError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"axis_name {shown(axis_name)} is not the name of a mapped axis here; leave it out, or "
+            f"call inside jax.pmap, jax.shard_map or jax.vmap with that axis_name."
+        ) from error
+
+
 def _lerp(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
-    return momentum * old + (1 - momentum) * new
+    return momentum * old.astype(new.dtype) + (1 - momentum) * new
 
 
 def _over_features(values: jax.Array, x: jax.Array) -> jax.Array:

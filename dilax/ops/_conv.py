@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,13 +12,17 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec, auto_axes
 from jax.typing import ArrayLike, DTypeLike
 
+from dilax._arrays import as_array, holds
+from dilax._checks import check_instance
 from dilax.geometry import ConvGeometry, PaddingLike, canonical_tuple
 from dilax.lowerings import Lowering, direct
 from dilax.lowerings._bilinear import conv as bilinear_conv
 from dilax.ops._arguments import (
     as_arrays,
     check_features,
+    check_growth,
     check_ranks,
+    check_result,
     conv_geometry,
     pad_beyond_zeros,
 )
@@ -64,7 +69,7 @@ def conv(
 
     Raises:
       ValueError: if shapes do not fit each other, or the dilated kernel not the padded input.
-      TypeError: if strides, padding or dilations are no integers.
+      TypeError: if an array is not of numbers, or strides, padding or dilations are no integers.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016).
 
@@ -77,14 +82,16 @@ def conv(
     x, kernel = as_arrays(x, kernel)
     rank = check_ranks(x, kernel)
     check_features(x, kernel, feature_group_count)
+    check_result(x.dtype, precision, preferred_element_type)
     kernel_size = kernel.shape[:rank]
     dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
     x, padding = pad_beyond_zeros(x, kernel_size, dilation, padding)
     window = x.shape[-rank - 1 : -1]
     geometry = conv_geometry(window, kernel_size, strides, padding, dilation, feature_group_count)
+    check_growth(x, window, geometry.padding, "kernel_dilation")
     batch = x.shape[: -rank - 1]
     y = conv_canonical(
-        x.reshape(-1, *x.shape[-rank - 1 :]) if len(batch) != 1 else x,
+        x.reshape(math.prod(batch), *x.shape[-rank - 1 :]) if len(batch) != 1 else x,
         kernel,
         geometry,
         precision=precision,
@@ -105,10 +112,14 @@ def conv_canonical(
     lowering: Lowering | None,
 ) -> jax.Array:
     """The convolution of ``(N, *S, C)`` and ``(*K, C // groups, O)``; `direct` is lax itself."""
+    if lowering is not None:
+        check_instance(lowering, Lowering, "lowering")
     if lowering is direct:
         options = {"precision": precision, "preferred_element_type": preferred_element_type}
         return direct.conv(x, kernel, geometry, **options)
     dtype = x.dtype if preferred_element_type is None else preferred_element_type
+    if not kernel.size or 0 in geometry.output_size:
+        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), dtype)
     run = functools.partial(
         bilinear_conv,
         geometry=geometry,
@@ -121,13 +132,15 @@ def conv_canonical(
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
     """``y + bias`` over the features, in ``y``'s type."""
-    bias = jnp.asarray(bias, y.dtype)
+    bias = as_array(bias, "bias")
+    if not holds(y.dtype, bias.dtype):
+        raise TypeError(f"bias of {bias.dtype} cannot be added to a result of {y.dtype}.")
     if bias.shape != y.shape[-1:]:
         raise ValueError(
             f"bias must have one entry for each out-feature, shape {y.shape[-1:]}, got "
             f"{bias.shape}; reshape it, or check the kernel's last axis."
         )
-    return y + jnp.expand_dims(bias, range(y.ndim - 1))
+    return y + jnp.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
 
 
 def _as_sharded(

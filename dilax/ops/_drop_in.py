@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from dilax._arrays import as_array
 from dilax.geometry import ConvGeometry
 from dilax.lowerings import Lowering
+from dilax.ops._arguments import is_mostly_padding
 from dilax.ops._conv import conv_canonical
 from dilax.ops._layouts import channels_last, inverse, kernel_last, permute
 
@@ -57,7 +59,8 @@ def conv_general_dilated(
       The array that lax returns, equal up to rounding.
 
     Raises:
-      Whatever lax raises for the same arguments.
+      Whatever lax raises for the same arguments; `ValueError` where that is of another kind than
+      `TypeError` and `ValueError`.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))
@@ -83,15 +86,17 @@ def conv_general_dilated(
             **sharding,
         )
 
-    result = jax.eval_shape(by_lax, lhs, rhs)  # lax checks the arguments, and says what is wrong
-    x, kernel = jnp.asarray(lhs), jnp.asarray(rhs)
+    x, kernel = as_array(lhs, "lhs"), as_array(rhs, "rhs")
+    result = _checked(by_lax, x, kernel)
     plain = batch_group_count == 1 and out_sharding is None and set(lhs_dilation or ()) <= {1}
     if not (plain and 1 <= x.ndim - 2 <= 3 and x.size and kernel.size and result.size):
-        return by_lax(lhs, rhs)
+        return by_lax(x, kernel)
     numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
     x = permute(x, channels_last(numbers.lhs_spec))
     kernel = permute(kernel, kernel_last(numbers.rhs_spec))
     geometry = _geometry(x, kernel, window_strides, padding, rhs_dilation, feature_group_count)
+    if is_mostly_padding(x, geometry.input_size, geometry.padding):
+        return by_lax(lhs, rhs)
     y = conv_canonical(
         x,
         kernel,
@@ -101,6 +106,20 @@ def conv_general_dilated(
         lowering=lowering,
     )
     return permute(y, inverse(channels_last(numbers.out_spec)))
+
+
+def _checked(by_lax: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) -> Any:
+    """The shape and type of the result; lax checks the arguments, and says what is wrong.
+
+    Where it fails while it checks, by an error of another kind, that becomes a `ValueError`.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            return jax.eval_shape(by_lax, x, kernel)
+    except (TypeError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(f"lax.conv_general_dilated fails for these arguments: {error}") from error
 
 
 def _geometry(

@@ -17,6 +17,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from dilax._arrays import as_array
+from dilax._checks import entries
 from dilax.geometry import (
     AxisPadding,
     PaddingLike,
@@ -25,6 +27,7 @@ from dilax.geometry import (
     output_size,
     resolve_padding,
 )
+from dilax.ops._arguments import check_growth
 
 FOLDED_WINDOW = 32
 """Longer windows are left to lax: a fold would unroll too many slices."""
@@ -55,13 +58,18 @@ def max_pool(
 
     Raises:
       ValueError: if an argument does not fit the window axes, or a window fits nowhere.
+      TypeError: if ``x`` is not of real numbers, or another argument not of integers.
 
     >>> import jax.numpy as jnp
     >>> max_pool(jnp.ones((8, 28, 28, 16)), (2, 2), strides=2).shape
     (8, 14, 14, 16)
     """
-    x = jnp.asarray(x)
+    x = as_array(x, "x")
+    if jnp.issubdtype(x.dtype, np.complexfloating):
+        raise TypeError(f"x must be of real numbers, of which one is the largest, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, window_dilation)
+    if not all(axis.outputs for axis in axes):
+        return _empty(x, axes)
     if max(axis.size for axis in axes) > FOLDED_WINDOW:
         return _reduce_window(x, _lowest(x.dtype), lax.max, axes)
     return _fold_max(x, axes)
@@ -115,13 +123,18 @@ def avg_pool(
 
     Raises:
       ValueError: if an argument does not fit the window axes, or a window fits nowhere.
+      TypeError: if ``x`` is not of floating point, or another argument not of integers.
 
     >>> import jax.numpy as jnp
     >>> avg_pool(jnp.arange(6.0)[:, None], (2,), strides=2)[:, 0]
     Array([0.5, 2.5, 4.5], dtype=float32)
     """
-    x = jnp.asarray(x)
+    x = as_array(x, "x")
+    if not jnp.issubdtype(x.dtype, np.inexact):
+        raise TypeError(f"x must be of floating point, to have a mean, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, window_dilation)
+    if not all(axis.outputs for axis in axes):
+        return _empty(x, axes)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if max(axis.size for axis in axes) > FOLDED_WINDOW:
         total = _reduce_window(wide, wide.dtype.type(0), lax.add, axes)
@@ -146,8 +159,9 @@ class _WindowAxis:
         span = effective_kernel_size(size, dilation)
         if not self.outputs and length:
             raise ValueError(
-                f"window_shape does not fit: a window spans {span} entries of axis {axis}, the "
-                f"padded input has {length + sum(padding)}; pad more, or take a smaller window."
+                f"window_shape does not fit: at window_dilation {dilation} a window spans {span} "
+                f"entries of axis {axis} of x, which has {length + sum(padding)} with padding "
+                f"{padding}; pad more, or take a smaller window."
             )
 
     def starts(self) -> range:
@@ -170,20 +184,28 @@ def _window_axes(
     padding: PaddingLike,
     window_dilation: int | Sequence[int],
 ) -> list[_WindowAxis]:
-    sizes = canonical_tuple(tuple(window_shape), len(window_shape), "window_shape")
-    rank = len(sizes)
+    window_shape = entries(window_shape, "window_shape", "integers")
+    rank = len(window_shape)
+    sizes = canonical_tuple(window_shape, rank, "window_shape")
     if rank == 0 or x.ndim < rank + 1:
         raise ValueError(
             f"x must have shape (batch..., *window, features) with {rank} window axes for "
-            f"window_shape {tuple(window_shape)}, got {x.shape}."
+            f"window_shape {window_shape}, got {x.shape}."
         )
     steps = canonical_tuple(1 if strides is None else strides, rank, "strides")
     dilations = canonical_tuple(window_dilation, rank, "window_dilation")
     first = x.ndim - rank - 1
     lengths = x.shape[first:-1]
     pads = resolve_padding(padding, lengths, sizes, steps, dilations)
+    check_growth(x, lengths, pads, "window_dilation")
     columns = zip(lengths, sizes, steps, dilations, pads, strict=True)
     return [_WindowAxis(first + place, *column) for place, column in enumerate(columns)]
+
+
+def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    """The result where no window fits along an empty axis."""
+    batch = x.shape[: axes[0].axis]
+    return jnp.zeros((*batch, *(axis.outputs for axis in axes), x.shape[-1]), x.dtype)
 
 
 def _fold_windows(
@@ -211,6 +233,8 @@ def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
 
 
 def _lowest(dtype: np.dtype) -> Any:
+    if dtype == np.bool_:
+        return np.False_
     lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
     return np.asarray(lowest).astype(dtype)[()]
 

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from dilax._arrays import as_array
 from dilax.geometry import PaddingLike
 from dilax.lowerings import Lowering
 from dilax.lowerings._lowering import accumulation_type, result_type
-from dilax.ops._arguments import as_arrays
+from dilax.ops._arguments import as_arrays, check_result
 from dilax.ops._conv import add_bias, conv
 
 
@@ -58,7 +59,7 @@ def depthwise_conv(
     >>> depthwise_conv(x, kernel, kernel_dilation=(1, 2), padding="CAUSAL").shape
     (8, 28, 28, 32)
     """
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    x, kernel = as_array(x, "x"), as_array(kernel, "kernel")
     if kernel.ndim < 3 or kernel.shape[-2] != 1:
         raise ValueError(
             f"kernel of a depthwise convolution must have shape (*window, 1, features * "
@@ -123,6 +124,7 @@ def pointwise_conv(
             f"kernel has {kernel.shape[-2]} in-features, x has shape {x.shape}; required: "
             f"x.shape[-1] == kernel.shape[-2]. Are x's features its last axis?"
         )
+    check_result(x.dtype, precision, preferred_element_type)
     rows = jnp.dot(
         x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
         kernel.reshape(kernel.shape[-2:]),
@@ -174,7 +176,8 @@ def separable_conv(
     >>> separable_conv(x, jnp.ones((3, 3, 1, 16)), jnp.ones((16, 24)), kernel_dilation=3).shape
     (8, 28, 28, 24)
     """
-    x, depthwise_kernel = as_arrays(x, depthwise_kernel)
+    x, depthwise_kernel = as_arrays(x, depthwise_kernel, "depthwise_kernel")
+    pointwise_kernel = as_array(pointwise_kernel, "pointwise_kernel")
     filtered = depthwise_conv(
         x,
         depthwise_kernel,

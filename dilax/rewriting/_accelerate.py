@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 
+from dilax._checks import check_callable
 from dilax.rewriting._calls import UntraceableError, trace, unwrap, wrap
 from dilax.rewriting._rewriter import Rewriter
 
@@ -52,7 +53,7 @@ def accelerate(fn: Callable[Parameters, Result]) -> Callable[Parameters, Result]
       A function of the same arguments with the same results.
 
     Raises:
-      Whatever ``fn`` raises.
+      TypeError: if ``fn`` is no function. Otherwise whatever ``fn`` raises.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax
@@ -65,6 +66,7 @@ def accelerate(fn: Callable[Parameters, Result]) -> Callable[Parameters, Result]
     >>> jax.grad(lambda kernel: accelerate(network)(kernel, x).sum())(kernel).shape
     (3, 3, 1, 16)
     """
+    check_callable(fn, "fn")
     rewriter = Rewriter()
     reads_arrays = False
 

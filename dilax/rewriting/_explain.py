@@ -8,6 +8,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
+from dilax._checks import check_callable
 from dilax._jaxprs import Program, inner_programs, source_line
 from dilax.rewriting._calls import UntraceableError, trace, wrap
 from dilax.rewriting._internals import equations
@@ -82,7 +83,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
       An `Explanation`; printed, it is a table.
 
     Raises:
-      Nothing of its own; a function that cannot be traced is reported as such.
+      TypeError: if ``fn`` is no function. A function that cannot be traced is reported as such.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax
@@ -92,6 +93,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     >>> explanation.findings[0].reason
     'dilax computes floats, these are int32 and int32'
     """
+    check_callable(fn, "fn")
     try:
         program, _ = trace(fn, wrap((args, kwargs)))
     except UntraceableError as error:

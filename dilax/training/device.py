@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from dilax._checks import check_instance, integer
+
 
 def find_devices(name: str) -> list[jax.Device]:
     """Give the devices of a kind, of all processes.
@@ -17,7 +19,10 @@ def find_devices(name: str) -> list[jax.Device]:
     Raises:
         ValueError: JAX finds no such device.
     """
+    check_instance(name, str, "device name")
     try:
+        if not name:
+            raise RuntimeError("no name")
         return jax.devices(None if name == "auto" else name)
     except RuntimeError as error:
         raise ValueError(
@@ -43,6 +48,9 @@ def share_batch(
     >>> len(share_batch(["a", "b", "c"], count=0, batch_size=100))
     2
     """
+    integer(count, "devices", minimum=0)
+    integer(batch_size, "batch_size", minimum=1)
+    integer(accumulate, "accumulate", minimum=1)
     if count > len(devices):
         raise ValueError(f"devices must be at most {len(devices)}, received {count}")
     wanted = count or len(devices)
@@ -65,6 +73,7 @@ def describe_device(device: jax.Device) -> str:
     >>> describe_device(jax.devices("cpu")[0])
     'cpu (..., ... cores)'
     """
+    check_instance(device, jax.Device, "device")
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
     return f"cpu ({_processor()}, {os.cpu_count()} cores)"

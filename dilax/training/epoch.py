@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dilax._checks import LONGEST, check_callable, integer
 from dilax.training.state import TrainState, Weights
 from dilax.training.step import Batch, EvalStep, Totals, TrainStep
 
@@ -23,9 +24,14 @@ def shuffled_batches(key: Array, *, num_images: int, batch_size: int) -> Array:
     Returns:
         `(num_images // batch_size, batch_size)` int32 indices.
 
+    Raises:
+        ValueError: `batch_size` is below 1, or a number negative or too large for int32.
+
     >>> shuffled_batches(jax.random.key(0), num_images=11, batch_size=4).shape
     (2, 4)
     """
+    num_images = integer(num_images, "num_images", minimum=0, maximum=LONGEST)
+    batch_size = integer(batch_size, "batch_size", minimum=1, maximum=LONGEST)
     steps = num_images // batch_size
     order = jax.random.permutation(key, num_images)[: steps * batch_size]
     return order.reshape(steps, batch_size).astype(jnp.int32)
@@ -39,6 +45,7 @@ def make_train_steps(train_step: TrainStep) -> TrainSteps:
     an epoch, or a part of one, for the totals go in and come out. A wrapper that spreads the work
     over devices splits `batches` along their second axis and nothing else.
     """
+    check_callable(train_step, "train_step")
 
     def train_steps(
         state: TrainState, totals: Totals, data: Batch | None, batches: Any
@@ -61,6 +68,8 @@ def make_evaluate(eval_step: EvalStep, *, batch_size: int = 500) -> Evaluate:
     The set need not divide into batches: the last one is filled up with the last image, which is
     masked out of the totals and cut off the logits `(N, classes)`.
     """
+    check_callable(eval_step, "eval_step")
+    batch_size = integer(batch_size, "batch_size", minimum=1)
 
     def evaluate(weights: Weights, data: Batch) -> tuple[Totals, Array]:
         num_images = data.labels.shape[0]

@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dilax._arrays import as_array
+from dilax._checks import check_instance
+
 Pytree = Any
 
 
@@ -67,6 +70,7 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     >>> logits.shape
     (2, 10)
     """
+    check_instance(module, nnx.Module, "module")
     graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
     params, batch_stats, streams, rest = states
     _refuse_other_state(rest)
@@ -99,6 +103,10 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
 def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:
     """Write trained arrays back into the module that `functional` took apart.
 
+    Raises:
+        ValueError: the arrays are not those of such a module. It is then as it was.
+        TypeError: `module` is none.
+
     >>> import jax.numpy as jnp
     >>> module = nnx.Linear(4, 10, rngs=nnx.Rngs(0))
     >>> _, params, batch_stats = functional(module)
@@ -106,8 +114,24 @@ def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:
     >>> float(abs(module.kernel[...]).max())
     0.0
     """
-    nnx.update(module, _filled(nnx.state(module, nnx.Param), params))
-    nnx.update(module, _filled(nnx.state(module, nnx.BatchStat), batch_stats))
+    check_instance(module, nnx.Module, "module")
+    given = {"params": (nnx.Param, params), "batch_stats": (nnx.BatchStat, batch_stats)}
+    for name, (kind, arrays) in given.items():
+        _check_alike(nnx.to_pure_dict(nnx.state(module, kind)), arrays, name)
+    for kind, arrays in given.values():
+        nnx.update(module, _filled(nnx.state(module, kind), arrays))
+
+
+def _check_alike(own: Pytree, arrays: Pytree, name: str) -> None:
+    """Refuse arrays of other names or shapes than a module's own."""
+    structures = [jax.tree.structure(tree) for tree in (own, arrays)]
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(own)]]
+    shapes.append([as_array(leaf, f"each of {name}").shape for leaf in jax.tree.leaves(arrays)])
+    if [structures[0], shapes[0]] != [structures[1], shapes[1]]:
+        raise ValueError(
+            f"{name} must be those of the module, {structures[0]} of shapes {shapes[0]}, received "
+            f"{structures[1]} of shapes {shapes[1]}"
+        )
 
 
 def _filled(state: nnx.State, arrays: Pytree) -> nnx.State:

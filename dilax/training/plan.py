@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jax import Array
 
+from dilax._checks import LONGEST, integer
 from dilax.training.epoch import shuffled_batches
 
 
@@ -25,13 +26,19 @@ class Plan:
     """An epoch returns from the device at most so often, to move the bar and to hear Ctrl-C."""
 
     def __post_init__(self) -> None:
+        for name in ("num_images", "batch_size", "epochs", "most_chunks"):
+            integer(getattr(self, name), name, maximum=LONGEST)
+        integer(self.num_images, "num_images", minimum=1)
         if not 0 < self.batch_size <= self.num_images:
             raise ValueError(
-                f"batch_size must be from 1 to the number of training images ({self.num_images}), "
+                f"batch_size must be from 1 to the number of training images (num_images="
+                f"{self.num_images}), "
                 f"received {self.batch_size}"
             )
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, received {self.epochs}")
+        if self.most_chunks < 1:
+            raise ValueError(f"most_chunks must be at least 1, received {self.most_chunks}")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,7 +53,8 @@ class Plan:
     @property
     def chunk_steps(self) -> int:
         """Steps in one call to the device: equal chunks, so that one compilation serves all."""
-        divisors = (n for n in range(self.most_chunks, 0, -1) if self.steps_per_epoch % n == 0)
+        most = min(self.most_chunks, self.steps_per_epoch)
+        divisors = (n for n in range(most, 0, -1) if self.steps_per_epoch % n == 0)
         return self.steps_per_epoch // next(divisors)
 
     def chunks(self, key: Array, *, step: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from dilax._arrays import as_dtype
+from dilax._checks import check_callable
 from dilax.training.functional import Apply
 
 Pytree = Any
@@ -19,6 +21,9 @@ gradients of activations fall below float16's least number, 6e-8."""
 def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
     """Make a network compute in `dtype`, with float32 parameters, statistics and logits.
 
+    Raises:
+        TypeError: `dtype` is no type of floats, or `apply` no function.
+
     Source: Micikevicius et al., "Mixed precision training", 2018.
 
     >>> def double(params, batch_stats, images, *, train, key=None):
@@ -27,6 +32,10 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
     >>> half({"two": jnp.float32(2)}, {}, jnp.float32(1.001), train=False)[0].item()
     2.0
     """
+    dtype = as_dtype(dtype, "dtype")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be a type of floats, received {dtype}")
+    check_callable(apply, "apply")
 
     def cast(leaf: Array) -> Array:
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -5,6 +5,9 @@ from typing import Any
 import jax
 import optax
 
+from dilax._arrays import as_array
+from dilax._checks import LONGEST, integer, number
+
 WARM_UP_SHARE = 0.2
 """Share of the run in which the learning rate rises."""
 START_DIVISOR = 25.0
@@ -32,9 +35,10 @@ def one_cycle(peak: float, *, total_steps: int) -> optax.Schedule:
     >>> [round(float(schedule(step)), 5) for step in (0, 20, 100)]
     [0.0016, 0.04, 0.0]
     """
+    peak = number(peak, "learning_rate, the peak,")
     if not peak > 0:
         raise ValueError(f"learning_rate must be positive, received {peak}; try 0.01")
-    if total_steps < 1:
+    if integer(total_steps, "total_steps", maximum=LONGEST) < 1:
         raise ValueError(f"total_steps must be at least 1, received {total_steps}")
     return optax.warmup_cosine_decay_schedule(
         peak / START_DIVISOR,
@@ -52,11 +56,14 @@ def adamw(
     Biases, scales and other vectors are left out: pulling them to zero regularises nothing.
 
     Raises:
-        ValueError: `weight_decay` is negative.
+        ValueError: `weight_decay` is negative or not finite.
+        TypeError: it is no number, or `learning_rate` neither a number nor a schedule.
 
     Source: I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", 2019.
     """
-    if not weight_decay >= 0:
+    if not callable(learning_rate) and not isinstance(learning_rate, jax.Array):
+        number(learning_rate, "learning_rate")
+    if not number(weight_decay, "weight_decay") >= 0:
         raise ValueError(f"weight_decay must not be negative, received {weight_decay}")
     return optax.adamw(
         learning_rate, b2=SECOND_MOMENT_DECAY, weight_decay=weight_decay, mask=is_kernel
@@ -65,4 +72,4 @@ def adamw(
 
 def is_kernel(params: Any) -> Any:
     """Say of each array of a pytree whether it is a kernel: two axes or more."""
-    return jax.tree.map(lambda array: array.ndim > 1, params)
+    return jax.tree.map(lambda array: as_array(array, "each of params").ndim > 1, params)

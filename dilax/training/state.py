@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from dilax._arrays import as_array
+from dilax._checks import number, shown
+
 Pytree = Any
 
 
@@ -73,14 +76,16 @@ def create_state(
     >>> int(state.step), state.ema.params["w"].shape
     (0, (3,))
     """
-    params, batch_stats = _copy((params, batch_stats))
+    if not callable(getattr(optimizer, "init", None)):
+        raise TypeError(f"optimizer must be an optax transformation, received {shown(optimizer)}")
+    params, batch_stats = _arrays(params, "params"), _arrays(batch_stats, "batch_stats")
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
         opt_state=_copy(optimizer.init(params)),
         ema=_copy(Weights(params, batch_stats)),
-        key=jnp.copy(key),
+        key=jnp.copy(_checked_key(key)),
     )
 
 
@@ -98,10 +103,54 @@ def average(ema: Pytree, new: Pytree, step: Array, decay: float) -> Pytree:
         step: `()` integer :math:`t`, 1 at the first step.
         decay: :math:`d` in `[0, 1)`.
 
+    Raises:
+        ValueError: `decay` is outside `[0, 1)`, or the two trees differ.
+
     Source: the bias correction of D. Kingma and J. Ba, "Adam", 2015, section 3.
     """
+    check_decay(decay, "decay")
+    step = as_array(step, "step")
+    if step.shape or jnp.issubdtype(step.dtype, jnp.complexfloating):
+        raise ValueError(f"step must be one integer, received {step.dtype} {step.shape}")
+    ema, new = _floats(ema, "ema"), _floats(new, "new")
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (ema, new)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"ema and new must be alike, received {shown(shapes[0])} and {shown(shapes[1])}"
+        )
     rate = (1.0 - decay) / (1.0 - jnp.float32(decay) ** step.astype(jnp.float32))
     return jax.tree.map(lambda old, value: old + rate.astype(old.dtype) * (value - old), ema, new)
+
+
+def check_decay(decay: float, name: str) -> None:
+    """Refuse what is no share of an average."""
+    if not 0.0 <= number(decay, name) < 1.0:
+        raise ValueError(
+            f"{name} must be in [0, 1), received {decay}; 0 keeps no average, usual values are "
+            "0.99 to 0.9999"
+        )
+
+
+def _floats(tree: Pytree, name: str) -> Pytree:
+    """The arrays of a pytree of which an average can be taken."""
+    arrays = jax.tree.map(lambda leaf: as_array(leaf, f"each of {name}"), tree)
+    for array in jax.tree.leaves(arrays):
+        if not jnp.issubdtype(array.dtype, jnp.inexact):
+            raise TypeError(f"each of {name} must be of floating point, received {array.dtype}")
+    return arrays
+
+
+def _arrays(tree: Pytree, name: str) -> Pytree:
+    """Copies of the arrays of a pytree."""
+    return jax.tree.map(lambda leaf: jnp.copy(as_array(leaf, f"each of {name}")), tree)
+
+
+def _checked_key(key: Array) -> Array:
+    try:
+        jax.eval_shape(jax.random.fold_in, key, 0)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"key must be one key of jax.random.key, received {shown(key)}") from error
+    return key
 
 
 def _copy(tree: Pytree) -> Pytree:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from dilax._checks import LONGEST, check_callable, integer, number, shown
 from dilax.training.functional import Apply
-from dilax.training.losses import correct, cross_entropy
-from dilax.training.state import TrainState, Weights, average
+from dilax.training.losses import check_smoothing, correct, cross_entropy
+from dilax.training.state import TrainState, Weights, average, check_decay
 
 Pytree = Any
 
@@ -132,15 +133,23 @@ def make_train_step(
             averaged over it, totals added up.
 
     Raises:
-        ValueError: `ema_decay` is outside `[0, 1)`, or `accumulate` is not positive.
+        ValueError: `ema_decay` or `label_smoothing` is outside `[0, 1)`, `augmented_steps`
+            negative, `accumulate` below 1, or `loss_scale` not positive.
+        TypeError: an argument is not of its kind.
     """
-    if not 0.0 <= ema_decay < 1.0:
-        raise ValueError(
-            f"ema_decay must be in [0, 1), received {ema_decay}; 0 keeps no average, usual values "
-            "are 0.99 to 0.9999"
-        )
-    if accumulate < 1:
-        raise ValueError(f"accumulate must be at least 1, received {accumulate}")
+    check_decay(ema_decay, "ema_decay")
+    check_smoothing(label_smoothing)
+    for name, function in {"apply": apply, "augment": augment}.items():
+        check_callable(function, name)
+    if prepare is not None:
+        check_callable(prepare, "prepare")
+    if augmented_steps is not None:
+        integer(augmented_steps, "augmented_steps", minimum=0, maximum=LONGEST)
+    integer(accumulate, "accumulate", minimum=1)
+    if not number(loss_scale, "loss_scale") > 0:
+        raise ValueError(f"loss_scale must be positive, received {loss_scale}")
+    if not callable(getattr(optimizer, "update", None)):
+        raise TypeError(f"optimizer must be an optax transformation, received {shown(optimizer)}")
 
     def floats(images: Array, step: Array, keys: Array) -> Array:
         def augmented() -> Array:
@@ -224,6 +233,8 @@ def make_eval_step(apply: Apply, *, prepare: Prepare) -> EvalStep:
     `mask` is `(N,)` booleans: examples where it is false count for nothing, so that the last,
     padded batch of a set needs no step of its own. The logits are `(N, classes)`.
     """
+    check_callable(apply, "apply")
+    check_callable(prepare, "prepare")
 
     def eval_step(weights: Weights, batch: Batch, mask: Array) -> tuple[Totals, Array]:
         logits, _ = apply(*weights, prepare(batch.images), train=False)

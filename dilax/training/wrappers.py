@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
+from dilax._checks import entries
 from dilax.training.epoch import TrainSteps
 from dilax.training.state import TrainState
 
@@ -155,8 +156,12 @@ def make(name: str, devices: Sequence[jax.Device], *, shard_optimizer: bool = Fa
     """Make a wrapper by its name, "jit" or "pmap".
 
     Raises:
-        ValueError: there is no such wrapper.
+        ValueError: there is no such wrapper, or no device.
+        TypeError: the devices are not several.
     """
+    devices = entries(devices, "devices", "devices")
+    if not devices:
+        raise ValueError("devices must be one or more, received none")
     if name == "jit":
         return Jit(devices, shard_optimizer=shard_optimizer)
     if name == "pmap":

@@ -87,5 +87,5 @@ def test_a_folded_norm_is_the_norm_after(key):
     folded, bias = cures.fold_batch_norm(kernel, norm, epsilon=1e-3)
     found = dilax.depthwise_conv(x, folded, bias=bias)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match=r"norm is for features of shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"norm.scale is for features of shape \(4,\)"):
         cures.fold_batch_norm(jnp.ones((3, 1, 5)), norm)

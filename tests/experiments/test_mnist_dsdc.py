@@ -311,7 +311,7 @@ def test_help_explains_every_flag(capsys):
         ),
         (["--distributed"], "no cluster is found .*; give coordinator, processes and process"),
         (["--epocs", "3"], r"Unrecognized options: --epocs, 3; did you mean --epochs\?"),
-        (["--model", "mnist_dsdd"], "'mnist_dsdd' is not known; did you mean mnist_dsdc"),
+        (["--model", "mnist_dsdd"], "got 'mnist_dsdd'; did you mean mnist_dsdc"),
         (["--dataset", "/no/such/file.npz"], "/no/such/file.npz does not exist"),
         (["--output", str(PROGRAM)], "mnist_dsdc.py is a file; choose another --output"),
         (["--output", str(PROGRAM / "below")], "below: .*mnist_dsdc.py is a file; choose another"),

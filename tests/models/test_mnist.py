@@ -73,7 +73,7 @@ def test_every_pixel_moves_the_logits_of_ours(key):
 
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(
-        ValueError, match="model 'mnist_dcsd' is not known; did you mean mnist_dsdc"
+        ValueError, match="name must be that of a model, got 'mnist_dcsd'; did you mean mnist_dsdc"
     ):
         models.create("mnist_dcsd", rngs=nnx.Rngs(0))
 

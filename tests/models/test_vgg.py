@@ -125,5 +125,5 @@ def test_the_first_blocks_are_a_choice_of_parameters():
         "block_5": {False},
         "head": {False},
     }
-    with pytest.raises(ValueError, match="blocks must be from 0 to 5, got 6"):
+    with pytest.raises(ValueError, match="blocks must be at most 5, got 6"):
         models.in_first_blocks(("block_1",), 6)

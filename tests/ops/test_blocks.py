@@ -67,7 +67,9 @@ def test_batch_norm_in_half_precision_takes_statistics_in_float32(key):
 
 
 def test_batch_norm_of_other_features_is_an_error(key):
-    with pytest.raises(ValueError, match=r"params are for features of shape \(3,\), x has shape"):
+    with pytest.raises(
+        ValueError, match=r"params.scale is for features of shape \(3,\), x has shape"
+    ):
         dilax.batch_norm(jnp.ones((2, 4)), norm_params(key, 3))
 
 

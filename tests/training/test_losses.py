@@ -24,7 +24,9 @@ def test_cross_entropy_of_enormous_logits_is_finite():
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
 def test_smoothing_outside_its_range_is_refused(smoothing):
-    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\), received"):
+    with pytest.raises(
+        ValueError, match=r"label_smoothing must be (in \[0, 1\), received|finite, got)"
+    ):
         cross_entropy(jnp.array(LOGITS), jnp.array(LABELS), label_smoothing=smoothing)
 
 

@@ -1,0 +1,95 @@
+"""Arguments that are no arrays, as callers pass them: refused with an error that names them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+LONGEST = 2**31 - 1
+"""No axis has more entries: devices count them in 32 bits."""
+
+_SHOWN = 200
+
+
+def integer(
+    value: object, name: str, *, minimum: int | None = None, maximum: int | None = None
+) -> int:
+    """``value`` as an integer within its bounds.
+
+    Raises:
+        TypeError: if it is no integer.
+        ValueError: if it is out of bounds.
+    """
+    try:
+        result = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {shown(value)}.") from None
+    if minimum is not None and result < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {shown(value)}.")
+    if maximum is not None and result > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {shown(value)}.")
+    return result
+
+
+def number(value: object, name: str) -> float:
+    """``value`` as a finite number.
+
+    Raises:
+        TypeError: if it is no real number.
+        ValueError: if it is infinite or not a number.
+    """
+    try:
+        if not hasattr(value, "__float__"):
+            raise TypeError
+        result = float(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a real number, got {shown(value)}.") from None
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise ValueError(f"{name} must be finite, got {shown(value)}.")
+    return result
+
+
+def entries(value: object, name: str, what: str) -> tuple[Any, ...]:
+    """``value`` as a tuple of what a caller gives several of.
+
+    Raises:
+        TypeError: if it is no sequence, or a text.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a sequence of {what}, got {shown(value)}.")
+    return tuple(value)
+
+
+def check_callable(value: object, name: str) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: if it cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {shown(value)}.")
+
+
+def check_instance(value: object, kind: type, name: str) -> None:
+    """Refuse what is not of a class.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be a {kind.__name__}, got {shown(value)} of type {type(value).__name__}."
+        )
+
+
+def shown(value: object) -> str:
+    """How ``value`` reads in a message: not too long, and whatever its ``repr`` does."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
