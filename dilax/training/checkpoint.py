@@ -58,7 +58,9 @@ class Checkpoints:
             active_processes={jax.process_index()},
             barrier_sync_key_prefix=f"process_{jax.process_index()}",
         )
-        handler = ocp.CompositeCheckpointHandler()
+        # The handler, too, or it waits for processes that do not save.
+        options = ocp.CompositeOptions(multiprocessing_options=alone)
+        handler = ocp.CompositeCheckpointHandler(composite_options=options)
         self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
         self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._writing: concurrent.futures.Future | None = None
