@@ -6,6 +6,7 @@
 - `run`: the runs of a task, one a seed
 - `markdown`: tables
 - `timing`: turns of contestants in a benchmark
+- `scaling_report`: the tables of `scaling.py`
 """
 
 from common.config import Config

@@ -17,14 +17,15 @@ from common.config import Config
 from common.task import Task, create
 from dilax import analysis, data, models
 from dilax.training import folder, hosts, pictures
+from dilax.training.checkpoint import CheckpointError, Checkpoints
 from dilax.training.device import describe_device
 from dilax.training.feeds import Resident, Streamed
 from dilax.training.functional import functional, load_into
-from dilax.training.loop import Fitted, fit
+from dilax.training.loop import Fitted, Position, fit
 from dilax.training.record import RunRecord, combine
 from dilax.training.state import TrainState, Weights, create_state
 from dilax.training.statistics import confusion_matrix
-from dilax.training.step import Batch
+from dilax.training.step import Batch, Totals
 
 
 def train_seeds(task: Task) -> dict[str, Any]:
@@ -44,11 +45,10 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     folder.make_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
     write(output / folder.CONFIG, config.as_json())
-    module = initialise(config.model, len(task.dataset.class_names), jax.random.key(seed))
-    _, params, batch_stats = functional(module)
+    module, state = begin(task, seed)
     feed = Streamed if config.stream else Resident
     fitted = fit(
-        create_state(jax.random.key(seed), params, batch_stats, task.optimizer),
+        state,
         feed(task.train.images, task.train.labels, task.wrapper),
         train_steps=task.train_steps,
         wrapper=task.wrapper,
@@ -66,6 +66,32 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     summary = make_record(task, config, fitted, tests).as_json()
     write(output / folder.SUMMARY, summary)
     return summary
+
+
+def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
+    """Give the network of a run, and its state before the first step."""
+    key = jax.random.key(seed)
+    module = initialise(task.config.model, len(task.dataset.class_names), key)
+    _, params, batch_stats = functional(module)
+    return module, create_state(key, params, batch_stats, task.optimizer)
+
+
+def restore(task: Task) -> models.Classifier:
+    """Give the network as the newest checkpoint in the output folder has it, to predict with.
+
+    Raises:
+        CheckpointError: there is none that is whole, or it is of another run.
+    """
+    config = task.config
+    module, state = begin(task, config.seed)
+    checkpoints = Checkpoints(config.output / folder.CHECKPOINTS, config=task.identity(config.seed))
+    with checkpoints:
+        restored = checkpoints.restore(Position(state, Totals.zero()))
+    if restored is None:
+        raise CheckpointError(f"{config.output} holds no checkpoint; train there first")
+    load_into(module, *restored.tree.state.weights("final"))
+    module.eval()
+    return module
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -63,8 +63,17 @@ class Task:
         dataset: data.Dataset,
         augmentation: Augmentation,
         devices: Sequence[jax.Device],
+        *,
+        optimizer: optax.GradientTransformation | None = None,
     ) -> "Task":
         """Join network, data, flags and devices.
+
+        Args:
+            config: the flags.
+            dataset: training and test images.
+            augmentation: how training images are altered.
+            devices: those there are.
+            optimizer: left out, AdamW by the flags.
 
         Raises:
             ValueError: they do not fit together.
@@ -87,7 +96,7 @@ class Task:
             network = network._replace(apply=compute_in(config.precision, network.apply))
         check_network(config, network, dataset)
         learning_rate = schedules.one_cycle(config.learning_rate, total_steps=plan.total_steps)
-        optimizer = schedules.adamw(learning_rate, weight_decay=config.weight_decay)
+        optimizer = optimizer or schedules.adamw(learning_rate, weight_decay=config.weight_decay)
         normalise = normaliser(train.images)
         train_step = make_train_step(
             network.apply,

@@ -10,16 +10,22 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dilax import data
+from dilax.training.checkpoint import CheckpointError
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "experiments" / "mnist_dsdc.py"
 
 sys.path.insert(0, str(PROGRAM.parent))
 import mnist_dsdc  # noqa: E402
+from common.program import read_flags  # noqa: E402
+from common.run import restore  # noqa: E402
+from common.task import Task  # noqa: E402
 
 PICTURES = {"learning_curves.png", "confusion_matrix.png", "mistakes.png", "feature_maps.png"}
 FILES = {"config.json", "metrics.jsonl", "summary.json", "checkpoints"}
@@ -102,6 +108,22 @@ def test_the_record_says_what_was_trained_on_what_and_how_it_did(finished, digit
     assert summary["test_accuracy"] == summary["test_accuracy_ema"]
     assert summary["train_seconds"] > 0 and summary["compile_seconds"] > 0
     assert {"python", "jax", "flax", "optax", "numpy", "dilax"} <= set(summary["versions"])
+
+
+def test_a_finished_run_gives_its_network_back(finished, digits):
+    config = read_flags(mnist_dsdc.Config, ["--output", str(finished), "--resume"])
+    task = Task.make(config, data.load(digits), mnist_dsdc.augmentation, jax.devices())
+    network = restore(task)
+    logits = network(task.normalise(jnp.asarray(task.test.images)))
+    accuracy = float(np.mean(np.asarray(logits).argmax(-1) == task.test.labels))
+    assert accuracy == pytest.approx(read(finished, "summary.json")["test_accuracy_final"])
+
+
+def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path, digits):
+    config = mnist_dsdc.Config(model="mnist_tutorial", batch_size=32, output=tmp_path)
+    task = Task.make(config, data.load(digits), mnist_dsdc.augmentation, jax.devices())
+    with pytest.raises(CheckpointError, match="holds no checkpoint; train there first"):
+        restore(task)
 
 
 def test_the_weights_to_report_are_fixed_by_a_flag(tmp_path, digits, finished):
