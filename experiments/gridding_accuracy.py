@@ -1,6 +1,6 @@
 """Do the cures for gridding help? One small network in many variants, on three tasks.
 
-    python experiments/gridding_accuracy.py     # all of it: hours on two cores
+    python experiments/gridding_accuracy.py     # all of it: an hour or two on two cores
     python experiments/gridding_accuracy.py --tasks digits --variants naive "hybrid rates"
 
 writes `experiments/results/gridding_accuracy.json` and `.md`.
@@ -57,9 +57,9 @@ class Config:
     """The peak of one cycle."""
     weight_decay: float = 0.01
     """Of AdamW, on kernels."""
-    limit: int = 0
+    limit: int = 20_000
     """Training images of mnist and cifar10; all if 0."""
-    canvases: int = 8000
+    canvases: int = 4000
     """Training canvases of digits."""
     output: Path = Path(__file__).parent / "results" / "gridding_accuracy.json"
     """The record; a table goes beside it."""
