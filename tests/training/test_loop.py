@@ -9,16 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from rich.console import Console
 
 from dilax.training.checkpoint import CheckpointError
 from dilax.training.epoch import make_train_steps
 from dilax.training.feeds import Resident, Streamed
+from dilax.training.functional import functional
 from dilax.training.interrupt import Interrupted
 from dilax.training.loop import DivergenceError, fit
 from dilax.training.plan import Plan
-from dilax.training.wrappers import Jit
-from tests.training.network import assert_equal_trees, labelled_images, training
+from dilax.training.step import make_train_step
+from dilax.training.wrappers import Jit, Pmap
+from tests.training.network import (
+    Network,
+    assert_equal_trees,
+    jitter,
+    labelled_images,
+    training,
+)
 
 DATA = tuple(np.asarray(array) for array in labelled_images(50))
 WRAPPER = Jit(jax.devices()[:1])
@@ -29,8 +38,8 @@ CONFIG = {"epochs": 2}
 class Steps:
     """Training steps, compiled once for all runs here, that can raise a signal in a call."""
 
-    def __init__(self):
-        self.wrapped = WRAPPER.wrap(make_train_steps(training()[1]))
+    def __init__(self, wrapper=WRAPPER):
+        self.wrapped = wrapper.wrap(make_train_steps(training()[1]))
         self.calls = 0
         self.stop_in_call = None
         self.signal = signal.SIGINT
@@ -51,19 +60,30 @@ class Steps:
         return call
 
 
+class MappedSteps(Steps):
+    """Steps whose statistics are of all devices."""
+
+    def __init__(self, wrapper):
+        super().__init__()
+        optimizer = optax.adam(1e-2)
+        apply = functional(Network(rngs=nnx.Rngs(0)), axis_name=wrapper.axis_name).apply
+        options = {"augment": jitter, "ema_decay": 0.9, "axis_name": wrapper.axis_name}
+        self.wrapped = wrapper.wrap(make_train_steps(make_train_step(apply, optimizer, **options)))
+
+
 @pytest.fixture(scope="module")
 def steps():
     return Steps()
 
 
-def run(folder, steps, *, plan=PLAN, stop_in_call=None, feed=Resident, **options):
+def run(folder, steps, *, plan=PLAN, stop_in_call=None, feed=Resident, wrapper=WRAPPER, **options):
     folder.mkdir(exist_ok=True)
     steps.calls, steps.stop_in_call = 0, stop_in_call
     return fit(
         training()[0],
-        feed(*DATA, WRAPPER),
+        feed(*DATA, wrapper),
         train_steps=steps,
-        wrapper=WRAPPER,
+        wrapper=wrapper,
         plan=plan,
         folder=folder,
         **{
@@ -123,6 +143,18 @@ def test_a_stopped_and_resumed_run_is_the_unbroken_run(
     assert steps.calls == 12 - stop_in_call
     assert_equal_trees(fitted.state, unbroken[1].state)
     assert lines_without_time(folder) == lines_without_time(unbroken[0])
+
+
+@pytest.mark.parametrize("make", [Jit, Pmap])
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path, steps, unbroken, make):
+    folder, two = tmp_path / "run", make(jax.devices()[:2])
+    with pytest.raises(Interrupted):
+        run(folder, steps, stop_in_call=9)
+    run(folder, Steps(two) if make is Jit else MappedSteps(two), wrapper=two)
+    for found, wanted in zip(
+        lines_without_time(folder), lines_without_time(unbroken[0]), strict=True
+    ):
+        assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_line_written_before_its_checkpoint_was_saved_is_not_doubled(tmp_path, steps, unbroken):
