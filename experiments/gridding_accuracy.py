@@ -59,7 +59,7 @@ class Config:
     """Of AdamW, on kernels."""
     limit: int = 20_000
     """Training images of mnist and cifar10; all if 0."""
-    canvases: int = 4000
+    canvases: int = 1200
     """Training canvases of digits."""
     output: Path = Path(__file__).parent / "results" / "gridding_accuracy.json"
     """The record; a table goes beside it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.markdown import table as markdown
+from degridding import report as degridding
 from operations import report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,6 +183,34 @@ def merging() -> str:
     )
 
 
+def cures() -> str:
+    """Whether the cures help, in one table for all tasks."""
+    paths = sorted(RESULTS.glob("gridding_accuracy*.json"))
+    records = {path.stem: record(path.stem) for path in paths}
+    tasks: dict[str, Any] = {}
+    said = []
+    for stem, found in records.items():
+        tasks |= found["tasks"]
+        where = f"experiments/results/{stem}"
+        learnt = ", ".join(f"`{name}` {examples(found['config'], name)}" for name in found["tasks"])
+        said.append(f"{learnt} ([tables]({where}.md), [record]({where}.json))")
+    config = found["config"]
+    return (
+        f"{degridding.overview(tasks)}\nTest accuracy, mean and deviation over {config['seeds']} "
+        f"seeds, after {config['epochs']} epochs: of {'; of '.join(said)}. *Touched* is the share "
+        f"of its field that the trained network sees. Arrows: better or worse than four naive "
+        f"equal rates by more than twice the standard error of the difference, the ten comparisons "
+        f"of a task not corrected for being ten. On {found['device']}; {in_words(found)}.\n"
+    )
+
+
+def examples(config: Record, task: str) -> str:
+    """What a task of `gridding_accuracy.py` learns from."""
+    if task == "digits":
+        return f"{config['canvases']:,} canvases, per pixel"
+    return f"{config['limit']:,} images" if config["limit"] else "all images"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "speed": speed,
     "operations": operations,
@@ -190,6 +219,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "cifar": functools.partial(accuracies, "cifar10"),
     "waiting": waiting,
     "merging": merging,
+    "cures": cures,
 }
 
 

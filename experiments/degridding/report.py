@@ -27,27 +27,45 @@ def page(record: Record) -> str:
     return "\n".join(parts)
 
 
+def overview(tasks: Mapping[str, Any]) -> str:
+    """One table for all tasks, the best of the first task on top."""
+    first = next(iter(tasks.values()))
+    ordered = sorted(first, key=lambda name: -np.mean(first[name]["accuracy"]))
+    rows = [
+        (
+            name,
+            f"{100 * np.mean(first[name]['touched']):.0f}%",
+            *(_cell(name, rows) for rows in tasks.values()),
+        )
+        for name in ordered
+    ]
+    return table(("layers", "touched", *(f"{name}, %" for name in tasks)), rows)
+
+
 def verdict(rows: Mapping[str, Any]) -> str:
     """How many variants are further from the naive one than seeds are from each other."""
-    naive = rows["naive"]["accuracy"]
-    better: list[str] = []
-    worse: list[str] = []
-    within: list[str] = []
-    for name, row in rows.items():
-        if name == "naive":
-            continue
-        gap = np.mean(row["accuracy"]) - np.mean(naive)
-        noise = 2 * np.hypot(_error(row["accuracy"]), _error(naive))
-        (within if abs(gap) <= noise else better if gap > 0 else worse).append(name)
+    found: dict[str, list[str]] = {}
+    for name in rows:
+        found.setdefault(against_naive(name, rows), []).append(name)
     said = [
-        f"{len(names)} {what} than naive by more than twice the standard error of the difference"
-        f" ({', '.join(names)})"
-        for names, what in ((better, "better"), (worse, "worse"))
-        if names
+        f"{len(found[what])} {what} than naive by more than twice the standard error of the "
+        f"difference ({', '.join(found[what])})"
+        for what in ("better", "worse")
+        if what in found
     ]
+    within = [name for name in found.get("no different", []) if name != "naive"]
     if within:
         said.append(f"{len(within)} not told apart from it ({', '.join(within)})")
     return f"{'; '.join(said)}. {correlation(rows)}\n"
+
+
+def against_naive(name: str, rows: Mapping[str, Any]) -> str:
+    """Say "better", "worse" or "no different": by twice the standard error of the difference."""
+    naive, accuracy = rows["naive"]["accuracy"], rows[name]["accuracy"]
+    gap = np.mean(accuracy) - np.mean(naive)
+    if abs(gap) <= 2 * np.hypot(_error(accuracy), _error(naive)):
+        return "no different"
+    return "better" if gap > 0 else "worse"
 
 
 def correlation(rows: Mapping[str, Any]) -> str:
@@ -66,6 +84,13 @@ def _ranks(values: list[Any]) -> np.ndarray:
     below = (array[:, None] > array).sum(axis=1)
     equal = (array[:, None] == array).sum(axis=1)
     return below + (equal - 1) / 2
+
+
+def _cell(name: str, rows: Mapping[str, Any]) -> str:
+    """Accuracy and how it stands to the naive variant's."""
+    accuracy = 100 * np.asarray(rows[name]["accuracy"])
+    mark = {"better": " ↑", "worse": " ↓", "no different": ""}[against_naive(name, rows)]
+    return f"{accuracy.mean():.2f} ± {accuracy.std(ddof=min(len(accuracy) - 1, 1)):.2f}{mark}"
 
 
 def _row(variant: str, row: Mapping[str, Any]) -> tuple[str, ...]:

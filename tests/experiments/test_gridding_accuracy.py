@@ -104,3 +104,17 @@ def test_the_verdict_counts_what_is_beyond_the_noise():
     assert "1 worse than naive" in said and "(b)" in said
     assert "1 not told apart from it (c)" in said
     assert "over the variants: 1.00" in said
+
+
+def test_the_overview_has_a_column_for_each_task_and_marks_what_differs():
+    def row(*accuracy):
+        return {"accuracy": list(accuracy), "touched": [0.5] * len(accuracy)}
+
+    tasks = {
+        "mnist": {"naive": row(0.5, 0.52), "cure": row(0.9, 0.92), "harm": row(0.1, 0.12)},
+        "cifar10": {"naive": row(0.5, 0.52), "cure": row(0.49, 0.53), "harm": row(0.5, 0.5)},
+    }
+    lines = report.overview(tasks).splitlines()
+    assert lines[0] == "| layers | touched | mnist, % | cifar10, % |"
+    assert lines[2] == "| cure | 50% | 91.00 ± 1.41 ↑ | 51.00 ± 2.83 |"
+    assert lines[4] == "| harm | 50% | 11.00 ± 1.41 ↓ | 50.00 ± 0.00 |"
