@@ -52,7 +52,7 @@ class Config:
     epochs: int = 3
     """Passes over the training images."""
     batch_size: int = 128
-    """Images in a step; a quarter as many canvases."""
+    """Images in a step; canvases, of which every pixel is an example, are a thirty-second."""
     learning_rate: float = 0.01
     """The peak of one cycle."""
     weight_decay: float = 0.01
@@ -116,7 +116,7 @@ def make_task(name: TaskName, config: Config) -> tasks.Task:
 
 def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     """All seeds of a variant."""
-    batch_size = max(config.batch_size // 4, 1) if task.per_pixel else config.batch_size
+    batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
     steps = len(task.train.labels) // batch_size * config.epochs
     learning_rate = schedules.one_cycle(config.learning_rate, total_steps=steps)
     optimizer = schedules.adamw(learning_rate, weight_decay=config.weight_decay)
