@@ -16,12 +16,12 @@ def cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0)
               q_{nc} = (1 - \alpha) [c = y_n] + \alpha / C
 
     Args:
-        logits: `(N, C)` floats, :math:`z`.
-        labels: `(N,)` integers in `[0, C)`, :math:`y`.
+        logits: `(..., C)` floats, :math:`z`: of images, or of every pixel.
+        labels: `(...)` integers in `[0, C)`, :math:`y`.
         label_smoothing: :math:`\alpha` in `[0, 1)`; 0 is the plain cross-entropy.
 
     Returns:
-        `(N,)` losses in nats.
+        `(...)` losses in nats.
 
     Raises:
         ValueError: `label_smoothing` is outside `[0, 1)`, or the shapes do not fit.
@@ -44,11 +44,11 @@ def correct(logits: Array, labels: Array) -> Array:
     """Whether the largest logit of each example is that of its label.
 
     Args:
-        logits: `(N, C)` floats.
-        labels: `(N,)` integers.
+        logits: `(..., C)` floats.
+        labels: `(...)` integers.
 
     Returns:
-        `(N,)` booleans; their mean is the accuracy.
+        `(...)` booleans; their mean is the accuracy.
 
     >>> correct(jnp.eye(3), jnp.array([0, 1, 0])).tolist()
     [True, True, False]
@@ -60,10 +60,10 @@ def correct(logits: Array, labels: Array) -> Array:
 def _labelled(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Both as arrays; refused where they are not those of the same examples."""
     logits, labels = as_array(logits, "logits"), as_array(labels, "labels")
-    if logits.ndim != 2 or not logits.shape[1] or labels.shape != logits.shape[:1]:
+    if not logits.ndim or not logits.shape[-1] or labels.shape != logits.shape[:-1]:
         raise ValueError(
-            f"logits must be (N, C) and labels (N,), received logits of shape {logits.shape} and "
-            f"labels of {labels.shape}"
+            f"logits must be (..., C) and labels (...), received logits of shape {logits.shape} "
+            f"and labels of {labels.shape}"
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be integers, received {labels.dtype}; are they one-hot?")

@@ -237,7 +237,7 @@ def run(*arguments, **environment):
 
 def test_a_run_stopped_by_ctrl_c_and_resumed_is_the_unbroken_run(tmp_path, digits):
     """The run is a process of its own, stopped amid its long second epoch."""
-    options = {"dataset": digits, "epochs": 2, "batch_size": 2}
+    options = {"dataset": digits, "epochs": 2, "batch_size": 2, "devices": 1}
     folder = tmp_path / "stopped"
     process = run(*flags(folder, **options), "--no-pictures")
     stop_in_the_second_epoch(process, folder)
@@ -315,7 +315,7 @@ def test_help_explains_every_flag(capsys):
         (["--validation", "60000"], "--validation must leave training images: received 60000"),
         (
             ["--limit", "64", "--batch-size", "65"],
-            r"batch_size must be from 1 to .* \(64\), received",
+            r"batch_size must be from 1 to .* \(num_images=64\), received",
         ),
         (["--device", "abacus"], "invalid choice 'abacus' for argument '--device'"),
         (["--device", "tpu"], "device must be one that JAX finds here .*'tpu'"),

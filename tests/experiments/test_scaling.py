@@ -106,7 +106,10 @@ def test_batches_divide_by_the_devices():
         (["--rounds", "0"], "--rounds must be at least 1, received 0"),
         (["--simulated", "-1"], "--simulated must be at least 0, received -1"),
         (["--simulated", "3"], "--simulated must come before JAX has begun"),
-        (["--limit", "5"], "batch_size must be from 1 to the number of training images (5)"),
+        (
+            ["--limit", "5"],
+            "batch_size must be from 1 to the number of training images (num_images=5)",
+        ),
     ],
 )
 def test_a_wrong_flag_is_one_clear_line(tmp_path, capsys, flags, message):

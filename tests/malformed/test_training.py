@@ -33,8 +33,8 @@ def smoothed_loss(logits: Any, labels: Any, label_smoothing: Any) -> np.ndarray:
     wide = logits.astype(np.float64)
     shifted = wide - wide.max(axis=-1, keepdims=True)
     log = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    classes = logits.shape[1]
-    hot = labels[:, None] == np.arange(classes)
+    classes = logits.shape[-1]
+    hot = labels[..., None] == np.arange(classes)
     targets = (1 - label_smoothing) * hot + label_smoothing / classes
     return -(targets * log).sum(axis=-1).astype(logits.dtype)
 

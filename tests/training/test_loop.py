@@ -316,7 +316,7 @@ def test_checkpoints_that_cannot_be_written_end_the_run(tmp_path, steps):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"batch_size": 51}, r"batch_size must be from 1 to .* \(50\), received 51"),
+        ({"batch_size": 51}, r"batch_size must be from 1 to .* \(num_images=50\), received 51"),
         ({"batch_size": 0}, "batch_size must be from 1 to"),
         ({"epochs": 0}, "epochs must be at least 1, received 0"),
     ],

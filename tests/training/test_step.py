@@ -162,8 +162,8 @@ def test_totals_add_up():
 
 
 def test_no_parts_are_refused():
-    with pytest.raises(ValueError, match="accumulate must be at least 1, received 0"):
-        make_train_step(None, optax.sgd(0.1), augment=plain, accumulate=0)
+    with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
+        make_train_step(linear, optax.sgd(0.1), augment=plain, accumulate=0)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
