@@ -36,6 +36,8 @@ from dilax.training.step import Totals
 class Config:
     """Time epochs with and without checkpoints, resident and streamed, and write a record."""
 
+    model: str = "mnist_dsdc"
+    """Network to train, by its name in dilax.models."""
     rounds: int = 5
     """Epochs of each."""
     limit: int = 0
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    default = mnist_dsdc.Config(limit=config.limit)
+    default = mnist_dsdc.Config(model=config.model, limit=config.limit)
     devices = find_devices("auto")[:1]
     task = Task.make(default, data.load("mnist"), mnist_dsdc.augmentation, devices)
     with tempfile.TemporaryDirectory() as folder:

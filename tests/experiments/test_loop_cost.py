@@ -5,7 +5,8 @@ import loop_cost
 
 def test_it_writes_what_checkpoints_and_streaming_cost(tmp_path, capsys):
     output = tmp_path / "loop_cost.json"
-    assert loop_cost.main(["--rounds", "2", "--limit", "256", "--output", str(output)]) == 0
+    flags = ["--model", "mnist_tutorial", "--rounds", "2", "--limit", "256"]
+    assert loop_cost.main([*flags, "--output", str(output)]) == 0
     record = json.loads(output.read_text())
     times = {name: each["median"] for name, each in record["ms_an_epoch"].items()}
     assert set(times) == {"default", "no checkpoints", "streamed"}
