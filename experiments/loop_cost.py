@@ -2,10 +2,10 @@
 
     python experiments/loop_cost.py
 
-trains `mnist_dsdc` on the real images in two ways, epoch by epoch in turns: as the default run does,
-and with the images streamed in chunks. Of each epoch, the time in which its checkpoint is copied,
-written and waited for is told apart; a run does not wait, so this is the most it can cost. It writes
-`experiments/results/loop_cost.json`.
+trains `mnist_dsdc` on the real images in two ways, epoch by epoch in turns: as the default run
+does, and with the images streamed in chunks. Of each epoch, the time in which its checkpoint is
+copied, written and waited for is told apart; a run does not wait, so this is the most it can cost.
+It writes `experiments/results/loop_cost.json`.
 """
 
 import dataclasses

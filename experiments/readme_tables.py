@@ -211,6 +211,19 @@ def examples(config: Record, task: str) -> str:
     return f"{config['limit']:,} images" if config["limit"] else "all images"
 
 
+def costs() -> str:
+    """What checkpoints and streaming take."""
+    found = record("loop_cost")
+    share = found["share_of_checkpoints"]["median"]
+    return (
+        f"A checkpoint after each epoch takes {share:.1%} of an epoch of "
+        f"`{found['config']['model']}`, were it waited for; streamed images come "
+        f"{found['streamed_throughput']:.2f} times as fast as those that lie on the device "
+        f"(medians of {found['config']['rounds']} epochs of each, taken in turns on "
+        f"{found['device']}; {in_words(found)}; [record](experiments/results/loop_cost.json)).\n"
+    )
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "speed": speed,
     "operations": operations,
@@ -219,6 +232,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "cifar": functools.partial(accuracies, "cifar10"),
     "waiting": waiting,
     "merging": merging,
+    "costs": costs,
     "cures": cures,
 }
 
