@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import mnist_dsdc
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contestants = runners(task, Path(folder))
         ways: dict[str, Steps] = {name: way.train_epoch for name, way in contestants.items()}
         times = take_turns(ways, rounds=config.rounds, steps=1)
-    record = {
+    record: dict[str, Any] = {
         "program": Path(__file__).name,
         "config": dataclasses.asdict(config) | {"output": config.output.name},
         "ms_an_epoch": {name: spread(np.array(each)) for name, each in times.items()},
