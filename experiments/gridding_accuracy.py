@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for variant in config.variants:
             started = time.perf_counter()
             found[name][variant] = row = compare(task, variant, config)
-            mean = 100 * np.mean(row["accuracy"])
+            mean = 100 * np.mean(row["held_out_accuracy"])
             print(f"{name:8} {variant:22} {mean:6.2f} %  {time.perf_counter() - started:4.0f} s")
         write(found, config)
     return 0
