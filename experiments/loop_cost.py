@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import mnist_dsdc
 import numpy as np
-from common.run import initialise
+from common.run import begin
 from common.task import Task
 from common.timing import Steps, spread, take_turns
 
@@ -29,9 +29,7 @@ from dilax.training.checkpoint import Checkpoints
 from dilax.training.device import describe_device, find_devices
 from dilax.training.feeds import Feed, Resident, Streamed
 from dilax.training.flags import parse
-from dilax.training.functional import functional
 from dilax.training.record import git_commit, versions
-from dilax.training.state import create_state
 from dilax.training.step import Totals
 
 
@@ -53,9 +51,7 @@ class Runner:
     """A run of the default task that trains one epoch whenever it is asked."""
 
     def __init__(self, task: Task, feed: Feed, folder: Path) -> None:
-        module = initialise(task.config.model, 10, jax.random.key(0))
-        _, params, batch_stats = functional(module)
-        state = create_state(jax.random.key(0), params, batch_stats, task.optimizer)
+        _, state = begin(task, seed=0)
         self.task, self.feed, self.data = task, feed, feed.whole()
         self.position = (
             task.wrapper.place_state(state),

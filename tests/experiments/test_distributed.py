@@ -3,32 +3,19 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from dilax import data
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
     *("--model=mnist_tutorial", "--batch-size=32", "--epochs=3", "--learning-rate=0.005"),
     *("--validation=64", "--evaluate=best", "--no-pictures"),
 ]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    arrays = {}
-    for name, count in (("train", 512), ("test", 200)):
-        split = data.load("mnist").splits[name]
-        arrays |= {f"{name}_images": split.images[:count], f"{name}_labels": split.labels[:count]}
-    np.savez(path, **arrays)
-    return path
 
 
 def start(devices, *arguments):
@@ -43,10 +30,7 @@ def start(devices, *arguments):
 
 
 def start_both(*arguments):
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    joined = ["--distributed", f"--coordinator=localhost:{port}", "--processes=2"]
+    joined = ["--distributed", f"--coordinator=localhost:{free_port()}", "--processes=2"]
     return [start(2, *arguments, *joined, f"--process={number}") for number in range(2)]
 
 

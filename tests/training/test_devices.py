@@ -5,13 +5,14 @@ gradient but rounding, so relative to itself it has no meaning.
 """
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("run_on_devices.py")
@@ -32,12 +33,6 @@ def finish(*processes):
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
