@@ -109,8 +109,8 @@ def fit(
     run = _Run(plan, wrapper, checkpoints, log, console, Position(state, Totals.zero()))
     with checkpoints, StopRequest() as stop, bar:
         run.start()
-        if on_nan == "rollback":
-            run.save()
+        if on_nan == "rollback" and not checkpoints.steps:
+            run.save()  # so that there is where to go back to
         if run.step < plan.total_steps:
             data = feed.whole()
             compiled = run.compile(train_steps, feed, data)

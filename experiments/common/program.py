@@ -21,6 +21,12 @@ from dilax.training.interrupt import Interrupted
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 
+OF_THIS_START = (
+    *("output", "resume", "device"),
+    *("distributed", "coordinator", "processes", "process"),
+)
+"""Flags that a resumed run has from its own command line: where it is, not what it computes."""
+
 Adapt = Callable[[data.Dataset], data.Dataset]
 """How a program turns a data set into one that its networks can take."""
 
@@ -81,7 +87,7 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str]) -> Conf
         return config
     folder.check_folder(config.output, resume=True)
     saved = folder.read_json(config.output / folder.CONFIG)
-    kept = {"output": config.output, "resume": True, "device": config.device}
+    kept = {name: getattr(config, name) for name in OF_THIS_START}
     try:
         default = config_class(**saved | kept)
     except TypeError as error:
