@@ -2,7 +2,7 @@
 
 Formats: https://www.cs.toronto.edu/~kriz/cifar.html. Members are found by their base name and read
 in memory, so nothing is ever extracted; the Python version is a pickle, read by
-``dilax.data.restricted_pickle``, which runs none of its code.
+``dilax.data.cifar_batches``, which runs none of its code.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from typing import IO
 
 import numpy as np
 
+from dilax.data.cifar_batches import PIXELS, read_batch
 from dilax.data.dataset import DataError, Dataset, make_split
 from dilax.data.files import check_size
 from dilax.data.names import KNOWN_SETS
-from dilax.data.restricted_pickle import PIXELS, read_batch
 
 _CHUNK_BYTES = 2**20
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 from dilax.data.dataset import DataError
 
 MAX_INSTRUCTIONS = 2**20
-"""More than any state dict has; each takes memory."""
+"""More than any file has that is read here; each takes memory."""
 DICTIONARY = "collections.OrderedDict"
 """The one callable whose result is known here: a call of it stands for a dictionary."""
 
@@ -30,6 +30,9 @@ _PUSHED = {
     "SHORT_BINUNICODE",
     "BINSTRING",
     "SHORT_BINSTRING",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
 }
 _MADE: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -50,12 +53,14 @@ class Name:
     text: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Call:
     """A call that the pickle asks for, which was not made."""
 
     name: str
     arguments: tuple[Any, ...]
+    state: Any = None
+    """What the pickle then gives to the result, to be its attributes."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,8 +78,8 @@ def read(file: IO[bytes], names: Collection[str]) -> Any:
       names: the callables and classes that the pickle may name, beside `DICTIONARY`.
 
     Raises:
-      DataError: when it names anything else, has an instruction that is not of a plain state dict,
-        or more than `MAX_INSTRUCTIONS`.
+      DataError: when it names anything else, has an instruction that plain arrays, lists and
+        dictionaries do not need, or more than `MAX_INSTRUCTIONS`.
       ValueError, LookupError, TypeError, AttributeError: when it is damaged.
 
     >>> import io, pickle
@@ -108,7 +113,7 @@ class _Machine:
         elif name in _INSTRUCTIONS:
             _INSTRUCTIONS[name](self, argument)
         elif name not in ("PROTO", "FRAME"):
-            raise DataError(f"it has the instruction {name}, which no plain state dict has")
+            raise DataError(f"it has the instruction {name}, which no plain data has")
 
     def _popped(self, count: int) -> list[Any]:
         values = [self.stack.pop() for _ in range(count)]
@@ -159,9 +164,8 @@ class _Machine:
         text = f"{module}.{name}"
         if text not in self.names:
             raise DataError(
-                f"it names {text[:100]}, which no plain state dict does; nothing was run. Do not "
-                f"trust this file, or if it is your own, save model.state_dict() rather than the "
-                f"model"
+                f"it asks for {text[:100]}, which no plain data does; nothing was run. Do not "
+                f"trust this file"
             )
         self.stack.append(Name(text))
 
@@ -174,9 +178,11 @@ class _Machine:
     def refer(self, _: Any) -> None:
         self.stack.append(Reference(self.stack.pop()))
 
-    def ignore_state(self, _: Any) -> None:
-        """Attributes of the object below (of a state dict: versions of its layers)."""
-        self.stack.pop()
+    def attributes(self, _: Any) -> None:
+        """Those of the object below; a dictionary's (versions of layers) mean nothing here."""
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Call):
+            self.stack[-1].state = state
 
 
 _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
@@ -194,7 +200,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "STACK_GLOBAL": _Machine.name_on_stack,
     "REDUCE": _Machine.call,
     "BINPERSID": _Machine.refer,
-    "BUILD": _Machine.ignore_state,
+    "BUILD": _Machine.attributes,
 }
 
 

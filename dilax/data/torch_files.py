@@ -133,7 +133,10 @@ def read_legacy(content: bytes, where: str) -> dict[str, np.ndarray]:
 
 def _refusal(error: Exception, where: str) -> DataError:
     said = str(error) if isinstance(error, DataError) else repr(error)
-    return DataError(f"{where} is not a readable state dict of PyTorch: {said}.")
+    return DataError(
+        f"{where} is not a readable state dict of PyTorch: {said}. If it is your own, save "
+        f"model.state_dict() rather than the model."
+    )
 
 
 def _folder(members: Mapping[str, zipfile.ZipInfo]) -> str:
@@ -157,10 +160,7 @@ def _read_members(read: Callable[[str], bytes], folder: str) -> dict[str, np.nda
 
 def _tensors(root: Any) -> dict[str, _Tensor]:
     if not isinstance(root, dict) or not all(isinstance(one, Call) for one in root.values()):
-        raise DataError(
-            "it must hold a dictionary of names and tensors, and nothing else; save "
-            "model.state_dict()"
-        )
+        raise DataError("it must hold a dictionary of names and tensors, and nothing else")
     tensors = {name: _tensor(call) for name, call in root.items()}
     if len({tensor.storage for tensor in tensors.values()}) != len(
         {tensor.storage.key for tensor in tensors.values()}

@@ -136,7 +136,7 @@ def test_a_program_in_a_pickle_is_not_run(protocol, place, tmp_path):
 
 def test_who_names_a_program_is_told_so(tmp_path):
     evil = weights.torch_zip(pickle.dumps(Evil(tmp_path / "ran"), protocol=2), {})
-    with pytest.raises(DataError, match=r"it names \w+\.system, .* nothing was run"):
+    with pytest.raises(DataError, match=r"it asks for \w+\.system, .* nothing was run"):
         read(tmp_path, evil)
 
 
@@ -152,7 +152,7 @@ def test_who_names_a_program_is_told_so(tmp_path):
         ({"strides": (6, -2, 1)}, "sizes, strides or offsets that are none"),
         ({"strides": (6, 2)}, "a tensor of 3 axes has 2 strides"),
         ({"kind": "DoubleStorage"}, "has 48 bytes where 96 are declared"),
-        ({"kind": "QInt8Storage"}, "it names torch.QInt8Storage"),
+        ({"kind": "QInt8Storage"}, "it asks for torch.QInt8Storage"),
     ],
 )
 def test_a_tensor_that_lies_about_its_storage(lies, said, tmp_path):
