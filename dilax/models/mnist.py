@@ -22,7 +22,8 @@ class MnistTextbook(Classifier):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> MnistTextbook(rngs=nnx.Rngs(0))(jnp.ones((8, 28, 28, 1))).shape
+    >>> images = jnp.ones((8, 28, 28, 1))
+    >>> nnx.eval_shape(lambda: MnistTextbook(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 
@@ -52,7 +53,9 @@ class MnistTutorial(Classifier):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> MnistTutorial(rngs=nnx.Rngs(0)).activations(jnp.ones((8, 28, 28, 1)))["separable"].shape
+    >>> images = jnp.ones((8, 28, 28, 1))
+    >>> model = nnx.eval_shape(lambda: MnistTutorial(rngs=nnx.Rngs(0)))
+    >>> jax.eval_shape(model.activations, images)["separable"].shape
     (8, 28, 28, 32)
     """
 
@@ -80,7 +83,8 @@ class MnistDSDC(Classifier):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> MnistDSDC(rngs=nnx.Rngs(0))(jnp.ones((8, 28, 28, 1))).shape
+    >>> images = jnp.ones((8, 28, 28, 1))
+    >>> nnx.eval_shape(lambda: MnistDSDC(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
     """
 

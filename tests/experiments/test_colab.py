@@ -4,7 +4,6 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, environment
+
 NOTEBOOK = ROOT / "experiments" / "colab.ipynb"
 
 # Runs code cells in one namespace, as a notebook does; a last expression is not shown.
@@ -148,18 +148,11 @@ def test_every_cell_runs_in_a_clone(notebook, tmp_path):
             cells.append((cell["id"], "".join(cell["source"])))
         if "parameters" in cell["metadata"].get("tags", []):
             cells += [(name, f"{name} = {value!r}") for name, value in quick.items()]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles fast
-        "MPLBACKEND": "Agg",
-    }
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(cells),
         cwd=NOTEBOOK.parent,
-        env=environment,
+        env=environment(JAX_NUM_CPU_DEVICES="2", MPLBACKEND="Agg"),
         capture_output=True,
         text=True,
     )

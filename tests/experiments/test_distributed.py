@@ -1,17 +1,14 @@
 """Two processes of the whole program, over gloo, are one process of as many devices."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from tests.processes import ROOT, environment, free_port
 
-ROOT = Path(__file__).parents[2]
 FLAGS = [
     *("--model=mnist_tutorial", "--batch-size=32", "--epochs=3", "--learning-rate=0.005"),
     *("--validation=64", "--evaluate=best", "--no-pictures"),
@@ -19,10 +16,9 @@ FLAGS = [
 
 
 def start(devices, *arguments):
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / "mnist_dsdc.py"), *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        env=environment(XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +15,8 @@ import pytest
 
 from dilax import data
 from dilax.training.checkpoint import CheckpointError
+from tests.processes import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "experiments" / "mnist_dsdc.py"
 
 sys.path.insert(0, str(PROGRAM.parent))
@@ -43,6 +41,16 @@ def flags(folder, **values):
         "output": folder,
     } | values
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly():
+    """All runs alike, those in other processes too."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.fixture(scope="module")
@@ -215,11 +223,10 @@ def test_a_resume_with_other_data_is_refused(finished, digits, tmp_path, capsys)
     assert "dataset_sha256 was " in capsys.readouterr().err
 
 
-def run(*arguments, **environment):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+def run(*arguments):
     command = [sys.executable, str(PROGRAM), *map(str, arguments)]
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
@@ -252,7 +259,7 @@ def stop_in_the_second_epoch(process, folder):
 
 def test_the_default_network_runs_on_shapes_in_a_process_of_its_own(tmp_path):
     options = {"model": "mnist_dsdc", "dataset": "shapes", "limit": 256, "epochs": 1}
-    process = run(*flags(tmp_path, **options), JAX_DISABLE_MOST_OPTIMIZATIONS="1")  # compiles fast
+    process = run(*flags(tmp_path, **options))
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert error == ""

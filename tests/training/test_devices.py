@@ -4,7 +4,6 @@ Parameters after 20 steps agree to 1e-5 of the greatest: a bias before a normali
 gradient but rounding, so relative to itself it has no meaning.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ports import free_port
+from tests.processes import environment, free_port
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("run_on_devices.py")
 REFERENCE = "jit 1"
 LIMIT = 1e-5
@@ -23,7 +21,7 @@ LIMIT = 1e-5
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env=environment(),
         stderr=subprocess.PIPE,
         text=True,
     )

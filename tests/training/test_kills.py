@@ -5,7 +5,6 @@ fall into training and saving rather than into the start of Python.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 
 from dilax.training.checkpoint import Checkpoints
+from tests.processes import environment
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("run_to_be_killed.py")
 EPOCHS, STEPS_PER_EPOCH = 40, 4
 
@@ -24,7 +23,7 @@ def start(folder, *arguments):
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), str(folder), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
