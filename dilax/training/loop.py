@@ -43,8 +43,8 @@ class Fitted(NamedTuple):
     state: TrainState
     """On one device."""
     best: TrainState | None
-    """The state after the epoch of the greatest validation accuracy, the later one of equals; None
-    where nothing was validated."""
+    """The state after the epoch of the greatest validation accuracy, the later one of equals, where
+    `fit` was asked for it; None where nothing was validated."""
     history: list[dict[str, Any]]
     """The lines of metrics.jsonl."""
     train_seconds: float
@@ -70,6 +70,7 @@ def fit(
     config: Mapping[str, Any],
     learning_rate: optax.Schedule,
     validate: Callable[[TrainState], dict[str, float]] | None = None,
+    read_best: bool = False,
     on_nan: Literal["stop", "rollback"] = "stop",
     console: Console | None = None,
 ) -> Fitted:
@@ -90,6 +91,7 @@ def fit(
         config: JSON that must be equal for a run to be continued.
         learning_rate: the schedule that the optimiser follows, to be noted.
         validate: gives `loss` and `accuracy` on held-out images, noted after each epoch.
+        read_best: read the state of the best epoch back when the run is over.
         on_nan: what to do when a loss or a gradient is not finite: "stop", or "rollback" to the
             newest checkpoint and go on from it in another order of images (what Chowdhery et al.,
             "PaLM", 2022, section 5.1, did by skipping batches), three times at most.
@@ -140,7 +142,7 @@ def fit(
                     total_steps=plan.total_steps,
                     folder=folder,
                 )
-        return run.finish()
+        return run.finish(read_best=read_best)
 
 
 @dataclasses.dataclass
@@ -267,9 +269,9 @@ class _Run:
         self._log()
         self.console.print(f"{error}: back to step {self.step}", soft_wrap=True)
 
-    def finish(self) -> Fitted:
+    def finish(self, *, read_best: bool) -> Fitted:
         """Give the finished run."""
-        best = self.best_step
+        best = self.best_step if read_best else None
         kept = None if best is None else self.checkpoints.restore(self.position, step=best)
         return Fitted(
             local(self.position.state),

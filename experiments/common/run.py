@@ -57,6 +57,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
         config=task.identity(seed),
         learning_rate=task.learning_rate,
         validate=validator(task),
+        read_best=config.evaluate == "best",
         on_nan=config.on_nan,
     )
     tests = test(task, fitted)
@@ -72,6 +73,8 @@ def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
     """Give the network of a run, and its state before the first step."""
     key = jax.random.key(seed)
     module = initialise(task.config.model, len(task.dataset.class_names), key)
+    if task.tuning is not None:
+        task.tuning.load(module)
     _, params, batch_stats = functional(module)
     return module, create_state(key, params, batch_stats, task.optimizer)
 

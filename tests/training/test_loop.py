@@ -286,11 +286,16 @@ def test_the_best_epoch_by_validation_is_kept(tmp_path, steps, unbroken):
     def validate(state):
         return {"loss": 0.5, "accuracy": next(accuracies)}
 
-    fitted = run(tmp_path / "run", steps, plan=plan, validate=validate)
+    options = {"plan": plan, "validate": validate}
+    fitted = run(tmp_path / "run", steps, **options, read_best=True)
     assert int(fitted.best.step) == 4 * plan.steps_per_epoch
     kept = sorted(int(path.stem) for path in (tmp_path / "run" / "checkpoints").glob("*.sha256"))
     assert kept == [24, 30]
     assert unbroken[1].best is None
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "24")
+    assert run(tmp_path / "run", steps, **options).best is None  # which nobody asked for
+    with pytest.raises(CheckpointError, match="24"):
+        run(tmp_path / "run", steps, **options, read_best=True)
 
 
 def test_a_folder_that_vanishes_ends_the_run_with_one_clear_error(tmp_path, steps):
