@@ -3,6 +3,7 @@
 Each function writes one PNG file. Figures are drawn without a window and without global state.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,67 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     loss.set(xlabel="epoch", ylabel="loss (nats)", yscale="log")
     error.set(xlabel="epoch", ylabel="error (%)")
     error.legend()
+    figure.savefig(path)
+
+
+def compared_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Draw loss and error of several runs over their epochs: in validation dashed, where noted.
+
+    Args:
+        path: the PNG file.
+        runs: by name, the lines of each `metrics.jsonl`.
+    """
+    figure = _figure(width=9, height=4)
+    loss, error = figure.subplots(1, 2)
+    for place, (name, history) in enumerate(runs.items()):
+        epochs = [line["epoch"] for line in history]
+        for part, style in (("train", "-"), ("validation", "--")):
+            if f"{part}_loss" in history[0]:
+                look = {"color": f"C{place % 10}", "linestyle": style, "marker": "."}
+                label = name if part == "train" else None
+                loss.plot(epochs, [line[f"{part}_loss"] for line in history], label=label, **look)
+                errors = [100 * (1 - line[f"{part}_accuracy"]) for line in history]
+                error.plot(epochs, errors, **look)
+    loss.set(xlabel="epoch", ylabel="loss (nats)", yscale="log")
+    error.set(xlabel="epoch", ylabel="error (%)", yscale="log")
+    loss.legend(title="training; validation dashed", fontsize=8, title_fontsize=8)
+    figure.savefig(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A network's accuracy and what it takes."""
+
+    name: str
+    parameters: int
+    multiply_adds: int | None
+    """Of one image; None where nobody says."""
+    accuracy: float
+    """A fraction."""
+
+
+def trade_offs(path: Path, groups: Mapping[str, Sequence[Point]]) -> None:
+    """Draw accuracy against parameters and against multiply-adds.
+
+    Args:
+        path: the PNG file.
+        groups: by name, networks that get one look.
+    """
+    figure = _figure(width=13, height=6)
+    by_size, by_cost = figure.subplots(1, 2)
+    for place, (name, points) in enumerate(groups.items()):
+        for axes, cost in ((by_size, "parameters"), (by_cost, "multiply_adds")):
+            shown = [point for point in points if getattr(point, cost)]
+            spots = [(getattr(point, cost), 100 * point.accuracy) for point in shown]
+            axes.scatter(*zip(*spots, strict=True), label=name, color=f"C{place}")
+            for point, spot in zip(shown, spots, strict=True):
+                axes.annotate(point.name, spot, (4, 3), textcoords="offset points", fontsize=7)
+    by_size.set(xlabel="parameters", ylabel="test accuracy (%)", xscale="log")
+    by_cost.set(xlabel="multiply-adds of an image", xscale="log")
+    for axes in (by_size, by_cost):
+        axes.margins(x=0.2)
+        axes.minorticks_off()
+    by_size.legend()
     figure.savefig(path)
 
 
