@@ -2,20 +2,26 @@
 
     python experiments/cifar_dsdc.py --model ds_dcn
     python experiments/cifar_dsdc.py --model keras_dilated --epochs 10 --learning-rate 3e-3
+    python experiments/cifar_dsdc.py --model vgg16_dilated --weights vgg16-397923af.pth \
+        --freeze 2 --learning-rate 1e-4 --validation 5000 --evaluate best
 
 `python -m dilax.data fetch cifar10` prepares the images where TensorFlow Datasets cannot.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import common
 import jax
 from jax import Array
 
-from dilax import data
+from dilax import data, models
+from dilax.models import vgg
+from dilax.training.plan import Plan
 from dilax.training.step import Augment
 
 
@@ -32,10 +38,17 @@ class Config(common.Config):
     """Peak of the one-cycle schedule."""
     crop: int = 4
     """Largest random shift along each axis, in pixels, zeros beyond the edge."""
-    flip: bool = True
-    """Mirror every second image, at random."""
+    flip: Literal["random", "alternating", "none"] = "random"
+    """Mirror each image with probability one half, or in every second epoch."""
+    rotation: float = 0.0
+    """Largest random rotation, in degrees."""
     cutout: int = 0
     """Side of a square that is blanked in each image, in pixels."""
+    weights: str | None = None
+    """File of published parameters to start from (.pth, .safetensors), for vgg16_dilated; only its
+    head is then drawn anew. Images are scaled as they expect."""
+    freeze: int = 0
+    """With --weights: so many first blocks stay as they are."""
     output: Path = Path("runs/cifar_dsdc")
     """Folder for the results; it must be new or empty, unless the run in it is resumed."""
 
@@ -44,18 +57,25 @@ class Config(common.Config):
         super().__post_init__()
         for name in ("crop", "cutout"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
+        self.require("rotation", 0 <= self.rotation < float("inf"), "0 or more")
+        self.require("freeze", 0 <= self.freeze <= len(vgg.BLOCKS), f"0 to {len(vgg.BLOCKS)}")
+        self.require("freeze", not self.freeze or self.weights is not None, "with --weights")
 
 
-def augmentation(config: Config, normalise: common.Normalise) -> Augment:
-    """Shift, mirror and blank each training image a little."""
+def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Augment:
+    """Mirror, turn, shift and blank each training image a little."""
 
-    def augment(key: Array, images: Array) -> Array:
-        crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+    def augment(key: Array, images: Array, step: Array) -> Array:
+        crop_key, flip_key, cutout_key, rotation_key = jax.random.split(key, 4)
+        if config.flip == "alternating":
+            images = data.augment.alternating_flip(images, step // plan.steps_per_epoch)
         images = images.astype("float32") / 255
+        if config.flip == "random":
+            images = data.augment.random_flip(flip_key, images)
+        if config.rotation:
+            images = data.augment.random_rotation(rotation_key, images, degrees=config.rotation)
         if config.crop:
             images = data.augment.random_shift(crop_key, images, pixels=config.crop)
-        if config.flip:
-            images = data.augment.random_flip(flip_key, images)
         images = normalise(images)
         if config.cutout:
             images = data.augment.random_cutout(cutout_key, images, size=config.cutout)
@@ -64,10 +84,35 @@ def augmentation(config: Config, normalise: common.Normalise) -> Augment:
     return augment
 
 
+def tune(config: Config) -> common.Tuning | None:
+    """Read the published parameters that the flags name, if they name any."""
+    if config.weights is None:
+        return None
+    if config.model != "vgg16_dilated":
+        raise ValueError(
+            f"--weights are published for --model vgg16_dilated, received {config.model}"
+        )
+    arrays = data.read_state_dict(config.weights)
+
+    def load(network: models.Classifier) -> None:
+        assert isinstance(network, vgg.VGG16Dilated)
+        network.load_torch(arrays)
+
+    return common.Tuning(
+        load=load,
+        frozen=lambda path: vgg.in_first_blocks(path, config.freeze),
+        normalise=functools.partial(data.augment.normalize, mean=vgg.MEAN, std=vgg.STD),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     return common.main(
-        Config, augmentation=augmentation, adapt=lambda dataset: dataset, arguments=arguments
+        Config,
+        augmentation=augmentation,
+        adapt=lambda dataset: dataset,
+        tune=tune,
+        arguments=arguments,
     )
 
 

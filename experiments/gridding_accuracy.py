@@ -25,7 +25,7 @@ from flax import nnx
 from jax import Array
 
 from dilax import analysis
-from dilax.training import schedules
+from dilax.training import optimizers, schedules
 from dilax.training.device import describe_device
 from dilax.training.epoch import make_train_steps, shuffled_batches
 from dilax.training.flags import parse
@@ -119,10 +119,12 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
     steps = len(task.train.labels) // batch_size * config.epochs
     learning_rate = schedules.one_cycle(config.learning_rate, total_steps=steps)
-    optimizer = schedules.adamw(learning_rate, weight_decay=config.weight_decay)
+    optimizer = optimizers.adamw(learning_rate, weight_decay=config.weight_decay)
     prepare = normaliser(np.asarray(task.train.images))
     apply = functional(make_network(task, variant, 0)).apply
-    train_step = make_train_step(apply, optimizer, augment=lambda key, images: prepare(images))
+    train_step = make_train_step(
+        apply, optimizer, augment=lambda key, images, step: prepare(images)
+    )
     train_steps = jax.jit(make_train_steps(train_step), donate_argnums=(0, 1))
 
     @jax.jit

@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array
 
 from dilax import data
+from dilax.training.plan import Plan
 from dilax.training.step import Augment
 
 
@@ -49,10 +50,11 @@ class Config(common.Config):
         self.require("scale", 0 <= self.scale < 1, "at least 0 and below 1")
 
 
-def augmentation(config: Config, normalise: common.Normalise) -> Augment:
+def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Augment:
     """Move, turn, resize and shear each training image a little."""
+    del plan  # all epochs are alike
 
-    def augment(key: Array, images: Array) -> Array:
+    def augment(key: Array, images: Array, step: Array) -> Array:
         moved = data.augment.random_affine(
             key,
             images.astype("float32") / 255,

@@ -118,6 +118,42 @@ def random_flip(key: jax.Array, images: ArrayLike) -> jax.Array:
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
+def alternating_flip(images: ArrayLike, epoch: ArrayLike) -> jax.Array:
+    """Mirrors each image left to right in every second epoch, half of them in the even ones.
+
+    Which half an image belongs to is a coin of its pixels. So two epochs in a row show each image
+    both ways, where chance would show one in two of them the same way twice.
+
+    Args:
+      images: uint8 ``(N, H, W, C)``.
+      epoch: an integer, from 0; it may be traced.
+
+    Raises:
+      ValueError: when ``images`` are not uint8 ``(N, H, W, C)``, or ``epoch`` is no integer.
+
+    Source: K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, section 3.6.
+
+    >>> images = jnp.arange(192, dtype=jnp.uint8).reshape(1, 8, 8, 3)
+    >>> even, odd = alternating_flip(images, 0), alternating_flip(images, 1)
+    >>> bool((even == odd[:, :, ::-1]).all())
+    True
+    """
+    images, epoch = as_array(images, "images"), as_array(epoch, "epoch")
+    if images.ndim != 4 or images.dtype != jnp.uint8:
+        raise ValueError(f"images must be uint8 (N, H, W, C), got {images.dtype} {images.shape}.")
+    if epoch.shape or not jnp.issubdtype(epoch.dtype, jnp.integer):
+        raise ValueError(f"epoch must be one integer, got {epoch.dtype} {epoch.shape}.")
+    mirrored = (_coins(images) + epoch) % 2 == 1
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+def _coins(images: jax.Array) -> jax.Array:
+    """0 or 1 for each uint8 image: a bit of a sum over pixels, each times an odd number."""
+    pixels = images.reshape(len(images), math.prod(images.shape[1:])).astype(jnp.uint32)
+    factors = jnp.arange(pixels.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435762) + 1
+    return ((pixels * factors[None]).sum(axis=1, dtype=jnp.uint32) >> 16 & 1).astype(jnp.int32)
+
+
 def random_cutout(key: jax.Array, images: ArrayLike, *, size: int) -> jax.Array:
     """Sets a square of each image to zero; its centre is any pixel, so it may reach over the edge.
 

@@ -24,6 +24,8 @@ BLOCKS = tuple(f"block_{place}" for place, _ in enumerate(CONVOLUTIONS, start=1)
 """Their names."""
 POOLED_BLOCKS = 3
 """The first blocks, which end in a pool; the published network has one after all five."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pixels in [0, 1], red, green and blue, that the published parameters were trained on."""
 SMALLEST = 2**POOLED_BLOCKS
 """Pixels along an axis that the pools need."""
 
@@ -77,7 +79,7 @@ class VGG16Dilated(Classifier):
     left out: the mean and one linear layer, ours, stand for them.
 
     Images are of 8 x 8 pixels or more. The published parameters are for images in ``[0, 1]`` less
-    ``(0.485, 0.456, 0.406)``, divided by ``(0.229, 0.224, 0.225)``.
+    `MEAN`, divided by `STD`.
 
     Source: Simonyan and Zisserman, "Very deep convolutional networks" (2015), configuration D; Yu
     and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), section 4.
@@ -148,8 +150,7 @@ class VGG16Dilated(Classifier):
         if wrong:
             raise ValueError(f"arrays must be the state dict of VGG16: {'; '.join(sorted(wrong))}.")
         for name, param in params.items():
-            array = jnp.asarray(arrays[name], param.dtype)
-            param[...] = jnp.moveaxis(array, (1, 0), (-2, -1)) if array.ndim > 1 else array
+            param[...] = _from_torch(jnp.asarray(arrays[name], param.dtype))
         return unused
 
     def _torch_params(self) -> dict[str, nnx.Param]:
@@ -185,6 +186,11 @@ def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
     if not path:
         raise ValueError("path must have a name, got ().")
     return getattr(path[0], "key", path[0]) in BLOCKS[:blocks]
+
+
+def _from_torch(array: ArrayLike) -> jax.Array:
+    """An array of the state dict as a kernel or a bias here."""
+    return jnp.moveaxis(array, (1, 0), (-2, -1)) if jnp.ndim(array) > 1 else jnp.asarray(array)
 
 
 def _torch_shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -3,7 +3,8 @@
 It knows no model and no data set by name; programs bring both. Each module is one room:
 
 - `functional`: a Flax NNX module as a pure function and plain dictionaries
-- `losses`, `schedules`, `precision`, `state`, `step`, `epoch`: the pure mathematics of training
+- `losses`, `mixup`, `schedules`, `optimizers`, `precision`, `state`, `step`, `epoch`: the pure
+  mathematics of training
 - `wrappers`: the ways in which the pure functions reach the hardware, one device or many
 - `feeds`: how the images do, whole or in chunks
 - `hosts`: what several processes must agree on

@@ -4,6 +4,7 @@ Everything after this file is written for the function and the dictionaries, so 
 plain `jax.jit` over plain pytrees and does not care which version of Flax made the module.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from dilax._arrays import as_array
-from dilax._checks import check_instance
+from dilax._checks import check_callable, check_instance
 
 Pytree = Any
 
@@ -36,6 +37,10 @@ class Apply(Protocol):
         and what the network draws (dropout, random rates) is drawn from `key`; without it the
         running ones are used and returned unchanged, and nothing is drawn.
         """
+
+
+Path = tuple[Any, ...]
+"""Where an array lies in a pytree, in the keys of `jax.tree_util`."""
 
 
 class Functional(NamedTuple):
@@ -98,6 +103,72 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
         return logits, nnx.to_pure_dict(nnx.state(merged, nnx.BatchStat))
 
     return Functional(apply, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
+
+
+def freeze(apply: Apply, frozen: Callable[[Path], bool]) -> Apply:
+    """Make some parameters of a network constants to its gradient, which then costs less.
+
+    Args:
+        apply: the network.
+        frozen: whether a parameter is one, by its path.
+
+    >>> import jax.numpy as jnp
+    >>> apply, params, stats = functional(nnx.Linear(4, 10, rngs=nnx.Rngs(0)))
+    >>> apply = freeze(apply, lambda path: path[-1].key == "kernel")
+    >>> loss = lambda params: apply(params, stats, jnp.ones((1, 4)), train=True)[0].sum()
+    >>> gradient = jax.grad(loss)(params)
+    >>> float(gradient["kernel"].sum()), float(gradient["bias"].sum())
+    (0.0, 10.0)
+    """
+    check_callable(apply, "apply")
+    check_callable(frozen, "frozen")
+
+    def held(path: Path, leaf: Array) -> Array:
+        return jax.lax.stop_gradient(leaf) if frozen(path) else leaf
+
+    def applied(
+        params: Pytree,
+        batch_stats: Pytree,
+        images: Array,
+        /,
+        *,
+        train: bool,
+        key: Array | None = None,
+    ) -> tuple[Array, Pytree]:
+        params = jax.tree_util.tree_map_with_path(held, params)
+        return apply(params, batch_stats, images, train=train, key=key)
+
+    return applied
+
+
+def mean_of_mirrored(apply: Apply) -> Apply:
+    r"""Make a network predict with an image and its mirror image.
+
+    .. math:: z(x) = \frac{1}{2} (f(x) + f(x \text{ left to right}))
+
+    >>> import jax.numpy as jnp
+    >>> def first(params, batch_stats, images, *, train, key=None):
+    ...     return images[:, 0, 0], batch_stats
+    >>> apply = mean_of_mirrored(first)
+    >>> apply({}, {}, jnp.arange(4.0).reshape(1, 1, 4, 1), train=False)[0].item()
+    1.5
+    """
+    check_callable(apply, "apply")
+
+    def applied(
+        params: Pytree,
+        batch_stats: Pytree,
+        images: Array,
+        /,
+        *,
+        train: bool,
+        key: Array | None = None,
+    ) -> tuple[Array, Pytree]:
+        logits, moved = apply(params, batch_stats, images, train=train, key=key)
+        mirrored, _ = apply(params, batch_stats, images[:, :, ::-1], train=train, key=key)
+        return (logits + mirrored) / 2, moved
+
+    return applied
 
 
 def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:

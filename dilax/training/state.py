@@ -10,6 +10,7 @@ from jax import Array
 
 from dilax._arrays import as_array
 from dilax._checks import number, shown
+from dilax.training.optimizers import check_optimizer
 
 Pytree = Any
 
@@ -76,8 +77,7 @@ def create_state(
     >>> int(state.step), state.ema.params["w"].shape
     (0, (3,))
     """
-    if not callable(getattr(optimizer, "init", None)):
-        raise TypeError(f"optimizer must be an optax transformation, received {shown(optimizer)}")
+    check_optimizer(optimizer)
     params, batch_stats = _arrays(params, "params"), _arrays(batch_stats, "batch_stats")
     return TrainState(
         step=jnp.zeros((), jnp.int32),

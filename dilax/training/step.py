@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from dilax._checks import LONGEST, check_callable, integer, number, shown
+from dilax._checks import LONGEST, check_callable, integer, number
 from dilax.training.functional import Apply
 from dilax.training.losses import check_smoothing, correct, cross_entropy
+from dilax.training.mixup import blend, check_alpha, draw_shares, swap
+from dilax.training.optimizers import check_optimizer
 from dilax.training.state import TrainState, Weights, average, check_decay
 
 Pytree = Any
@@ -91,8 +93,9 @@ class Totals:
         return {"loss": float(self.loss) / examples, "accuracy": int(self.correct) / examples}
 
 
-Augment = Callable[[Array, Array], Array]
-"""`(key, uint8 images (N, H, W, C)) -> normalised float images`, the same shape."""
+Augment = Callable[[Array, Array, Array], Array]
+"""`(key, uint8 images (N, H, W, C), step of the run) -> normalised float images`, the same
+shape."""
 Prepare = Callable[[Array], Array]
 """`uint8 images (N, H, W, C) -> normalised float images`, the same shape."""
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Totals]]
@@ -107,6 +110,7 @@ def make_train_step(
     prepare: Prepare | None = None,
     augmented_steps: int | None = None,
     label_smoothing: float = 0.0,
+    mixup: float = 0.0,
     ema_decay: float = 0.0,
     loss_scale: float = 1.0,
     accumulate: int = 1,
@@ -125,6 +129,9 @@ def make_train_step(
         prepare: what the images get instead of `augment` after `augmented_steps`.
         augmented_steps: how many steps of the run augment their images; all, if left out.
         label_smoothing: see `losses.cross_entropy`; the totals hold the smoothed loss.
+        mixup: parameter of the draw by which neighbours in the batch are blended, images and
+            losses, in the augmented steps; see `mixup.draw_shares`. 0 blends nothing. The totals
+            count a blend as right when its own label is the prediction.
         ema_decay: share of the old average that a step keeps, in `[0, 1)`; see `state.average`.
         loss_scale: factor of the loss while its gradient is taken; see `precision`.
         accumulate: parts of the batch that go through the network one after the other, to save
@@ -139,6 +146,8 @@ def make_train_step(
     """
     check_decay(ema_decay, "ema_decay")
     check_smoothing(label_smoothing)
+    if mixup:
+        check_alpha(mixup)
     for name, function in {"apply": apply, "augment": augment}.items():
         check_callable(function, name)
     if prepare is not None:
@@ -148,28 +157,44 @@ def make_train_step(
     integer(accumulate, "accumulate", minimum=1)
     if not number(loss_scale, "loss_scale") > 0:
         raise ValueError(f"loss_scale must be positive, received {loss_scale}")
-    if not callable(getattr(optimizer, "update", None)):
-        raise TypeError(f"optimizer must be an optax transformation, received {shown(optimizer)}")
+    check_optimizer(optimizer)
 
     def floats(images: Array, step: Array, keys: Array) -> Array:
         def augmented() -> Array:
-            return jax.vmap(lambda key, image: augment(key, image[None])[0])(keys, images)
+            each = jax.vmap(lambda key, image: augment(key, image[None], step)[0])
+            return each(keys, images)
 
         if prepare is None or augmented_steps is None:
             return augmented()
         return lax.cond(step < augmented_steps, augmented, lambda: prepare(images))
 
-    def loss(params: Pytree, batch_stats: Pytree, batch: Batch, key: Array) -> tuple:
-        logits, batch_stats = apply(params, batch_stats, batch.images, train=True, key=key)
-        losses = cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-        totals = _totals(losses, logits, batch.labels)
+    def shares_of(step: Array, keys: Array) -> Array | None:
+        if not mixup:
+            return None
+        shares = draw_shares(keys, alpha=mixup)
+        return shares if augmented_steps is None else jnp.where(step < augmented_steps, shares, 1)
+
+    def loss(
+        params: Pytree, batch_stats: Pytree, batch: Batch, shares: Array | None, key: Array
+    ) -> tuple:
+        images, labels = batch
+        if shares is not None:
+            images = blend(images, swap(images), shares)
+        logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
+        losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        if shares is not None:
+            others = cross_entropy(logits, swap(labels), label_smoothing=label_smoothing)
+            losses = blend(losses, others, shares)
+        totals = _totals(losses, logits, labels)
         return loss_scale * losses.mean(), (batch_stats, totals)
 
     def gradients(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
         """The gradients of the mean loss, the moved batch statistics, the totals."""
-        images = floats(batch.images, state.step, keys)
-        batch = Batch(images, batch.labels)
-        grads, others = jax.grad(loss, has_aux=True)(state.params, state.batch_stats, batch, key)
+        batch = Batch(floats(batch.images, state.step, keys), batch.labels)
+        shares = shares_of(state.step, keys)
+        grads, others = jax.grad(loss, has_aux=True)(
+            state.params, state.batch_stats, batch, shares, key
+        )
         return jax.tree.map(lambda grad: grad / loss_scale, grads), others
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:

@@ -4,6 +4,7 @@
 - `program`: from the command line to an exit status
 - `task`: network, data and flags, joined and checked
 - `run`: the runs of a task, one a seed
+- `memory`: an allocation setting that training on a CPU gains by
 - `markdown`: tables
 - `timing`: turns of contestants in a benchmark
 - `scaling_report`: the tables of `scaling.py`
@@ -11,6 +12,6 @@
 
 from common.config import Config
 from common.program import main
-from common.task import Normalise
+from common.task import Normalise, Tuning
 
-__all__ = ["Config", "Normalise", "main"]
+__all__ = ["Config", "Normalise", "Tuning", "main"]

@@ -25,12 +25,21 @@ class Config:
     """Images in one step."""
     clean_epochs: int = 1
     """Last epochs, in which the images are not augmented."""
+    optimizer: Literal["adamw", "nesterov", "muon"] = "adamw"
+    """AdamW, stochastic gradient descent with Nesterov momentum, or Muon (AdamW where no features
+    are mixed)."""
     learning_rate: float = 4e-2
-    """Peak of the one-cycle schedule."""
+    """Peak of the schedule."""
+    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
+    """The learning rate rises for a fifth of the run and falls to 0, or falls from the start."""
     weight_decay: float = 1e-2
-    """Decay of kernels by AdamW."""
+    """Decay of kernels; biases and scales do not decay."""
+    clip_norm: float = 0.0
+    """Longest gradient, all parameters together; longer ones are shortened. 0 for any length."""
     label_smoothing: float = 0.0
     """Share of each target that is spread over all classes."""
+    mixup: float = 0.0
+    """Parameter of the beta distribution by which pairs of images are blended; 0 for none."""
     ema_decay: float = 0.999
     """Share of the moving average of the weights that each step keeps; 0 for no average."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -40,6 +49,8 @@ class Config:
     evaluate: Literal["ema", "final", "best"] = "final"
     """Weights that the reported accuracy is of: their moving average, those of the last step, or
     those of the epoch of the best accuracy on the held-out images of --validation."""
+    test_flips: bool = False
+    """Predict with the mean of the logits of each image and its mirror image."""
     on_nan: Literal["stop", "rollback"] = "stop"
     """When a loss or gradient is not finite: stop, or go on from the last save in another order."""
     seed: int = 0
@@ -86,7 +97,8 @@ class Config:
         for name in ("label_smoothing", "ema_decay"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "positive")
-        self.require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+        for name in ("weight_decay", "clip_norm", "mixup"):
+            self.require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         self.require("evaluate", self.evaluate != "best" or self.validation > 0, HELD_OUT)
         by_device = self.batch_statistics == "device"
         self.require("batch_statistics", not by_device or self.parallel == "pmap", GLOBAL)

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import jax
 
 from common.config import Config
+from common.memory import keep_freed_memory
 from common.run import train_seeds
-from common.task import Augmentation, Task
+from common.task import Augmentation, Task, Tuning
 from dilax import data
 from dilax.training import folder, hosts
 from dilax.training.checkpoint import CheckpointError
@@ -29,6 +30,8 @@ OF_THIS_START = (
 
 Adapt = Callable[[data.Dataset], data.Dataset]
 """How a program turns a data set into one that its networks can take."""
+Tune = Callable[[Any], Tuning | None]
+"""How a program reads the published parameters that its config names, if it names any."""
 
 
 def main(
@@ -36,6 +39,7 @@ def main(
     *,
     augmentation: Augmentation,
     adapt: Adapt,
+    tune: Tune = lambda config: None,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run a program; give its exit status.
@@ -43,6 +47,7 @@ def main(
     It is 0 when all went well, 1 when training failed, 2 when a flag is wrong, 128 + n when signal
     n ended the run.
     """
+    keep_freed_memory()
     try:
         config = read_flags(config_class, sys.argv[1:] if arguments is None else arguments)
         if config.distributed:
@@ -50,7 +55,8 @@ def main(
         if hosts.writes():
             folder.check_folder(config.output, resume=config.resume)
         devices = find_devices(config.device)
-        task = Task.make(config, adapt(data.load(config.dataset)), augmentation, devices)
+        dataset = adapt(data.load(config.dataset))
+        task = Task.make(config, dataset, augmentation, devices, tuning=tune(config))
         folder.make_folder(config.output)
     except (ValueError, OSError) as error:
         return _complain(error, status=2)

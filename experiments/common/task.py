@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ from jax.stages import Wrapped
 
 from common.config import Config
 from dilax import data, models
-from dilax.training import schedules, wrappers
+from dilax.training import optimizers, schedules, wrappers
 from dilax.training.device import share_batch
 from dilax.training.epoch import make_evaluate, make_train_steps
-from dilax.training.functional import Functional, functional
+from dilax.training.functional import Functional, Path, freeze, functional, mean_of_mirrored
 from dilax.training.plan import Plan
 from dilax.training.precision import LOSS_SCALES, compute_in
 from dilax.training.state import Weights
@@ -27,9 +27,27 @@ from dilax.training.wrappers import Wrapper
 
 Normalise = Callable[[Array], Array]
 """`images (N, H, W, C), uint8 or floats in [0, 1] -> floats of mean 0 and deviation 1`."""
-Augmentation = Callable[[Any, Normalise], Augment]
+Augmentation = Callable[[Any, Normalise, Plan], Augment]
 """What a program makes of its config: how a batch of training images is altered."""
 
+
+class Tuning(NamedTuple):
+    """How a run starts from published parameters instead of drawn ones."""
+
+    load: Callable[[models.Classifier], object]
+    """Writes them into a network; raises ValueError where they do not fit."""
+    frozen: Callable[[Path], bool]
+    """Whether a parameter stays as published, by its path."""
+    normalise: Normalise
+    """What they expect images to be."""
+
+
+SCHEDULES = {"one_cycle": schedules.one_cycle, "cosine": schedules.cosine}
+OPTIMIZERS = {
+    "adamw": optimizers.adamw,
+    "nesterov": optimizers.nesterov,
+    "muon": optimizers.muon,
+}
 FREE = (
     *("output", "resume", "pictures", "seeds", "on_nan"),
     *("device", "devices", "parallel", "shard_optimizer", "stream"),
@@ -52,6 +70,7 @@ class Task:
     plan: Plan
     learning_rate: optax.Schedule
     optimizer: optax.GradientTransformation
+    tuning: Tuning | None
     wrapper: Wrapper
     train_steps: Wrapped
     evaluate: Callable[[Weights, Batch], tuple[Totals, Array]]
@@ -64,6 +83,7 @@ class Task:
         augmentation: Augmentation,
         devices: Sequence[jax.Device],
         *,
+        tuning: Tuning | None = None,
         optimizer: optax.GradientTransformation | None = None,
     ) -> "Task":
         """Join network, data, flags and devices.
@@ -73,6 +93,7 @@ class Task:
             dataset: training and test images.
             augmentation: how training images are altered.
             devices: those there are.
+            tuning: published parameters to start from; left out, they are drawn.
             optimizer: left out, AdamW by the flags.
 
         Raises:
@@ -88,28 +109,37 @@ class Task:
             accumulate=config.accumulate,
         )
         wrapper = wrappers.make(config.parallel, shared, shard_optimizer=config.shard_optimizer)
+        module = trial(config.model, classes, tuning)
         network = functional(
-            nnx.eval_shape(lambda: create(config.model, classes, jax.random.key(0))),
+            module,
             axis_name=wrapper.axis_name if config.batch_statistics == "global" else None,
         )
         if config.precision != "float32":
             network = network._replace(apply=compute_in(config.precision, network.apply))
         check_network(config, network, dataset)
-        learning_rate = schedules.one_cycle(config.learning_rate, total_steps=plan.total_steps)
-        optimizer = optimizer or schedules.adamw(learning_rate, weight_decay=config.weight_decay)
         normalise = normaliser(train.images)
+        learning_rate = SCHEDULES[config.schedule](
+            config.learning_rate, total_steps=plan.total_steps
+        )
+        optimizer = optimizer or make_optimizer(config, learning_rate)
+        if tuning is not None:
+            network = network._replace(apply=freeze(network.apply, tuning.frozen))
+            optimizer = optimizers.except_frozen(optimizer, tuning.frozen)
+            normalise = tuning.normalise
         train_step = make_train_step(
             network.apply,
             optimizer,
-            augment=augmentation(config, normalise),
+            augment=augmentation(config, normalise, plan),
             prepare=normalise,
             augmented_steps=plan.total_steps - config.clean_epochs * plan.steps_per_epoch,
             label_smoothing=config.label_smoothing,
+            mixup=config.mixup,
             ema_decay=config.ema_decay,
             loss_scale=LOSS_SCALES[config.precision],
             accumulate=config.accumulate,
             axis_name=wrapper.axis_name,
         )
+        predict = mean_of_mirrored(network.apply) if config.test_flips else network.apply
         return cls(
             config=config,
             dataset=dataset,
@@ -121,9 +151,10 @@ class Task:
             plan=plan,
             learning_rate=learning_rate,
             optimizer=optimizer,
+            tuning=tuning,
             wrapper=wrapper,
             train_steps=wrapper.wrap(make_train_steps(train_step)),
-            evaluate=jax.jit(make_evaluate(make_eval_step(network.apply, prepare=normalise))),
+            evaluate=jax.jit(make_evaluate(make_eval_step(predict, prepare=normalise))),
         )
 
     def identity(self, seed: int) -> dict[str, Any]:
@@ -134,9 +165,31 @@ class Task:
         return flags | {"seed": seed, "dataset_sha256": self.dataset.fingerprint}
 
 
+def make_optimizer(config: Config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """Make the optimiser that the flags ask for."""
+    optimizer = OPTIMIZERS[config.optimizer](learning_rate, weight_decay=config.weight_decay)
+    return optimizers.clipped(optimizer, norm=config.clip_norm) if config.clip_norm else optimizer
+
+
 def create(name: str, classes: int, key: Array) -> models.Classifier:
     """Make a network with parameters drawn from `key`; pure, so that one jit can hold it all."""
     return models.create(name, classes=classes, rngs=nnx.Rngs(key))
+
+
+def trial(name: str, classes: int, tuning: Tuning | None) -> models.Classifier:
+    """Give a network of shapes alone, published parameters taken over if there are any.
+
+    Raises:
+        ValueError: they are of another network.
+    """
+
+    def make() -> models.Classifier:
+        module = create(name, classes, jax.random.key(0))
+        if tuning is not None:
+            tuning.load(module)
+        return module
+
+    return nnx.eval_shape(make)
 
 
 def split(config: Config, dataset: data.Dataset) -> tuple[data.Split, data.Split, data.Split]:

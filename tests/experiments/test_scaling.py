@@ -23,7 +23,7 @@ TINY = "--batch-size 4 --rounds 2 --steps 1"
 def small(tmp_path, monkeypatch):
     """The flag of a set of small images; network and augmentation are stand-ins, too."""
     monkeypatch.setattr(models, "create", lambda name, *, classes, rngs: Network(rngs=rngs))
-    monkeypatch.setattr(mnist_dsdc, "augmentation", lambda config, normalise: jitter)
+    monkeypatch.setattr(mnist_dsdc, "augmentation", lambda config, normalise, plan: jitter)
     images, labels = (np.asarray(array) for array in labelled_images(16))
     splits = {f"{name}_images": images for name in ("train", "test")}
     splits |= {f"{name}_labels": labels for name in ("train", "test")}

@@ -6,19 +6,6 @@ import types
 import dilax
 from dilax import analysis, cures, data, geometry, lowerings, models, nn, ops, rewriting
 from dilax.data import augment, resampling
-from dilax.training import (
-    device,
-    epoch,
-    functional,
-    losses,
-    plan,
-    precision,
-    schedules,
-    state,
-    statistics,
-    step,
-    wrappers,
-)
 from tests.malformed import (
     test_cures,
     test_data,
@@ -37,10 +24,7 @@ TABLES = {
     test_nn: (models, nn),
     test_ops: (ops,),
     test_rewriting: (rewriting, dilax, lowerings),
-    test_training: (
-        device, epoch, functional, losses, plan, precision, schedules, state, statistics, step,
-        wrappers,
-    ),
+    test_training: test_training.ROOMS,
 }  # fmt: skip
 
 # What holds checked values, and is made by dilax: not called by people, or called as a function.
@@ -65,7 +49,13 @@ RECORDS = {
     "step": {"Batch", "Fault", "Totals"},
     "wrappers": {"Jit", "Pmap", "Wrapper"},
 }  # fmt: skip
-HELPERS = {"losses": {"check_smoothing"}, "state": {"check_decay"}, "wrappers": {"local"}}
+HELPERS = {
+    "losses": {"check_smoothing"},
+    "mixup": {"check_alpha", "swap", "blend"},
+    "optimizers": {"check_optimizer"},
+    "state": {"check_decay"},
+    "wrappers": {"local"},
+}
 
 
 def callables(room: types.ModuleType) -> set[str]:

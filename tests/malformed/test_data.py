@@ -39,6 +39,11 @@ def form_of_images(images: Any, **_: Any) -> tuple[Any, str]:
     return np.shape(images), dtype.name
 
 
+def form_of_bytes(images: Any, epoch: Any) -> tuple[Any, str]:
+    assert np.ndim(images) == 4 and isinstance(epoch, int) and np.asarray(images).dtype == np.uint8
+    return np.shape(images), "uint8"
+
+
 def moved(images: Any, offsets: Any) -> np.ndarray:
     images = np.asarray(jnp.asarray(images))
     y = np.zeros_like(images)
@@ -106,6 +111,12 @@ CALLS = {
     "random_rotation": augmentation(augment.random_rotation, degrees=10.0),
     "random_affine": augmentation(augment.random_affine, degrees=7.0, **SCALE),
     "random_flip": augmentation(augment.random_flip),
+    "alternating_flip": Call(
+        form_of(augment.alternating_flip),
+        {"images": bytes_[..., None], "epoch": 1},
+        {"images": values.arrays(bytes_[..., None]), "epoch": values.integers()},
+        form_of_bytes,
+    ),
     "random_cutout": augmentation(augment.random_cutout, size=2),
     "normalize": Call(
         augment.normalize,

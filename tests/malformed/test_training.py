@@ -15,6 +15,8 @@ from dilax.training import (
     epoch,
     functional,
     losses,
+    mixup,
+    optimizers,
     plan,
     precision,
     schedules,
@@ -26,6 +28,12 @@ from dilax.training import (
 from tests.malformed import values
 from tests.malformed.answers import floats
 from tests.malformed.calls import Call, answered
+
+ROOMS = (
+    *(device, epoch, functional, losses, mixup, optimizers, plan, precision, schedules),
+    *(state, statistics, step, wrappers),
+)
+"""The modules of training whose functions stand below."""
 
 
 def smoothed_loss(logits: Any, labels: Any, label_smoothing: Any) -> np.ndarray:
@@ -43,9 +51,29 @@ def hits(logits: Any, labels: Any) -> np.ndarray:
     return np.argmax(np.asarray(logits), axis=-1) == np.asarray(labels)
 
 
-def peak_of(peak: Any, total_steps: Any) -> bool:
-    start = schedules.one_cycle(peak, total_steps=total_steps)(0)
-    return bool(np.isclose(start, peak / 25 if total_steps > 2 else peak))
+def start_of(make: Any, *, divided_by: float) -> Call:
+    """A schedule at step 0, which is a part of its peak, but in runs of a step or two."""
+
+    def start(peak: Any, total_steps: Any) -> bool:
+        started = make(peak, total_steps=total_steps)(0)
+        return bool(np.isclose(started, peak / divided_by if total_steps > 2 else peak))
+
+    return Call(
+        start,
+        {"peak": 0.04, "total_steps": 100},
+        {"peak": values.numbers(), "total_steps": values.integers()},
+        lambda peak, total_steps: True,
+        also_named={"peak": "learning_rate"},
+    )
+
+
+def optimizer_call(make: Any) -> Call:
+    return Call(
+        lambda **arguments: callable(make(**arguments).init),
+        {"learning_rate": 0.1, "weight_decay": 0.1},
+        {"learning_rate": values.nothing(), "weight_decay": values.numbers()},
+        lambda learning_rate, weight_decay: bool(weight_decay >= 0),
+    )
 
 
 def moved(ema: Any, new: Any, step: Any, decay: Any) -> Any:
@@ -132,21 +160,46 @@ CALLS = {
         {"logits": values.arrays(logits), "labels": values.arrays(np.ones(3, np.int32))},
         hits,
     ),
-    "schedules.one_cycle": Call(
-        peak_of,
-        {"peak": 0.04, "total_steps": 100},
-        {"peak": values.numbers(), "total_steps": values.integers()},
-        lambda peak, total_steps: True,
-        also_named={"peak": "learning_rate"},
+    "schedules.one_cycle": start_of(schedules.one_cycle, divided_by=25),
+    "schedules.cosine": start_of(schedules.cosine, divided_by=1),
+    "optimizers.adamw": optimizer_call(optimizers.adamw),
+    "optimizers.nesterov": optimizer_call(optimizers.nesterov),
+    "optimizers.muon": optimizer_call(optimizers.muon),
+    "optimizers.clipped": Call(
+        lambda **arguments: callable(optimizers.clipped(**arguments).init),
+        {"optimizer": optax.sgd(0.1), "norm": 1.0},
+        {"optimizer": OPTIMIZERS, "norm": values.numbers()},
+        lambda optimizer, norm: bool(norm > 0),
     ),
-    "schedules.adamw": Call(
-        lambda **arguments: callable(schedules.adamw(**arguments).init),
-        {"learning_rate": 0.1, "weight_decay": 0.1},
-        {"learning_rate": values.nothing(), "weight_decay": values.numbers()},
-        lambda learning_rate, weight_decay: bool(weight_decay >= 0),
+    "optimizers.except_frozen": Call(
+        lambda **arguments: callable(optimizers.except_frozen(**arguments).init),
+        {"optimizer": optax.sgd(0.1), "frozen": bool},
+        {"optimizer": OPTIMIZERS, "frozen": NO_FUNCTION},
+        lambda optimizer, frozen: True,
     ),
-    "schedules.is_kernel": Call(
-        schedules.is_kernel,
+    "mixup.draw_shares": Call(
+        lambda **arguments: len(mixup.draw_shares(**arguments)),
+        {"keys": jax.random.split(jax.random.key(0), 4), "alpha": 0.2},
+        {
+            "keys": values.nothing() | st.just(jax.random.split(jax.random.key(0), 3)),
+            "alpha": values.numbers(),
+        },
+        lambda keys, alpha: 4,
+    ),
+    "functional.freeze": Call(
+        lambda **arguments: callable(functional.freeze(**arguments)),
+        {"apply": max, "frozen": bool},
+        {"apply": NO_FUNCTION, "frozen": NO_FUNCTION},
+        lambda apply, frozen: callable(frozen),
+    ),
+    "functional.mean_of_mirrored": Call(
+        lambda apply: callable(functional.mean_of_mirrored(apply)),
+        {"apply": max},
+        {"apply": NO_FUNCTION},
+        lambda apply: callable(apply),
+    ),
+    "optimizers.is_kernel": Call(
+        optimizers.is_kernel,
         {"params": TREE},
         {"params": BAD_TREE},
         lambda params: jax.tree.map(lambda array: np.ndim(array) > 1, params),
@@ -194,6 +247,7 @@ CALLS = {
             "prepare": max,
             "augmented_steps": 3,
             "label_smoothing": 0.1,
+            "mixup": 0.2,
             "ema_decay": 0.9,
             "loss_scale": 8.0,
             "accumulate": 2,
@@ -205,6 +259,7 @@ CALLS = {
             "prepare": NO_FUNCTION,
             "augmented_steps": values.integers(),
             "label_smoothing": values.numbers(),
+            "mixup": values.numbers(),
             "ema_decay": values.numbers(),
             "loss_scale": values.numbers(),
             "accumulate": values.integers(),

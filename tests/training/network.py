@@ -30,7 +30,7 @@ def prepare(images):
     return images.astype(jnp.float32) / 255.0 - 0.5
 
 
-def jitter(key, images):
+def jitter(key, images, step):
     """An augmentation by waves whose phase is drawn by the key; it compiles fast."""
     phase = (jax.random.key_data(key)[-1] % 1000).astype(jnp.float32)
     waves = jnp.sin(phase + jnp.arange(images.size, dtype=jnp.float32))

@@ -31,7 +31,10 @@ def test_a_network_computes_in_a_dtype_and_gives_float32(dtype):
 def test_a_network_learns_in_every_precision(key, dtype):
     optimizer = optax.adam(1e-2)
     state, _, apply = training(optimizer=optimizer)
-    options = {"augment": lambda key, images: prepare(images), "loss_scale": LOSS_SCALES[dtype]}
+    options = {
+        "augment": lambda key, images, step: prepare(images),
+        "loss_scale": LOSS_SCALES[dtype],
+    }
     step = jax.jit(make_train_step(compute_in(dtype, apply), optimizer, **options))
     losses = []
     for _ in range(60):

@@ -1,8 +1,7 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dilax.training.schedules import adamw, is_kernel, one_cycle
+from dilax.training.schedules import cosine, one_cycle
 
 
 def test_one_cycle_rises_along_a_line_and_falls_along_half_a_cosine():
@@ -25,20 +24,16 @@ def test_one_cycle_of_a_few_steps_is_finite_and_never_above_its_peak(total):
     assert all(0 <= float(schedule(step)) <= 0.0100001 for step in range(total + 1))
 
 
-def test_adamw_decays_kernels_only():
-    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "scale": jnp.ones(2)}
-    optimizer = adamw(0.1, weight_decay=0.5)
-    zeros = {name: jnp.zeros_like(array) for name, array in params.items()}
-    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
-    np.testing.assert_allclose(updates["kernel"], -0.1 * 0.5, rtol=1e-6)
-    assert updates["bias"].tolist() == updates["scale"].tolist() == [0, 0]
-    assert is_kernel(params) == {"kernel": True, "bias": False, "scale": False}
+def test_cosine_falls_along_half_a_cosine():
+    schedule = cosine(0.02, total_steps=200)
+    for step in (0, 1, 50, 199, 200):
+        expected = 0.02 * (1 + np.cos(np.pi * step / 200)) / 2
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-4, abs=1e-8)
 
 
-def test_impossible_rates_are_refused():
+@pytest.mark.parametrize("schedule", [one_cycle, cosine])
+def test_impossible_rates_are_refused(schedule):
     with pytest.raises(ValueError, match="learning_rate must be positive, received -1"):
-        one_cycle(-1, total_steps=10)
+        schedule(-1, total_steps=10)
     with pytest.raises(ValueError, match="total_steps must be at least 1, received 0"):
-        one_cycle(0.1, total_steps=0)
-    with pytest.raises(ValueError, match=r"weight_decay must not be negative, received -0\.5"):
-        adamw(0.1, weight_decay=-0.5)
+        schedule(0.1, total_steps=0)

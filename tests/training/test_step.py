@@ -15,7 +15,7 @@ RATE = 0.5
 BATCH = labelled_images(8)
 
 
-def plain(key, images):
+def plain(key, images, step):
     return prepare(images)
 
 
@@ -107,7 +107,7 @@ def test_over_a_device_axis_images_are_augmented_as_in_the_whole_batch(key):
 def test_each_image_is_augmented_by_a_draw_of_its_own(key):
     seen = []
 
-    def augment(key, images):
+    def augment(key, images, step):
         jax.debug.callback(lambda draw: seen.append(float(draw)), jax.random.uniform(key))
         return prepare(images)
 
