@@ -81,7 +81,7 @@ def accuracies(dataset: str) -> str:
             f"{one['over_seeds']['test_accuracy']['mean']:.2%}",
             f"{one['over_seeds']['test_accuracy']['std']:.2%}",
             str(one["over_seeds"]["test_accuracy"]["n"]),
-            f"{one['weights']}",
+            recipe(one["config"]),
         )
         for path, one in zip(paths, found, strict=True)
     ]
@@ -93,9 +93,44 @@ def accuracies(dataset: str) -> str:
         "test accuracy, mean",
         "deviation",
         "seeds",
-        "weights",
+        "recipe",
     )
     return f"{markdown(header, rows)}\nOn {found[0]['device']}; {in_words(found[0])}.\n"
+
+
+def recipe(config: Record) -> str:
+    """The flags that tell a run's recipe from the defaults of all."""
+    said = [config.get("optimizer", "adamw"), f"{config['learning_rate']:g}"]
+    said.append(f"batches of {config['batch_size']}")
+    if config.get("precision", "float32") != "float32":
+        said.append(config["precision"])
+    if config.get("test_flips"):
+        said.append("mirrored tests")
+    if config["evaluate"] != "final":
+        said.append(f"{config['evaluate']} weights")
+    return ", ".join(said)
+
+
+def cifar() -> str:
+    """The networks for CIFAR-10: accuracy, and what an epoch takes."""
+    found = record("epoch_speed")
+    rows = [
+        (
+            f"`{name}`",
+            f"{seconds['median']:.0f}",
+            f"{found['ratio'][name]['median']:.2f}",
+        )
+        for name, seconds in found["seconds_an_epoch"].items()
+    ]
+    table = markdown(("network", "seconds an epoch", f"to `{found['ratio_to']}`"), rows)
+    return (
+        f"{accuracies('cifar10')}\n{table}\nSteps of {found['config']['batch_size']} images, "
+        f"augmentation included, medians of {found['config']['rounds']} rounds taken in turns on "
+        f"{found['device']}; {in_words(found)} "
+        f"([record](experiments/results/epoch_speed.json)). "
+        f"[Accuracy against size and cost](experiments/results/cifar10.png), beside what others "
+        f"report.\n"
+    )
 
 
 def waiting() -> str:
@@ -229,7 +264,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "operations": operations,
     "accelerate": accelerate,
     "mnist": functools.partial(accuracies, "mnist"),
-    "cifar": functools.partial(accuracies, "cifar10"),
+    "cifar": cifar,
     "waiting": waiting,
     "merging": merging,
     "costs": costs,
