@@ -159,41 +159,16 @@ def make_train_step(
         raise ValueError(f"loss_scale must be positive, received {loss_scale}")
     check_optimizer(optimizer)
 
-    def floats(images: Array, step: Array, keys: Array) -> Array:
-        def augmented() -> Array:
-            each = jax.vmap(lambda key, image: augment(key, image[None], step)[0])
-            return each(keys, images)
-
-        if prepare is None or augmented_steps is None:
-            return augmented()
-        return lax.cond(step < augmented_steps, augmented, lambda: prepare(images))
-
-    def shares_of(step: Array, keys: Array) -> Array | None:
-        if not mixup:
-            return None
-        shares = draw_shares(keys, alpha=mixup)
-        return shares if augmented_steps is None else jnp.where(step < augmented_steps, shares, 1)
-
-    def loss(
-        params: Pytree, batch_stats: Pytree, batch: Batch, shares: Array | None, key: Array
-    ) -> tuple:
-        images, labels = batch
-        if shares is not None:
-            images = blend(images, swap(images), shares)
-        logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
-        losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        if shares is not None:
-            others = cross_entropy(logits, swap(labels), label_smoothing=label_smoothing)
-            losses = blend(losses, others, shares)
-        totals = _totals(losses, logits, labels)
-        return loss_scale * losses.mean(), (batch_stats, totals)
+    floats = _floats(augment, prepare, augmented_steps)
+    shares = _shares(mixup, augmented_steps)
+    loss = _loss(apply, label_smoothing, loss_scale)
 
     def gradients(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
         """The gradients of the mean loss, the moved batch statistics, the totals."""
         batch = Batch(floats(batch.images, state.step, keys), batch.labels)
-        shares = shares_of(state.step, keys)
+        blended = shares(state.step, keys)
         grads, others = jax.grad(loss, has_aux=True)(
-            state.params, state.batch_stats, batch, shares, key
+            state.params, state.batch_stats, batch, blended, key
         )
         return jax.tree.map(lambda grad: grad / loss_scale, grads), others
 
@@ -212,6 +187,55 @@ def make_train_step(
         return TrainState(step, *weights, opt_state, ema, state.key), totals
 
     return train_step
+
+
+def _floats(
+    augment: Augment, prepare: Prepare | None, augmented_steps: int | None
+) -> Callable[[Array, Array, Array], Array]:
+    """Make the function of images, step and keys that gives what the network sees."""
+
+    def floats(images: Array, step: Array, keys: Array) -> Array:
+        def augmented() -> Array:
+            each = jax.vmap(lambda key, image: augment(key, image[None], step)[0])
+            return each(keys, images)
+
+        if prepare is None or augmented_steps is None:
+            return augmented()
+        return lax.cond(step < augmented_steps, augmented, lambda: prepare(images))
+
+    return floats
+
+
+def _shares(mixup: float, augmented_steps: int | None) -> Callable[[Array, Array], Array | None]:
+    """Make the function of step and keys that gives each image's share of its blend."""
+
+    def shares(step: Array, keys: Array) -> Array | None:
+        if not mixup:
+            return None
+        drawn = draw_shares(keys, alpha=mixup)
+        return drawn if augmented_steps is None else jnp.where(step < augmented_steps, drawn, 1)
+
+    return shares
+
+
+def _loss(apply: Apply, label_smoothing: float, loss_scale: float) -> Callable[..., tuple]:
+    """Make the function whose gradient a step follows; beside it, statistics and totals."""
+
+    def loss(
+        params: Pytree, batch_stats: Pytree, batch: Batch, shares: Array | None, key: Array
+    ) -> tuple:
+        images, labels = batch
+        if shares is not None:
+            images = blend(images, swap(images), shares)
+        logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
+        losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        if shares is not None:
+            others = cross_entropy(logits, swap(labels), label_smoothing=label_smoothing)
+            losses = blend(losses, others, shares)
+        totals = _totals(losses, logits, labels)
+        return loss_scale * losses.mean(), (batch_stats, totals)
+
+    return loss
 
 
 def _keys(key: Array, count: int, axis_name: str | None) -> tuple[Array, Array]:

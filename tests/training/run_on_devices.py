@@ -51,9 +51,8 @@ def train(wrapper, make_feed):
     optimizer = optax.sgd(0.1, momentum=0.9)
     apply, params, batch_stats = functional(Network(rngs=nnx.Rngs(0)), axis_name=wrapper.axis_name)
     state = create_state(jax.random.key(0), params, batch_stats, optimizer)
-    step = make_train_step(
-        apply, optimizer, augment=jitter, ema_decay=0.9, axis_name=wrapper.axis_name
-    )
+    options = {"augment": jitter, "mixup": 0.4, "ema_decay": 0.9}
+    step = make_train_step(apply, optimizer, **options, axis_name=wrapper.axis_name)
     run = wrapper.wrap(make_train_steps(step))
     images, labels = (np.asarray(array) for array in labelled_images(IMAGES))
     feed = make_feed(images, labels, wrapper)
