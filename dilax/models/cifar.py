@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 
 from dilax import ops
-from dilax.models.classifier import Classifier
+from dilax.models.classifier import Classifier, check_size
 from dilax.models.normalised import MOMENTUM, NormalisedConv
 from dilax.nn import Conv, SeparableBlock, SeparableConv
 from dilax.nn._flax import nnx
@@ -46,7 +46,12 @@ class KerasDilated(Classifier):
         self.head = nnx.Linear(64, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """The output of every layer by name, in order; the last is ``logits``.
+
+        Raises:
+            ValueError: if the images are not of 30 to 33 pixels a side.
+        """
+        check_size(images, 30, 33)
         first = ops.max_pool(jax.nn.relu(self.first(images)), (2, 2), strides=2)
         second = ops.max_pool(jax.nn.relu(self.second(first)), (2, 2), strides=2)
         dilated = jax.nn.relu(self.dilated(second))

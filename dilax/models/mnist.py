@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from dilax import ops
-from dilax.models.classifier import Classifier
+from dilax.models.classifier import Classifier, check_size
 from dilax.nn import Conv, SeparableBlock, SeparableConv
 from dilax.nn._flax import nnx
 
@@ -37,7 +37,12 @@ class MnistTextbook(Classifier):
         self.head = nnx.Linear(6 * 12 * 12, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """The output of every layer by name, in order; the last is ``logits``.
+
+        Raises:
+            ValueError: if the images are not of 28 pixels a side.
+        """
+        check_size(images, 28, 28)
         first = jax.nn.relu(self.first(images))
         separable = jax.nn.relu(self.pointwise(self.dilated(first)))
         last = self.last(separable)
@@ -54,8 +59,8 @@ class MnistTutorial(Classifier):
     >>> from flax import nnx
     >>> import jax.numpy as jnp
     >>> images = jnp.ones((8, 28, 28, 1))
-    >>> model = nnx.eval_shape(lambda: MnistTutorial(rngs=nnx.Rngs(0)))
-    >>> jax.eval_shape(model.activations, images)["separable"].shape
+    >>> model = lambda: MnistTutorial(rngs=nnx.Rngs(0)).activations(images)
+    >>> nnx.eval_shape(model)["separable"].shape
     (8, 28, 28, 32)
     """
 
@@ -64,7 +69,12 @@ class MnistTutorial(Classifier):
         self.head = nnx.Linear(28 * 28 * 32, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """The output of every layer by name, in order; the last is ``logits``.
+
+        Raises:
+            ValueError: if the images are not of 28 pixels a side.
+        """
+        check_size(images, 28, 28)
         separable = jax.nn.relu(self.separable(images))
         logits = self.head(separable.reshape(separable.shape[0], -1))
         return {"separable": separable, "logits": logits}
