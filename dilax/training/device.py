@@ -71,12 +71,20 @@ def describe_device(device: jax.Device) -> str:
     """Name a device for a record.
 
     >>> describe_device(jax.devices("cpu")[0])
-    'cpu (..., ... cores)'
+    'cpu (..., ... core...)'
     """
     check_instance(device, jax.Device, "device")
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
-    return f"cpu ({_processor()}, {os.cpu_count()} cores)"
+    cores = _usable_cores()
+    return f"cpu ({_processor()}, {cores} core{'s' if cores > 1 else ''})"
+
+
+def _usable_cores() -> int:
+    """Count the processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:
