@@ -1,8 +1,13 @@
 """The strictest JAX there is: rank promotion raises, warnings are errors, two CPU devices."""
 
+from pathlib import Path
+
 import hypothesis
 import jax
 import pytest
+
+LONGEST = tuple(Path(__file__).parent / name for name in ("experiments", "training"))
+"""Folders of tests that start whole programs."""
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -21,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: not any(map(item.path.is_relative_to, LONGEST)))
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,9 @@ class Config:
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
     """The learning rate rises for a fifth of the run and falls to 0, or falls from the start."""
     weight_decay: float = 1e-2
-    """Decay of kernels; biases and scales do not decay."""
+    """Decay of what --decay says."""
+    decay: Literal["kernels", "mixing", "all"] = "kernels"
+    """All kernels decay; those that mix features, which depthwise ones do not; or every array."""
     clip_norm: float = 0.0
     """Longest gradient, all parameters together; longer ones are shortened. 0 for any length."""
     label_smoothing: float = 0.0

@@ -48,6 +48,11 @@ OPTIMIZERS = {
     "nesterov": optimizers.nesterov,
     "muon": optimizers.muon,
 }
+MASKS = {
+    "kernels": optimizers.is_kernel,
+    "mixing": optimizers.mixes_features,
+    "all": optimizers.everything,
+}
 FREE = (
     *("output", "resume", "pictures", "seeds", "on_nan"),
     *("device", "devices", "parallel", "shard_optimizer", "stream"),
@@ -167,7 +172,9 @@ class Task:
 
 def make_optimizer(config: Config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
     """Make the optimiser that the flags ask for."""
-    optimizer = OPTIMIZERS[config.optimizer](learning_rate, weight_decay=config.weight_decay)
+    optimizer = OPTIMIZERS[config.optimizer](
+        learning_rate, weight_decay=config.weight_decay, mask=MASKS[config.decay]
+    )
     return optimizers.clipped(optimizer, norm=config.clip_norm) if config.clip_norm else optimizer
 
 

@@ -19,7 +19,18 @@ from dilax.training.plan import Plan
 from tests.data.weights import safetensors
 
 RECIPE = (
-    *("--optimizer", "muon", "--schedule", "cosine", "--clip-norm", "1", "--mixup", "0.2"),
+    *(
+        "--optimizer",
+        "muon",
+        "--decay",
+        "mixing",
+        "--schedule",
+        "cosine",
+        "--clip-norm",
+        "1",
+        "--mixup",
+        "0.2",
+    ),
     *("--label-smoothing", "0.1", "--test-flips", "--evaluate", "ema"),
     *("--flip", "alternating", "--rotation", "5", "--cutout", "4"),
 )

@@ -70,9 +70,13 @@ def start_of(make: Any, *, divided_by: float) -> Call:
 def optimizer_call(make: Any) -> Call:
     return Call(
         lambda **arguments: callable(make(**arguments).init),
-        {"learning_rate": 0.1, "weight_decay": 0.1},
-        {"learning_rate": values.nothing(), "weight_decay": values.numbers()},
-        lambda learning_rate, weight_decay: bool(weight_decay >= 0),
+        {"learning_rate": 0.1, "weight_decay": 0.1, "mask": optimizers.is_kernel},
+        {
+            "learning_rate": values.nothing(),
+            "weight_decay": values.numbers(),
+            "mask": NO_FUNCTION,
+        },
+        lambda learning_rate, weight_decay, mask: bool(weight_decay >= 0),
     )
 
 
@@ -197,6 +201,18 @@ CALLS = {
         {"apply": max},
         {"apply": NO_FUNCTION},
         lambda apply: callable(apply),
+    ),
+    "optimizers.mixes_features": Call(
+        optimizers.mixes_features,
+        {"params": TREE},
+        {"params": BAD_TREE},
+        lambda params: jax.tree.map(lambda one: np.ndim(one) > 1 and one.shape[-2] > 1, params),
+    ),
+    "optimizers.everything": Call(
+        optimizers.everything,
+        {"params": TREE},
+        {"params": BAD_TREE},
+        lambda params: jax.tree.map(lambda _: True, params),
     ),
     "optimizers.is_kernel": Call(
         optimizers.is_kernel,

@@ -6,7 +6,16 @@ import numpy as np
 import optax
 import pytest
 
-from dilax.training.optimizers import adamw, clipped, except_frozen, is_kernel, muon, nesterov
+from dilax.training.optimizers import (
+    adamw,
+    clipped,
+    everything,
+    except_frozen,
+    is_kernel,
+    mixes_features,
+    muon,
+    nesterov,
+)
 
 
 def first_step(optimizer, params, grads):
@@ -23,6 +32,15 @@ def test_kernels_alone_decay(make):
     np.testing.assert_allclose(updates["kernel"], -0.1 * 0.5 * twice, rtol=1e-6)
     assert updates["bias"].tolist() == updates["scale"].tolist() == [0, 0]
     assert is_kernel(params) == {"kernel": True, "bias": False, "scale": False}
+
+
+@pytest.mark.parametrize("make", [adamw, nesterov, muon])
+def test_what_decays_can_be_said(make):
+    params = {"depthwise": jnp.ones((3, 3, 1, 2)), "dense": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for mask, decayed in ((mixes_features, {"dense"}), (everything, set(params))):
+        updates = first_step(make(0.1, weight_decay=0.5, mask=mask), params, zeros)
+        assert {name for name, update in updates.items() if update.any()} == decayed
 
 
 def test_nesterov_looks_ahead(key):
