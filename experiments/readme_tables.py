@@ -4,13 +4,13 @@ python experiments/readme_tables.py           # rewrite README.md
 python experiments/readme_tables.py --check   # exit status 1 if it is not up to date
 """
 
-import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common import scaling_report
 from common.markdown import table as markdown
 from degridding import report as degridding
 from operations import report
@@ -111,6 +111,16 @@ def recipe(config: Record) -> str:
     return ", ".join(said)
 
 
+def mnist() -> str:
+    """The networks for MNIST, and what half precision costs."""
+    full = record("mnist_dsdc")["over_seeds"]["test_accuracy"]["mean"]
+    said = []
+    for precision in ("bfloat16", "float16"):
+        mean = record(f"mnist_dsdc_{precision}")["over_seeds"]["test_accuracy"]["mean"]
+        said.append(f"{100 * (mean - full):+.2f} points in {precision}")
+    return f"{accuracies('mnist')}`mnist_dsdc` against float32: {', '.join(said)}.\n"
+
+
 def cifar() -> str:
     """The networks for CIFAR-10: accuracy, and what an epoch takes."""
     found = record("epoch_speed")
@@ -137,10 +147,13 @@ def waiting() -> str:
     """What a newcomer waits for."""
     found = record("wall_clock")
     imported, run = found["import_seconds"], found["default_run_seconds"]
+    field = found["field_seconds"]
     return (
         f"On {found['device']}, the default run takes {run['median']:.0f} s from start to finish "
-        f"(n = {run['n']}), and `import dilax` {imported['median']:.2f} s beyond jax and flax "
-        f"(median of {imported['n']}; [record](experiments/results/wall_clock.json)).\n"
+        f"(n = {run['n']}), `import dilax` {imported['median']:.2f} s beyond jax and flax (median "
+        f"of {imported['n']}), and reading the receptive field off a network of 50 blocks "
+        f"{field['median']:.1f} s (median of {field['n']}; "
+        f"[record](experiments/results/wall_clock.json)).\n"
     )
 
 
@@ -259,14 +272,21 @@ def costs() -> str:
     )
 
 
+def scaling() -> str:
+    """Images a second on 1 to n devices."""
+    text = scaling_report.section(record("scaling")).rstrip()
+    return f"{text} ([record](experiments/results/scaling.json))\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "speed": speed,
     "operations": operations,
     "accelerate": accelerate,
-    "mnist": functools.partial(accuracies, "mnist"),
+    "mnist": mnist,
     "cifar": cifar,
     "waiting": waiting,
     "merging": merging,
+    "scaling": scaling,
     "costs": costs,
     "cures": cures,
 }
