@@ -1,5 +1,7 @@
 """The strictest JAX there is: rank promotion raises, warnings are errors, two CPU devices."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -51,11 +53,24 @@ def double():
         yield
 
 
-@pytest.fixture
-def compile_quickly():
-    """XLA optimises little for the length of a test: for tests whose time is compilation."""
+@contextlib.contextmanager
+def _few_optimizations() -> Iterator[None]:
     name = "jax_disable_most_optimizations"
     before = jax.config.values[name]
     jax.config.update(name, True)
     yield
     jax.config.update(name, before)
+
+
+@pytest.fixture
+def compile_quickly():
+    """XLA optimises little for the length of a test: for tests whose time is compilation."""
+    with _few_optimizations():
+        yield
+
+
+@pytest.fixture(scope="module")
+def module_compiles_quickly():
+    """The same for all tests of a module, and its fixtures."""
+    with _few_optimizations():
+        yield

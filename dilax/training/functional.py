@@ -126,17 +126,8 @@ def freeze(apply: Apply, frozen: Callable[[Path], bool]) -> Apply:
     def held(path: Path, leaf: Array) -> Array:
         return jax.lax.stop_gradient(leaf) if frozen(path) else leaf
 
-    def applied(
-        params: Pytree,
-        batch_stats: Pytree,
-        images: Array,
-        /,
-        *,
-        train: bool,
-        key: Array | None = None,
-    ) -> tuple[Array, Pytree]:
-        params = jax.tree_util.tree_map_with_path(held, params)
-        return apply(params, batch_stats, images, train=train, key=key)
+    def applied(params: Pytree, /, *others: Any, **options: Any) -> tuple[Array, Pytree]:
+        return apply(jax.tree_util.tree_map_with_path(held, params), *others, **options)
 
     return applied
 
@@ -156,16 +147,10 @@ def mean_of_mirrored(apply: Apply) -> Apply:
     check_callable(apply, "apply")
 
     def applied(
-        params: Pytree,
-        batch_stats: Pytree,
-        images: Array,
-        /,
-        *,
-        train: bool,
-        key: Array | None = None,
+        params: Pytree, batch_stats: Pytree, images: Array, /, **options: Any
     ) -> tuple[Array, Pytree]:
-        logits, moved = apply(params, batch_stats, images, train=train, key=key)
-        mirrored, _ = apply(params, batch_stats, images[:, :, ::-1], train=train, key=key)
+        logits, moved = apply(params, batch_stats, images, **options)
+        mirrored, _ = apply(params, batch_stats, images[:, :, ::-1], **options)
         return (logits + mirrored) / 2, moved
 
     return applied

@@ -41,16 +41,9 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     def applied(
-        params: Pytree,
-        batch_stats: Pytree,
-        images: Array,
-        /,
-        *,
-        train: bool,
-        key: Array | None = None,
+        params: Pytree, batch_stats: Pytree, images: Array, /, **options: Any
     ) -> tuple[Array, Pytree]:
-        params = jax.tree.map(cast, params)
-        logits, moved = apply(params, batch_stats, cast(images), train=train, key=key)
+        logits, moved = apply(jax.tree.map(cast, params), batch_stats, cast(images), **options)
         kept = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, batch_stats)
         return logits.astype(jnp.float32), kept
 

@@ -25,6 +25,8 @@ from common.program import read_flags  # noqa: E402
 from common.run import restore  # noqa: E402
 from common.task import Task  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 PICTURES = {"learning_curves.png", "confusion_matrix.png", "mistakes.png", "feature_maps.png"}
 FILES = {"config.json", "metrics.jsonl", "summary.json", "checkpoints"}
 
@@ -43,18 +45,8 @@ def flags(folder, **values):
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """All runs alike, those in other processes too."""
-    name = "jax_disable_most_optimizations"
-    before = jax.config.values[name]
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, digits):
+def finished(tmp_path_factory, digits, module_compiles_quickly):
     """The folder of a run with held-out images."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert mnist_dsdc.main([*flags(folder, dataset=digits, validation=64)]) == 0
