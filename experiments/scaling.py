@@ -7,7 +7,8 @@
 It trains as `mnist_dsdc.py` does: network, augmentation, AdamW, steps in a scan, images on the
 device. Numbers of devices and ways take turns, round by round; each round gives one efficiency,
 `rate(n) / (n * rate(1))` of the same way. Beside it stands how far the parameters are, after 20
-steps on n devices, from those of one. Writes `experiments/results/scaling.json`.
+steps on n devices, from those of one; and for scale, how far one device comes from itself when the
+weights begin one rounding away. Writes `experiments/results/scaling.json`.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import mnist_dsdc
 import numpy as np
 import optax
@@ -243,23 +245,30 @@ def differences(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -
     """
     steps = config.difference_steps
     found = {entry: trained(task, weights, steps) for entry, task in tasks.items()}
-    reference = next(params for entry, params in found.items() if entry.devices == 1)
+    alone = next(entry for entry in found if entry.devices == 1)
     largest: dict[str, dict[str, float]] = {way: {} for way in WAYS}
     for entry, params in found.items():
-        apart = np.abs(params - reference).max() / np.abs(reference).max()
+        apart = distance(params, found[alone])
         if not np.isfinite(apart):
             raise FloatingPointError(
                 f"parameters are not finite after {steps} steps of "
                 f"{entry.batch_size} images on {entry.devices} devices by {entry.way}: there is "
                 "nothing to compare; make --batch-size larger or --difference-steps smaller"
             )
-        largest[entry.way][str(entry.devices)] = float(apart)
+        largest[entry.way][str(entry.devices)] = apart
+    nudged = jax.tree.map(lambda leaf: jnp.nextafter(leaf, jnp.inf), weights)
     return {
         "batch_size": next(iter(tasks)).batch_size,
         "steps": steps,
         "optimizer": {"name": "sgd", **PLAIN},
         "largest_relative": largest,
+        "one_rounding": distance(trained(tasks[alone], nudged, steps), found[alone]),
     }
+
+
+def distance(params: np.ndarray, reference: np.ndarray) -> float:
+    """The largest difference, over the greatest parameter."""
+    return float(np.abs(params - reference).max() / np.abs(reference).max())
 
 
 def trained(task: Task, weights: Weights, steps: int) -> np.ndarray:

@@ -25,7 +25,8 @@ def section(found: Record) -> str:
         f"taken in turns on {found['device']}; jax {found['versions']['jax']}, flax "
         f"{found['versions']['flax']}. Efficiency: images a second over those of as many single "
         f"devices. Difference: of the parameters after {difference['steps']} steps from those of "
-        f"one device by jit, the largest, over the greatest parameter.{remark}\n"
+        f"one device by jit, the largest, over the greatest parameter; weights that begin one "
+        f"rounding away end {difference['one_rounding']:.0e} away, on one device.{remark}\n"
     )
 
 

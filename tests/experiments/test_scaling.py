@@ -57,6 +57,7 @@ def test_a_race_of_devices_leaves_a_record(tmp_path, small, capsys, compile_quic
     largest = difference["largest_relative"]
     assert largest["jit"]["1"] == 0
     assert all(0 <= largest[way][n] <= 1e-5 for way in ("jit", "pmap") for n in ("1", "2"))
+    assert 0 < difference["one_rounding"] <= 1e-5
     printed = capsys.readouterr().out
     assert printed == scaling_report.section(record)
     assert "| 2 | 8 |" in printed and "share the cores" in printed
