@@ -127,7 +127,7 @@ def cifar() -> str:
     rows = [
         (
             f"`{name}`",
-            f"{seconds['median']:.0f}",
+            f"{seconds['median']:.3g}",
             f"{found['ratio'][name]['median']:.2f}",
         )
         for name, seconds in found["seconds_an_epoch"].items()
