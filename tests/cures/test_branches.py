@@ -11,6 +11,8 @@ import dilax
 from dilax import cures
 from tests import cases
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 def test_hierarchical_fusion_is_running_sums_side_by_side():
     branches = cases.draw((2, 5, 4), (2, 5, 4), (2, 5, 4))

@@ -9,6 +9,8 @@ from flax import nnx
 import dilax
 from dilax import cures
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 def randomised(module, key):
     """Every parameter and statistic drawn anew, positive where it must be."""

@@ -1,6 +1,9 @@
 import json
 
 import loop_cost
+import pytest
+
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 
 def test_it_writes_what_checkpoints_and_streaming_cost(tmp_path, capsys):

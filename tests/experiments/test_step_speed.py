@@ -13,6 +13,8 @@ from rivals.stock_flax import StockMnistDSDC
 from dilax import models
 from dilax.analysis import multiply_adds, parameter_count
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -12,6 +12,8 @@ import dilax
 from dilax import models
 from dilax.analysis import multiply_adds, parameter_count
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 NAMES = models.list_models("mnist_*")
 
 

@@ -9,6 +9,8 @@ from flax import linen, nnx
 
 import dilax
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 SETTINGS = [
     pytest.param({"kernel_dilation": 2}, id="dilated"),
     pytest.param({"strides": (2, 1), "padding": ((1, 2), (0, 3))}, id="strided"),

@@ -8,6 +8,8 @@ from flax import nnx
 
 import dilax
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 RATE = {"kernel_dilation": 2}
 
 

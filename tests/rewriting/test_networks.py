@@ -11,6 +11,8 @@ from flax import linen, nnx
 import dilax
 from tests.rewriting.programs import operations
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 def flax_nnx(key, x):
     rngs = nnx.Rngs(key)
