@@ -95,7 +95,14 @@ def accuracies(dataset: str) -> str:
         "seeds",
         "recipe",
     )
-    return f"{markdown(header, rows)}\nOn {found[0]['device']}; {in_words(found[0])}.\n"
+    where: dict[str, list[str]] = {}
+    for path, one in zip(paths, found, strict=True):
+        where.setdefault(f"{one['device']}; {in_words(one)}", []).append(path.stem)
+    said = [
+        f"On {place}{': ' + ', '.join(stems) if len(where) > 1 else ''}."
+        for place, stems in where.items()
+    ]
+    return f"{markdown(header, rows)}\n{' '.join(said)}\n"
 
 
 def recipe(config: Record) -> str:
