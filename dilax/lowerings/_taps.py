@@ -194,7 +194,7 @@ def _sums_of_products(
 
         start = [vary(nothing, varying_axes(g))] * len(offsets)
         totals = lax.fori_loop(0, blocks.rounds, add, start)
-        return jnp.stack([total.sum(axis=0) for total in totals])
+        return jnp.stack(totals).sum(axis=1)
 
     at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE)
     if at_once == len(offsets):
@@ -242,6 +242,7 @@ class _Blocks(NamedTuple):
         self, place: Any, padded: jax.Array, g: jax.Array, geometry: ConvGeometry
     ) -> list[tuple[jax.Array, jax.Array]]:
         """Block ``place``, example by example: what its windows see of the input, and its ``g``."""
+        place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
         first, row = place // self.row_blocks * self.examples, place % self.row_blocks * self.rows
         span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
         return [

@@ -6,6 +6,9 @@ from jax import Array
 
 from dilax._checks import number, shown
 
+LEAST, MOST = 1e-20, 1e20
+"""The ``alpha`` beyond which float32 shares change no more: all 0 or 1, and all a half."""
+
 
 def draw_shares(keys: Array, *, alpha: float) -> Array:
     r"""Draw how much of itself each example keeps: two neighbours the same.
@@ -37,7 +40,8 @@ def draw_shares(keys: Array, *, alpha: float) -> Array:
             f"keys must be (N,) of an even N, received {shape}; mixup takes images in pairs, so "
             "the batch on each device, and each accumulated part of it, must be even"
         )
-    drawn = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys[::2])
+    within = min(max(float(alpha), LEAST), MOST)
+    drawn = jax.vmap(lambda key: jax.random.beta(key, within, within))(keys[::2])
     return jnp.repeat(drawn.astype(jnp.float32), 2)
 
 

@@ -27,6 +27,12 @@ def test_shares_are_drawn_from_the_beta_distribution(key, alpha):
     assert stats.kstest(shares[::2], stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
+@pytest.mark.parametrize(("alpha", "kept"), [(1e-40, {0, 1}), (2**31, {0.5}), (1e300, {0.5})])
+def test_extreme_shares_are_those_of_the_limits(key, alpha, kept):
+    shares = np.asarray(draw_shares(jax.random.split(key, 64), alpha=alpha))
+    assert set(np.round(shares, 4).tolist()) == kept
+
+
 def test_neighbours_are_swapped_and_blended():
     images = jnp.arange(4.0).reshape(4, 1, 1, 1)
     assert swap(images).ravel().tolist() == [1, 0, 3, 2]
