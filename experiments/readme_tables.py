@@ -56,16 +56,24 @@ def speed() -> str:
             name,
             f"{row['milliseconds']['median']:.1f}",
             "1" if name == found["ratio_to"] else f"{row['ratio']['median']:.1f}",
-            "" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f}",
+            *compiling(row["compile_seconds"]),
         )
         for name, row in found["contestants"].items()
     ]
-    table = markdown(("training step of", "ms", "times dilax", "seconds to compile"), rows)
+    header = ("training step of", "ms", "times dilax", "s to compile", "times stock")
+    table = markdown(header, rows)
     return (
         f"{table}\n`{found['model']}`, batches of {found['batch_size']}, float32, medians of "
         f"{found['rounds']} rounds taken in turns on {found['device']}; {in_words(found)} "
         f"([record](experiments/results/step_speed.json)). dilax trains in a scan.\n"
     )
+
+
+def compiling(seconds: Record | None) -> tuple[str, str]:
+    """Seconds to compile, and how many times the stock form's; nothing, where nothing compiles."""
+    if seconds is None:
+        return "", ""
+    return f"{seconds['median']:.1f}", f"{seconds['of_stock']['median']:.2f}"
 
 
 def accuracies(dataset: str) -> str:

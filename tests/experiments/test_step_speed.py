@@ -64,7 +64,7 @@ def test_a_race_takes_turns_and_leaves_a_record(monkeypatch, tmp_path, capsys):
         "line_up",
         lambda *_: (
             {name: lambda name=name: calls.append(name) for name in ("dilax, in a scan", "rival")},
-            {"dilax, in a scan": 1.0},
+            {"dilax, in a scan": [3.0, 3.0], "stock Flax, in a scan": [2.0, 1.0]},
         ),
     )
     output = tmp_path / "record.json"
@@ -72,6 +72,8 @@ def test_a_race_takes_turns_and_leaves_a_record(monkeypatch, tmp_path, capsys):
     assert calls == ["dilax, in a scan", "rival"] * 3
     record = json.loads(output.read_text())
     assert record["contestants"]["dilax, in a scan"]["ratio"]["median"] == 1
+    compiling = record["contestants"]["dilax, in a scan"]["compile_seconds"]
+    assert (compiling["median"], compiling["of_stock"]["median"]) == (3, 2.25)
     assert record["contestants"]["rival"]["milliseconds"]["n"] == 2
     assert record["contestants"]["rival"]["compile_seconds"] is None
     assert {"device", "versions", "rounds", "steps", "git_commit"} <= record.keys()
