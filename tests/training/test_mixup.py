@@ -11,6 +11,8 @@ from dilax.training.losses import cross_entropy
 from dilax.training.mixup import blend, draw_shares, swap
 from tests.training.network import labelled_images, prepare, training
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 BATCH = labelled_images(8)
 
 
