@@ -9,7 +9,8 @@ all three passes are written for one channel in, one channel out, and summed or 
     kernel gradient  w'[k]    =  sum_{n, i} x[n, s i + d k - low]  g[n, i]
 
 XLA fuses each of the first two into one pass over memory. The third it does not, written as a plain
-sum; so a loop over blocks of the batch adds up elementwise products, and reduces them once.
+sum; so a loop over blocks of the batch adds up elementwise products, and reduces them once. Blocks
+of whole examples can be padded inside the loop, while they are in the cache.
 """
 
 from __future__ import annotations
@@ -51,6 +52,15 @@ MOST_EXAMPLES = 7
 
 BLOCK_BYTES = 1 << 17
 """Running sums of a tap in the kernel gradient stay at about this size, to fit a core's cache."""
+
+WHOLE_BYTES = range(1 << 16, (1 << 18) + 1)
+"""So large they may be where examples stay whole and are padded in the loop, `WHOLE_EXAMPLES` at a
+time. Smaller ones are soon padded all at once, which the convolution itself has to do anyway."""
+
+WHOLE_EXAMPLES = 8
+
+LEAST_ROUNDS = 8
+"""A loop of fewer rounds XLA takes apart, into code that it does not fuse."""
 
 
 def conv(
@@ -129,10 +139,9 @@ def kernel_gradient(
     shape = (*geometry.kernel_size, members, rhs.shape[-1])
     if lhs.size == 0 or rhs.size == 0:
         return jnp.zeros(shape, dtype)
-    padded = pad_input(lhs, geometry)
     parts = [
         _sums_of_products(
-            _spread(padded, member, geometry, rhs),
+            _spread(lhs, member, geometry, rhs),
             rhs,
             geometry,
             accumulation_type(lhs, rhs, dtype),
@@ -168,15 +177,17 @@ def _sum(term: Callable[[Any], jax.Array], count: int, written_out: int) -> jax.
 
 
 def _sums_of_products(
-    padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
+    x: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
 ) -> jax.Array:
     """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
     offsets = input_offsets(geometry)
     if isinstance(g.size, int) and g.size <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
+        padded = pad_input(x, geometry)
         return jnp.stack(
             [_sum_of_products(padded, g, offset, geometry, dtype) for offset in offsets]
         )
-    blocks = _Blocks.of(g)
+    blocks = _Blocks.of(g, geometry)
+    source = x if blocks.padded_in_loop else pad_input(x, geometry)
     sizes = (blocks.rows, *geometry.output_size[1:])
     nothing = jnp.zeros((math.prod(sizes), g.shape[-1]), dtype)
 
@@ -188,7 +199,7 @@ def _sums_of_products(
 
     def summed(offsets: Any) -> jax.Array:
         def add(place: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-            pairs = blocks.at(place, padded, g, geometry)
+            pairs = blocks.at(place, source, g, geometry)
             terms = [products(offset, pairs) for offset in offsets]
             return list(map(lax.add, totals, terms))
 
@@ -222,36 +233,45 @@ class _Blocks(NamedTuple):
     rows: int
     row_blocks: int
     rounds: int
+    padded_in_loop: bool
 
     @classmethod
-    def of(cls, g: jax.Array) -> _Blocks:
-        """Blocks whose sums stay in the cache, and at least eight of them where the shape allows.
-
-        Both matter to XLA on CPU: it streams larger sums through memory once a block, and takes a
-        loop of few rounds apart into code that it does not fuse.
-        """
+    def of(cls, g: jax.Array, geometry: ConvGeometry) -> _Blocks:
+        """Blocks whose sums stay in the cache, and enough of them where the shape allows."""
         batch, length = g.shape[:2]
-        examples = _largest_divisor(batch, MOST_EXAMPLES)
         row_bytes = 4 * math.prod(g.shape[2:])
-        at_least = max(8 * examples // batch, 1) if isinstance(batch, int) else 1
-        rows = _largest_divisor(length, min(BLOCK_BYTES // row_bytes, length // at_least))
+        known = isinstance(batch, int)
+        if known and row_bytes * length in WHOLE_BYTES and geometry.taps <= TAPS_AT_ONCE:
+            rounds, rest = divmod(batch, WHOLE_EXAMPLES)
+            if rest == 0 and rounds >= LEAST_ROUNDS:
+                return cls(WHOLE_EXAMPLES, length, 1, rounds, True)
+        examples = _largest_divisor(batch, MOST_EXAMPLES)
+        parts = max(LEAST_ROUNDS * examples // batch, 1) if known else 1
+        rows = _largest_divisor(length, min(BLOCK_BYTES // row_bytes, length // parts))
         row_blocks = length // rows
-        return cls(examples, rows, row_blocks, batch // examples * row_blocks)
+        return cls(examples, rows, row_blocks, batch // examples * row_blocks, False)
 
     def at(
-        self, place: Any, padded: jax.Array, g: jax.Array, geometry: ConvGeometry
+        self, place: jax.Array, x: jax.Array, g: jax.Array, geometry: ConvGeometry
     ) -> list[tuple[jax.Array, jax.Array]]:
-        """Block ``place``, example by example: what its windows see of the input, and its ``g``."""
+        """Block ``place``, example by example: what its windows see of the input, and its ``g``.
+
+        ``x`` is the input, padded where the loop does not pad it.
+        """
         place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
-        first, row = place // self.row_blocks * self.examples, place % self.row_blocks * self.rows
-        span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
-        return [
-            (
-                _rows(padded, first + example, row * geometry.strides[0], span),
-                _rows(g, first + example, row, self.rows),
-            )
-            for example in range(self.examples)
-        ]
+        first = place // self.row_blocks * self.examples
+        row = place % self.row_blocks * self.rows
+        examples = range(self.examples)
+        if self.padded_in_loop:
+            some = pad_input(lax.dynamic_slice_in_dim(x, first, self.examples), geometry)
+            some = lax.optimization_barrier(some)  # or each tap would pad it again
+            seen = [some[example : example + 1] for example in examples]
+        else:
+            span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
+            seen = [
+                _rows(x, first + example, row * geometry.strides[0], span) for example in examples
+            ]
+        return [(seen[example], _rows(g, first + example, row, self.rows)) for example in examples]
 
 
 def _rows(x: jax.Array, example: Any, row: Any, rows: int) -> jax.Array:

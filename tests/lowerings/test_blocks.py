@@ -1,0 +1,44 @@
+"""The kernel's gradient of large arrays, by shifted slices: a loop over blocks, cut in two ways."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dilax import lowerings
+from tests import cases
+from tests.lowerings.test_passes import geometry_of
+
+# fmt: off
+PADDED_IN_THE_LOOP = (
+    cases.Case("same", (16, 16), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 64, 64, 64, 64),
+    cases.Case("strided", (34, 35), (2, 3), (2, 2), ((1, 0), (3, 2)), (2, 3), 64, 64, 64, 64),
+    cases.Case("cut", (23, 18), (3, 2), (1, 1), ((2, -3), (-1, 2)), (2, 1), 32, 64, 32, 72),
+    cases.Case("long", (260,), (3,), (1,), ((4, 0),), (2,), 64, 64, 32, 64),
+)
+CUT_IN_ROWS = (
+    cases.Case("few examples", (18, 16), (3, 3), (1, 1), ((2, 2), (1, 3)), (2, 2), 64, 64, 64, 4),
+    cases.Case("strided", (33, 16), (3, 3), (2, 1), ((1, 1), (1, 1)), (1, 1), 64, 64, 64, 3),
+    cases.Case("many taps", (20, 16), (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 48, 48, 48, 64),
+    cases.Case("small, many", (9, 7), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 8, 16, 8, 66),
+    cases.Case("odd batch", (24, 24), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 32, 32, 32, 65),
+)
+# fmt: on
+
+
+def assert_gradient(case, *, padded_in_loop):
+    expected = cases.solve(case, exact=True)
+    blocks = lowerings._taps._Blocks.of(jnp.asarray(expected.g), geometry_of(case))
+    assert blocks.padded_in_loop == padded_in_loop and blocks.rounds > 1
+    x, g = (jnp.asarray(array, jnp.float32) for array in (expected.x, expected.g))
+    found = lowerings.taps.kernel_gradient(x, g, geometry_of(case))
+    np.testing.assert_array_equal(found, expected.kernel_gradient)
+
+
+@pytest.mark.parametrize("case", PADDED_IN_THE_LOOP, ids=lambda case: case.id)
+def test_whole_examples_padded_in_the_loop(case, compile_quickly):
+    assert_gradient(case, padded_in_loop=True)
+
+
+@pytest.mark.parametrize("case", CUT_IN_ROWS, ids=lambda case: case.id)
+def test_rows_of_what_is_padded_before(case, compile_quickly):
+    assert_gradient(case, padded_in_loop=False)
