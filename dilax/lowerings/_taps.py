@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dilax.geometry import ConvGeometry
+from dilax.lowerings._alone import alone
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._varying import vary, varying_axes
 from dilax.lowerings._windows import (
@@ -76,8 +77,9 @@ def conv(
     dtype = result_type(lhs, preferred_element_type)
     padded = pad_input(lhs, geometry)
     weights = _flat_taps(rhs)
-    total = sum(
-        _sum_over_taps(
+
+    def seen_by(member: int) -> jax.Array:
+        return _sum_over_taps(
             _spread(padded, member, geometry, rhs),
             weights[:, member],
             input_offsets(geometry),
@@ -85,9 +87,10 @@ def conv(
             geometry.strides,
             accumulation_type(lhs, rhs, dtype),
         )
-        for member in range(rhs.shape[-2])
-    )
-    return jnp.asarray(total).astype(dtype)
+
+    members = rhs.shape[-2]
+    shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
+    return alone(lambda: _sum(seen_by, members, members).astype(dtype), shape, dtype, rhs)
 
 
 def input_gradient(
@@ -117,11 +120,13 @@ def input_gradient(
             accumulation_type(lhs, rhs, dtype),
         )
 
-    parts = [
-        _sum(functools.partial(seen_through, member=member), len(outputs), MOST_PLANES)
-        for member in range(members)
-    ]
-    return _interleave(parts).astype(dtype)
+    def seen_by(member: int) -> jax.Array:
+        through = functools.partial(seen_through, member=member)
+        shape = (lhs.shape[0], *geometry.input_size, groups)
+        planes = len(outputs)
+        return alone(lambda: _sum(through, planes, MOST_PLANES).astype(dtype), shape, dtype, rhs)
+
+    return _interleave([seen_by(member) for member in range(members)])
 
 
 def kernel_gradient(

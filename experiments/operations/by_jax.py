@@ -78,11 +78,13 @@ def copy(case: Case, arrays: tuple[np.ndarray, ...]) -> Calls:
 
 
 def in_context(case: Case, function: Function) -> Function:
-    """The function as it stands, or inside `scan`, `vmap` or `remat`."""
+    """The function as it stands, inside `scan`, `vmap` or `remat`, or with a reduction after it."""
     if case.context == "call":
         return function
     if case.context == "remat":
         return jax.checkpoint(function)
+    if case.context in READERS:
+        return lambda *inputs: READERS[case.context](function(*inputs))
 
     def in_pieces(x: Array, *params: Array) -> Array:
         parts = x.reshape(PIECES, x.shape[0] // PIECES, *x.shape[1:])
@@ -94,6 +96,21 @@ def in_context(case: Case, function: Function) -> Function:
         return y.reshape(-1, *y.shape[2:])
 
     return in_pieces
+
+
+def layer_norm(y: Array) -> Array:
+    """Each position's features, centred and scaled to a variance of one."""
+    centred = y - y.mean(axis=-1, keepdims=True)
+    return centred * lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+
+
+def mean(y: Array) -> Array:
+    """Each feature's mean over the image, everywhere in it."""
+    return jnp.broadcast_to(y.mean(axis=range(1, y.ndim - 1), keepdims=True), y.shape)
+
+
+READERS: dict[str, Function] = {"then layer norm": layer_norm, "then mean": mean}
+"""What can stand after an operation."""
 
 
 def _run(compiled: Function, operands: tuple[Array, ...]) -> object:

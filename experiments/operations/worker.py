@@ -53,7 +53,7 @@ class Worker:
 
     def check(self) -> dict[str, Any]:
         """Largest errors against float64, in units of the largest entry."""
-        if self.case.kind != "conv" or self.case.context == "vmap":
+        if self.case.kind != "conv" or self.case.context not in ("call", "scan", "remat"):
             return {"errors": {}}
         rounded = self.operands
         if self.case.dtype != "float32":

@@ -3,6 +3,7 @@
 import json
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import op_speed
@@ -65,7 +66,10 @@ def test_contestants_compute_the_case(case: cases.Case, name: str) -> None:
         assert arrays.relative_error(np.asarray(calls[label]()), want) < 1e-5
 
 
-@pytest.mark.parametrize("context", ["scan", "vmap", "remat"])
+CONTEXTS = ["scan", "vmap", "remat", "then layer norm", "then mean"]
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
 def test_contexts_change_where_not_what(context: str) -> None:
     case = cases.Case(family="d", batch=4, size=(5,), features=2, kernel_size=(2,), context=context)
     x, kernel, _ = (jnp.asarray(array) for array in arrays.operands(case))
@@ -73,9 +77,19 @@ def test_contexts_change_where_not_what(context: str) -> None:
     found = by_jax.in_context(case, by_jax.by_dilax(case, "dilax"))(x, kernel)
     if context == "vmap":
         wanted = jnp.concatenate([plain(x[i : i + 1], kernel * (1 + i)) for i in range(4)])
+    elif context == "then layer norm":
+        wanted = by_jax.layer_norm(plain(x, kernel))
+    elif context == "then mean":
+        wanted = jnp.repeat(plain(x, kernel).mean(axis=1, keepdims=True), 5, axis=1)
     else:
         wanted = plain(x, kernel)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_layer_norm_is_what_jax_calls_standardize() -> None:
+    y = jnp.asarray(np.random.default_rng(0).normal(2, 3, (4, 5, 8)), jnp.float32)
+    expected = jax.nn.standardize(y, epsilon=1e-6)
+    np.testing.assert_allclose(by_jax.layer_norm(y), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_race_leaves_a_record(tmp_path, capsys) -> None:

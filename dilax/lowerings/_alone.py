@@ -1,0 +1,38 @@
+"""An expression kept whole: computed once, whatever reads its result.
+
+XLA on CPU hands a reduction to a library together with the multiplications and additions before it.
+If those are a convolution written as shifted slices, every slice is then written to memory of its
+own, and a layer normalisation or a mean over the image takes ten times as long as it should.
+Nothing is fused across the edge of a branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dilax.lowerings._varying import vary, varying_axes
+
+
+def alone(
+    compute: Callable[[], jax.Array], shape: tuple[int, ...], dtype: Any, operand: jax.Array
+) -> jax.Array:
+    """``compute()`` of ``shape`` and ``dtype``; on CPU in a branch of its own, taken always.
+
+    It varies over the mesh axes that ``operand`` varies over. An optimisation barrier hides from
+    XLA that the other branch is never taken. Around the result itself it would do nothing: it is
+    gone before anything is fused.
+    """
+
+    def other() -> jax.Array:
+        return vary(jnp.zeros(shape, dtype), varying_axes(operand))
+
+    def branch() -> jax.Array:
+        never = lax.optimization_barrier(jnp.array(False))
+        return lax.cond(never, other, compute)
+
+    return lax.platform_dependent(cpu=branch, default=compute)
