@@ -191,9 +191,9 @@ CASES = (
     ),
     _line("tcn", 8, 4096, 128, 3, dilation=16, padding="CAUSAL", context="scan"),
     # What reads a result can take it apart: a layer normalisation, a mean over the image.
-    _square("convnext", 4, 56, 96, 7, context="then layer norm"),
-    _square("cifar", 64, 32, 64, 3, dilation=2, context="then layer norm"),
-    _square("cifar", 64, 32, 64, 3, dilation=2, context="then mean"),
+    _square("before a reduction", 4, 56, 96, 7, context="then layer norm"),
+    _square("before a reduction", 64, 32, 64, 3, dilation=2, context="then layer norm"),
+    _square("before a reduction", 64, 32, 64, 3, dilation=2, context="then mean"),
     _square("max pool", 128, 28, 16, 2, stride=2, kind="max_pool", padding="VALID"),
     _square("max pool", 8, 112, 64, 3, stride=2, kind="max_pool"),
     _square("separable", 64, 32, 64, 3, kind="separable"),

@@ -8,6 +8,8 @@ from flax import nnx
 
 import dilax
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 def stock_block(block, x, *, train):
     """The same block of stock layers holding ``block``'s parameters; its output and statistics."""

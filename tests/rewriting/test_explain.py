@@ -8,6 +8,8 @@ from jax.sharding import PartitionSpec
 
 import dilax
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 X = jax.ShapeDtypeStruct((2, 6, 5, 3), jnp.float32)
 KERNEL = jax.ShapeDtypeStruct((3, 3, 1, 3), jnp.float32)
 

@@ -7,6 +7,8 @@ from flax import nnx
 from dilax.training.functional import functional, load_into
 from tests.training.network import CLASSES, Network, assert_equal_trees, labelled_images, prepare
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 IMAGES = prepare(labelled_images(6).images)
 
 

@@ -29,6 +29,8 @@ from tests.training.network import (
     training,
 )
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 DATA = tuple(np.asarray(array) for array in labelled_images(50))
 WRAPPER = Jit(jax.devices()[:1])
 PLAN = Plan(num_images=50, batch_size=8, epochs=2)

@@ -17,6 +17,8 @@ from dilax.training.optimizers import (
     nesterov,
 )
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 def first_step(optimizer, params, grads):
     updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)

@@ -8,6 +8,8 @@ from dilax.training.precision import LOSS_SCALES, compute_in
 from dilax.training.step import make_train_step
 from tests.training.network import labelled_images, prepare, training
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_network_computes_in_a_dtype_and_gives_float32(dtype):

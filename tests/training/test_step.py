@@ -11,6 +11,8 @@ from dilax.training.state import create_state
 from dilax.training.step import Batch, Fault, Totals, make_eval_step, make_train_step
 from tests.training.network import CLASSES, jitter, labelled_images, prepare, training
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 RATE = 0.5
 BATCH = labelled_images(8)
 

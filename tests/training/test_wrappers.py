@@ -11,6 +11,8 @@ from dilax.training.epoch import make_train_steps
 from dilax.training.step import Totals
 from tests.training.network import assert_equal_trees, labelled_images, training
 
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
 
 def test_on_one_device_jit_is_jit_and_gives_the_state_away():
     data, batches = labelled_images(8), jnp.arange(8).reshape(2, 4)
