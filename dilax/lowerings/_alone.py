@@ -2,7 +2,7 @@
 
 XLA on CPU hands a reduction to a library together with the multiplications and additions before it.
 If those are a convolution written as shifted slices, every slice is then written to memory of its
-own, and a layer normalisation or a mean over the image takes ten times as long as it should.
+own, and a layer normalisation or a mean over the image costs many times the convolution before it.
 Nothing is fused across the edge of a branch.
 """
 
