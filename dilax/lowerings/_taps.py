@@ -269,7 +269,7 @@ class _Blocks(NamedTuple):
         examples = range(self.examples)
         if self.padded_in_loop:
             some = pad_input(lax.dynamic_slice_in_dim(x, first, self.examples), geometry)
-            some = lax.optimization_barrier(some)  # or each tap would pad it again
+            some = lax.optimization_barrier(some)  # cut out and padded by one kernel, not two
             seen = [some[example : example + 1] for example in examples]
         else:
             span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
