@@ -7,14 +7,8 @@ import pytest
 import dilax
 from dilax import lowerings
 
-
-def layer_norm(x):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
-
-
 READERS = {
-    "layer_norm": layer_norm,
+    "layer_norm": jax.nn.standardize,
     "mean": lambda x: x.mean(axis=(1, 2)),
     "maximum": lambda x: x.max(axis=-1),
 }
