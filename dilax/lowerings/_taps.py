@@ -45,6 +45,10 @@ MOST_PLANES = 32
 TAPS_AT_ONCE = 16
 """The kernel gradient writes out so many taps at most; more run in a loop over some at a time."""
 
+SMALL_OUTPUT = 1 << 18
+"""With so few outputs it takes one tap at a time: the input stays in the cache from one tap to the
+next, and there is less to compile."""
+
 FEW_PRODUCTS = 1 << 13
 """The kernel gradient of so few outputs is summed as it stands: a loop would take longer to run."""
 
@@ -186,7 +190,8 @@ def _sums_of_products(
 ) -> jax.Array:
     """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
     offsets = input_offsets(geometry)
-    if isinstance(g.size, int) and g.size <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
+    outputs = g.size if isinstance(g.size, int) else math.inf
+    if outputs <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
         padded = pad_input(x, geometry)
         return jnp.stack(
             [_sum_of_products(padded, g, offset, geometry, dtype) for offset in offsets]
@@ -212,7 +217,7 @@ def _sums_of_products(
         totals = lax.fori_loop(0, blocks.rounds, add, start)
         return jnp.stack(totals).sum(axis=1)
 
-    at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE)
+    at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE if outputs > SMALL_OUTPUT else 1)
     if at_once == len(offsets):
         return summed(offsets)
     places = jnp.asarray(offsets, jnp.int32).reshape(-1, at_once, geometry.rank)
