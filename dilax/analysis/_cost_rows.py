@@ -11,6 +11,7 @@ from jax.extend.core import Jaxpr, JaxprEqn
 
 from dilax._jaxprs import inner_programs, label, opened, source_line
 from dilax.lowerings import _bilinear
+from dilax.lowerings._sums import sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +88,9 @@ def _row(
 
 
 def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
-    """Kernel entries, multiply-adds, and multiply-adds without padding."""
+    """Kernel entries, multiply-adds, and multiply-adds without padding; None of a pool too."""
     if equation.primitive in _bilinear.PRIMITIVES:
-        return _of_dilax(equation)
+        return None if equation.params["lowering"] is sums else _of_dilax(equation)
     match equation.primitive.name:
         case "conv_general_dilated":
             return _of_lax(equation)

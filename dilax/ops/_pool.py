@@ -1,13 +1,16 @@
 """Pooling whose gradients are slices and sums, not a search for the window that won.
 
-A pool over a box is a pool along each axis in turn, and along one axis it is a fold of shifted,
-strided slices. XLA fuses those, and their transposes are paddings; the transpose of lax's
+A maximum over a box is a maximum along each axis in turn, and along one axis it is a fold of
+shifted, strided slices. XLA fuses those, and their transposes are paddings; the transpose of lax's
 ``reduce_window`` maximum (select-and-scatter) is twenty times slower on CPU.
+
+A sum over a box is a depthwise convolution by ones, whose gradient is such a sum again.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,16 +24,24 @@ from dilax._arrays import as_array
 from dilax._checks import entries
 from dilax.geometry import (
     AxisPadding,
+    ConvGeometry,
     PaddingLike,
     canonical_tuple,
     effective_kernel_size,
     output_size,
     resolve_padding,
 )
+from dilax.lowerings._sums import window_sums
 from dilax.ops._arguments import check_growth
 
 FOLDED_WINDOW = 32
 """Longer windows are left to lax: a fold would unroll too many slices."""
+
+LEAST_SUM = 5
+"""Sums of fewer entries are left to lax, which is the faster one there."""
+
+LARGEST_BOX = 16
+"""Sums of more entries are taken along one axis after the other."""
 
 
 def max_pool(
@@ -95,7 +106,7 @@ def fold_max(
 def _fold_max(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
     """The last axis first, so that the first in row-major order of equal entries is kept."""
     for axis in reversed(axes):
-        x = _fold_windows(x, axis, _lowest(x.dtype), _first_larger)
+        x = _largest_along(x, axis)
     return x
 
 
@@ -136,15 +147,35 @@ def avg_pool(
     if not all(axis.outputs for axis in axes):
         return _empty(x, axes)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if max(axis.size for axis in axes) > FOLDED_WINDOW:
-        total = _reduce_window(wide, wide.dtype.type(0), lax.add, axes)
-    else:
-        zero = wide.dtype.type(0)
-        total = functools.reduce(lambda y, axis: _fold_windows(y, axis, zero, lax.add), axes, wide)
+    total = _window_sums(wide, axes)
     counts = [axis.counts(count_include_pad) for axis in axes]
     count = functools.reduce(np.multiply, np.ix_(*counts))[..., None]
     shape = (1,) * (total.ndim - count.ndim) + count.shape
     return (total / jnp.asarray(count.reshape(shape), total.dtype)).astype(x.dtype)
+
+
+def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    entries = math.prod(axis.size for axis in axes)
+    if entries < LEAST_SUM or max(axis.size for axis in axes) > FOLDED_WINDOW:
+        return _reduce_window(x, x.dtype.type(0), lax.add, axes)
+    boxes = [axes] if entries <= LARGEST_BOX else [[axis] for axis in axes]
+    return functools.reduce(_box_sums, boxes, x)
+
+
+def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    """Sums over windows of neighbouring axes: those before are the batch, those after features."""
+    batch, rest = x.shape[: axes[0].axis], x.shape[axes[-1].axis + 1 :]
+    features = math.prod(rest)
+    geometry = ConvGeometry(
+        input_size=tuple(axis.length for axis in axes),
+        kernel_size=tuple(axis.size for axis in axes),
+        strides=tuple(axis.stride for axis in axes),
+        padding=tuple(axis.padding for axis in axes),
+        kernel_dilation=tuple(axis.dilation for axis in axes),
+        feature_group_count=features,
+    )
+    rows = x.reshape(math.prod(batch), *geometry.input_size, features)
+    return window_sums(rows, geometry).reshape(*batch, *geometry.output_size, *rest)
 
 
 class _WindowAxis:
@@ -208,22 +239,17 @@ def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
     return jnp.zeros((*batch, *(axis.outputs for axis in axes), x.shape[-1]), x.dtype)
 
 
-def _fold_windows(
-    x: jax.Array,
-    window: _WindowAxis,
-    neutral: Any,
-    combine: Callable[[jax.Array, jax.Array], jax.Array],
-) -> jax.Array:
-    """Combine, along one axis, the slices that each entry of the windows sees, first to last."""
+def _largest_along(x: jax.Array, window: _WindowAxis) -> jax.Array:
+    """Fold, along one axis, the slices that each entry of the windows sees, first to last."""
     config = [(0, 0, 0)] * x.ndim
     config[window.axis] = (*window.padding, 0)
-    padded = lax.pad(x, neutral, config)
+    padded = lax.pad(x, _lowest(x.dtype), config)
     span = window.stride * (window.outputs - 1) + 1 if window.outputs else 0
     slices = [
         lax.slice_in_dim(padded, start, start + span, window.stride, axis=window.axis)
         for start in window.starts()
     ]
-    return functools.reduce(combine, slices)
+    return functools.reduce(_first_larger, slices)
 
 
 def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:

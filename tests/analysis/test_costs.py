@@ -47,6 +47,14 @@ def test_every_pass_multiplies_alike():
                                             (0, 1)), X, kernel) == 3 * forward  # fmt: skip
 
 
+def test_a_pool_multiplies_nothing():
+    def pool(x):
+        return dilax.avg_pool(x, (3, 3), padding="SAME")
+
+    for function in (pool, jax.grad(lambda x: (pool(x) ** 2).sum())):
+        assert cost(function, jnp.ones((1, 8, 8, 4))).multiply_adds == 0
+
+
 def test_matrix_product_scan_cond_and_jit():
     a, b = struct(3, 4), struct(4, 5)
     assert multiply_adds(jnp.dot, a, b) == 3 * 4 * 5

@@ -61,11 +61,15 @@ def pools(draw):
     def largest(x):
         return pooled(x, -jnp.inf, lax.max)
 
+    options = {"strides": strides, "padding": padding, "window_dilation": dilation}
+
     def folded(x):
-        options = {"strides": strides, "padding": padding, "window_dilation": dilation}
         return dilax.max_pool(x, window, **options)
 
-    return draw(st.sampled_from([summed, largest, folded])), summed
+    def averaged(x):
+        return dilax.avg_pool(x, window, **options)
+
+    return draw(st.sampled_from([summed, largest, folded, averaged])), summed
 
 
 @st.composite

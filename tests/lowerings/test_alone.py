@@ -35,6 +35,18 @@ def test_a_reduction_does_not_take_it_apart(reader, backward, channels):
     assert taken < 4 * max(x.nbytes, jax.eval_shape(conv, x).size * 4)
 
 
+@pytest.mark.parametrize("size", [3, 7])
+def test_nor_a_mean_over_windows(size):
+    x = jnp.ones((8, 32, 32, 16))
+
+    def run(x):
+        y, pull = jax.vjp(lambda x: dilax.avg_pool(x, (size, size), padding="SAME"), x)
+        return jax.nn.standardize(y), jax.nn.standardize(pull(y)[0])
+
+    taken = jax.jit(run).lower(x).compile().memory_analysis().temp_size_in_bytes
+    assert taken < 4 * x.nbytes
+
+
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16, jnp.float16])
 def test_types_other_than_float32(dtype):
     x, kernel = jnp.ones((2, 5, 5, 4), dtype), jnp.ones((3, 3, 1, 4), dtype)

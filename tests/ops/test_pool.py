@@ -81,20 +81,22 @@ def test_ranks_and_batch_axes(name: str, window, batch) -> None:
 
 @pytest.mark.parametrize("dilation", [2, (1, 3)])
 @pytest.mark.parametrize("padding", [((1, 2), (0, 1)), ((0, 0), (0, 0))])
-def test_dilated_windows_are_those_of_lax(dilation, padding) -> None:
+@pytest.mark.parametrize("reduction", ["max", "sum"])
+def test_dilated_windows_are_those_of_lax(dilation, padding, reduction) -> None:
     x = images(2, 9, 8, 3)
     steps = (1, *np.broadcast_to(dilation, 2).tolist(), 1)
     expected = lax.reduce_window(
         x,
-        -jnp.inf,
-        lax.max,
+        -jnp.inf if reduction == "max" else 0.0,
+        lax.max if reduction == "max" else lax.add,
         (1, 3, 2, 1),
         (1, 2, 1, 1),
         ((0, 0), *padding, (0, 0)),
         window_dilation=steps,
     )
     options = {"strides": (2, 1), "padding": padding, "window_dilation": dilation}
-    assert_close(dilax.max_pool(x, (3, 2), **options), expected)
+    pool = dilax.max_pool if reduction == "max" else dilax.avg_pool
+    assert_close(pool(x, (3, 2), **options) * (6 if reduction == "sum" else 1), expected)
 
 
 @pytest.mark.parametrize("size", [31, 40])
