@@ -119,9 +119,10 @@ def by_dilax(case: Case, name: str) -> Function:
     _, _, lowering = name.partition(":")
     options: dict[str, Any] = {"lowering": getattr(dilax.lowerings, lowering) if lowering else None}
     geometry = case.geometry
-    if case.kind == "max_pool":
+    if case.kind in ("max_pool", "avg_pool"):
+        pool = getattr(dilax, case.kind)
         strides, padding = geometry.strides, geometry.padding
-        return lambda x: dilax.max_pool(x, case.kernel_size, strides=strides, padding=padding)
+        return lambda x: pool(x, case.kernel_size, strides=strides, padding=padding)
     options |= {
         "strides": geometry.strides,
         "padding": geometry.padding,
@@ -140,8 +141,9 @@ def by_lax(case: Case, name: str) -> Function:
     """`lax.conv_general_dilated` and `lax.reduce_window`, channels-last."""
     del name
     geometry = case.geometry
-    if case.kind == "max_pool":
-        return lambda x: nnx.max_pool(x, case.kernel_size, geometry.strides, geometry.padding)
+    if case.kind in ("max_pool", "avg_pool"):
+        pool = getattr(nnx, case.kind)
+        return lambda x: pool(x, case.kernel_size, geometry.strides, geometry.padding)
 
     def conv(x: Array, kernel: Array, groups: int, strides: tuple, padding: Any) -> Array:
         letters = "DHW"[-len(case.size) :]

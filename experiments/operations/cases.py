@@ -5,7 +5,7 @@ from typing import Literal
 
 from dilax.geometry import ConvGeometry, resolve_padding
 
-Kind = Literal["conv", "separable", "max_pool"]
+Kind = Literal["conv", "separable", "max_pool", "avg_pool"]
 Context = Literal["call", "scan", "vmap", "remat", "then layer norm", "then mean"]
 
 
@@ -80,7 +80,7 @@ class Case:
         """Shapes of the input and of each kernel."""
         x = (self.batch, *self.size, self.features)
         kernel = (*self.kernel_size, self.features // self.group_count)
-        if self.kind == "max_pool":
+        if self.kind in ("max_pool", "avg_pool"):
             return (x,)
         if self.kind == "separable":
             pointwise = (*(1 for _ in self.size), self.features, self.outputs)
@@ -196,6 +196,9 @@ CASES = (
     _square("before a reduction", 64, 32, 64, 3, dilation=2, context="then mean"),
     _square("max pool", 128, 28, 16, 2, stride=2, kind="max_pool", padding="VALID"),
     _square("max pool", 8, 112, 64, 3, stride=2, kind="max_pool"),
+    _square("average pool", 128, 28, 16, 2, stride=2, kind="avg_pool", padding="VALID"),
+    _square("average pool", 64, 32, 64, 3, kind="avg_pool"),
+    _square("average pool", 8, 112, 64, 3, stride=2, kind="avg_pool"),
     _square("separable", 64, 32, 64, 3, kind="separable"),
     _square("separable", 128, 28, 32, 3, kind="separable"),
 )
