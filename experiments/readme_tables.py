@@ -5,6 +5,7 @@ python experiments/readme_tables.py --check   # exit status 1 if it is not up to
 """
 
 import json
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -195,6 +196,23 @@ def operations() -> str:
         f"[record](experiments/results/op_speed.json)).\n\n"
         f"Of single passes, lax was faster in {lost['lax']} of {timed['lax']} comparisons and "
         f"PyTorch in {lost['torch']} of {timed['torch']}: every one is listed there.\n"
+        f"{choices()}"
+    )
+
+
+def choices() -> str:
+    """How near the table of lowerings comes to the fastest of them, and how large the noise is."""
+    found = record("lowerings")
+    times, again = report.choices(found), report.by_itself(found)
+    near, (worst, where) = sum(time <= 1.1 for time, _ in times), max(times)
+    low, _, high = statistics.quantiles(again, n=4)
+    return (
+        f"\nWhat [the table of lowerings](dilax/lowerings/_choice.py) chooses takes at most a "
+        f"tenth longer than the fastest of dilax's lowerings and lax in {near} of {len(times)} "
+        f"passes, at worst {worst:.1f} times as long ({where}): [every case]"
+        f"(experiments/results/lowerings.md), [record](experiments/results/lowerings.json). There "
+        f"one lowering stands twice, in two processes; the one took {low:.2f} to {high:.2f} times "
+        f"as long as the other (middle half of {len(again)} cases): so large is the noise.\n"
     )
 
 

@@ -24,15 +24,12 @@ def alone(
     """``compute()`` of ``shape`` and ``dtype``; on CPU in a branch of its own, taken always.
 
     It varies over the mesh axes that ``operand`` varies over. An optimisation barrier hides from
-    XLA that the other branch is never taken. Around the result itself it would do nothing: it is
-    gone before anything is fused.
+    XLA on CPU that the other branch is never taken; elsewhere XLA sees it, and the branch is gone.
+    Around the result itself a barrier would do nothing: it is gone before anything is fused.
     """
+    never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
+    return lax.cond(never, lambda: vary(jnp.zeros(shape, dtype), varying_axes(operand)), compute)
 
-    def other() -> jax.Array:
-        return vary(jnp.zeros(shape, dtype), varying_axes(operand))
 
-    def branch() -> jax.Array:
-        never = lax.optimization_barrier(jnp.array(False))
-        return lax.cond(never, other, compute)
-
-    return lax.platform_dependent(cpu=branch, default=compute)
+def _false() -> jax.Array:
+    return jnp.array(False)

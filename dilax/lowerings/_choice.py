@@ -2,7 +2,8 @@
 
 Each row holds a platform, a pass, a condition on the convolution and the lowering to use; the first
 row that fits is taken, and where none fits, `direct`, so a platform that nobody has measured
-runs what lax runs.
+runs what lax runs. The rows rest on a measurement of every lowering in every case,
+`experiments/results/lowerings.json`.
 """
 
 from __future__ import annotations

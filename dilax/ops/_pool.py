@@ -148,10 +148,17 @@ def avg_pool(
         return _empty(x, axes)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     total = _window_sums(wide, axes)
-    counts = [axis.counts(count_include_pad) for axis in axes]
-    count = functools.reduce(np.multiply, np.ix_(*counts))[..., None]
-    shape = (1,) * (total.ndim - count.ndim) + count.shape
-    return (total / jnp.asarray(count.reshape(shape), total.dtype)).astype(x.dtype)
+    count = _counts(axes, count_include_pad, total.ndim)
+    return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
+
+
+def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
+    """What each window of an array of ``ndim`` axes divides by; one number if all do alike."""
+    counts = np.ix_(*(axis.counts(include_pad) for axis in axes))
+    count = functools.reduce(np.multiply, counts)[..., None]
+    if (count == count.flat[0]).all():
+        return count.flat[0]
+    return count.reshape((1,) * (ndim - count.ndim) + count.shape)
 
 
 def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:

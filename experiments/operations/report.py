@@ -7,10 +7,18 @@ from typing import Any
 
 from common.markdown import table as markdown
 
+from dilax.lowerings._choice import PassName, Problem, choose
+from operations.cases import CASES
+
 Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 BOTH = "forward+backward"
-PASSES = ("forward", "input gradient", "kernel gradient", BOTH)
+PASS_NAMES: dict[str, PassName] = {
+    "forward": "conv",
+    "input gradient": "input_gradient",
+    "kernel gradient": "kernel_gradient",
+}
+PASSES = (*PASS_NAMES, BOTH)
 
 
 def lax_at_its_best(row: Row, label: str) -> float:
@@ -148,18 +156,50 @@ LOWERINGS_HEADER = ("case", *PASSES)
 
 def lowerings(record: Record) -> list[tuple[str, ...]]:
     """A line for each case: the fastest lowering of each pass."""
-    rows = [row for row in record["rows"] if row["case"]["kind"] == "conv"]
-    return [(row["name"], *(_fastest(row, label) for label in PASSES)) for row in rows]
+    return [(row["name"], *(_fastest(row, label) for label in PASSES)) for row in _raced(record)]
+
+
+def choices(record: Record) -> list[tuple[float, str]]:
+    """For each case and single pass, the time of the lowering chosen in units of the fastest's."""
+    found = []
+    for row in _raced(record):
+        case = next(case for case in CASES if case.name == row["name"])
+        problem = Problem(case.geometry, case.features, case.outputs)
+        for label, pass_name in PASS_NAMES.items():
+            times = _times(row, label)
+            chosen = choose("cpu", pass_name, problem).name
+            name = "lax" if chosen == "direct" else f"dilax:{chosen}"
+            if name in times:
+                found.append((times[name] / min(times.values()), f"{row['name']}, {label}"))
+    return found
+
+
+def by_itself(record: Record) -> list[float]:
+    """Time of a lowering in units of the same one's, when dilax chose it: noise, and no more."""
+    return [
+        _times(row, BOTH)["dilax:taps"]
+        for row in _raced(record)
+        if row["depthwise_2d"] and "dilax:taps" in _times(row, BOTH)
+    ]
+
+
+def _raced(record: Record) -> list[Row]:
+    return [row for row in record["rows"] if row["case"]["kind"] == "conv"]
+
+
+def _times(row: Row, label: str) -> dict[str, float]:
+    """Of lax and of each lowering, in units of what dilax chooses; nothing if lax was not timed."""
+    found = row["passes"].get(label, {})
+    times = {name: found[name]["ratio"]["median"] for name in found if name != "dilax"}
+    return times if "lax" in times else {}
 
 
 def _fastest(row: Row, label: str) -> str:
-    found = row["passes"].get(label, {})
-    times = {name: found[name]["ratio"]["median"] for name in found}
-    if "lax" not in times:
+    times = _times(row, label)
+    if not times:
         return ""
-    named = {name: time for name, time in times.items() if name != "dilax"}
-    name = min(named, key=lambda name: named[name])
-    best, faster = named[name], times["lax"] / named[name]
+    name = min(times, key=lambda name: times[name])
+    best, faster = times[name], times["lax"] / times[name]
     return f"{name.removeprefix('dilax:')} {number(faster)} ({number(1 / best)})"
 
 

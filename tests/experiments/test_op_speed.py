@@ -66,6 +66,17 @@ def test_contestants_compute_the_case(case: cases.Case, name: str) -> None:
         assert arrays.relative_error(np.asarray(calls[label]()), want) < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["max_pool", "avg_pool"])
+def test_contestants_pool_alike(kind) -> None:
+    case = cases.Case(family="p", batch=2, size=(6, 5), features=3, kernel_size=(3, 2), kind=kind)
+    operands = arrays.operands(case)
+    (_, _, ours), (_, _, theirs) = (
+        by_jax.prepare(name, case, operands) for name in ("dilax", "lax")
+    )
+    for found, expected in zip(ours(), theirs(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 CONTEXTS = ["scan", "vmap", "remat", "then layer norm", "then mean"]
 
 
@@ -115,6 +126,14 @@ def test_the_fastest_lowering_is_named() -> None:
     assert report.lowerings({"rows": [found]}) == [
         ("a", "taps 12.0 (2.00)", "", "", "taps 12.0 (2.00)")
     ]
+
+
+def test_what_is_chosen_is_held_against_the_fastest() -> None:
+    case = next(case for case in cases.CASES if case.depthwise)
+    found = row(case.name, **{"lax": 6, "dilax:taps": 1.5, "dilax:dense": 0.5, "dilax": 1})
+    record = {"rows": [found | {"case": {"kind": "conv"}}]}
+    assert report.choices(record) == [(3, f"{case.name}, forward")]
+    assert report.by_itself(record) == [1.5]
 
 
 def test_what_goes_wrong_is_answered() -> None:
