@@ -144,7 +144,7 @@ def avg_pool(
     if not jnp.issubdtype(x.dtype, np.inexact):
         raise TypeError(f"x must be of floating point, to have a mean, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, window_dilation)
-    if not all(axis.outputs for axis in axes):
+    if x.size == 0 or not all(axis.outputs for axis in axes):
         return _empty(x, axes)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     total = _window_sums(wide, axes)
@@ -162,10 +162,10 @@ def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.nda
 
 
 def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
-    entries = math.prod(axis.size for axis in axes)
-    if entries < LEAST_SUM or max(axis.size for axis in axes) > FOLDED_WINDOW:
+    taps = math.prod(axis.size for axis in axes)
+    if taps < LEAST_SUM or max(axis.size for axis in axes) > FOLDED_WINDOW:
         return _reduce_window(x, x.dtype.type(0), lax.add, axes)
-    boxes = [axes] if entries <= LARGEST_BOX else [[axis] for axis in axes]
+    boxes = [axes] if taps <= LARGEST_BOX else [[axis] for axis in axes]
     return functools.reduce(_box_sums, boxes, x)
 
 
@@ -241,7 +241,7 @@ def _window_axes(
 
 
 def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
-    """The result where no window fits along an empty axis."""
+    """The result where the input is empty, or no window fits along an empty axis."""
     batch = x.shape[: axes[0].axis]
     return jnp.zeros((*batch, *(axis.outputs for axis in axes), x.shape[-1]), x.dtype)
 

@@ -79,6 +79,16 @@ def test_ranks_and_batch_axes(name: str, window, batch) -> None:
         assert_close(y[index], pool(x[index], window, strides=2, padding="SAME"))
 
 
+@every_pool
+@pytest.mark.parametrize("shape", [(1, 4, 4, 0), (0, 4, 4, 3)])
+@pytest.mark.parametrize("window", [(2, 2), (3, 3), (5, 5)])
+def test_nothing_to_pool(name: str, shape, window) -> None:
+    pool, _ = POOLS[name]
+    x = jnp.ones(shape)
+    assert pool(x, window, padding="SAME").shape == shape
+    assert jax.grad(lambda x: pool(x, window, padding="SAME").sum())(x).shape == shape
+
+
 @pytest.mark.parametrize("dilation", [2, (1, 3)])
 @pytest.mark.parametrize("padding", [((1, 2), (0, 1)), ((0, 0), (0, 0))])
 @pytest.mark.parametrize("reduction", ["max", "sum"])
