@@ -201,7 +201,7 @@ def operations() -> str:
 
 
 def choices() -> str:
-    """How near the table of lowerings comes to the fastest of them, and how large the noise is."""
+    """How near the table of lowerings comes to the fastest, and how far two processes differ."""
     found = record("lowerings")
     times, again = report.choices(found), report.by_itself(found)
     near, (worst, where) = sum(time <= 1.1 for time, _ in times), max(times)
@@ -211,8 +211,9 @@ def choices() -> str:
         f"tenth longer than the fastest of dilax's lowerings and lax in {near} of {len(times)} "
         f"passes, at worst {worst:.1f} times as long ({where}): [every case]"
         f"(experiments/results/lowerings.md), [record](experiments/results/lowerings.json). There "
-        f"one lowering stands twice, in two processes; the one took {low:.2f} to {high:.2f} times "
-        f"as long as the other (middle half of {len(again)} cases): so large is the noise.\n"
+        f"`taps` stands twice, by name and as what dilax chooses, in two processes and one order: "
+        f"by name it took {low:.2f} to {high:.2f} times as long (middle half of {len(again)} "
+        f"cases). Differences of that size say nothing.\n"
     )
 
 

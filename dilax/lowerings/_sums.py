@@ -12,7 +12,7 @@ from dilax.lowerings._bilinear import conv
 from dilax.lowerings._taps import taps
 
 sums = dataclasses.replace(taps, name="sums")
-"""`taps` of a kernel of ones. By its name a pool is told from a convolution."""
+"""`taps` of a kernel of ones. By it a pool is told from a convolution."""
 
 
 def window_sums(x: jax.Array, geometry: ConvGeometry) -> jax.Array:

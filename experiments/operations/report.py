@@ -161,13 +161,13 @@ def lowerings(record: Record) -> list[tuple[str, ...]]:
 
 def choices(record: Record) -> list[tuple[float, str]]:
     """For each case and single pass, the time of the lowering chosen in units of the fastest's."""
-    found = []
+    platform, found = record["device"].split()[0], []
     for row in _raced(record):
         case = next(case for case in CASES if case.name == row["name"])
         problem = Problem(case.geometry, case.features, case.outputs)
         for label, pass_name in PASS_NAMES.items():
             times = _times(row, label)
-            chosen = choose("cpu", pass_name, problem).name
+            chosen = choose(platform, pass_name, problem).name
             name = "lax" if chosen == "direct" else f"dilax:{chosen}"
             if name in times:
                 found.append((times[name] / min(times.values()), f"{row['name']}, {label}"))
@@ -175,7 +175,7 @@ def choices(record: Record) -> list[tuple[float, str]]:
 
 
 def by_itself(record: Record) -> list[float]:
-    """Time of a lowering in units of the same one's, when dilax chose it: noise, and no more."""
+    """Time of a lowering in units of the same one's, chosen by dilax in a process of its own."""
     return [
         _times(row, BOTH)["dilax:taps"]
         for row in _raced(record)

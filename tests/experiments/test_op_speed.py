@@ -70,9 +70,7 @@ def test_contestants_compute_the_case(case: cases.Case, name: str) -> None:
 def test_contestants_pool_alike(kind) -> None:
     case = cases.Case(family="p", batch=2, size=(6, 5), features=3, kernel_size=(3, 2), kind=kind)
     operands = arrays.operands(case)
-    (_, _, ours), (_, _, theirs) = (
-        by_jax.prepare(name, case, operands) for name in ("dilax", "lax")
-    )
+    ours, theirs = (by_jax.prepare(name, case, operands)[2] for name in ("dilax", "lax"))
     for found, expected in zip(ours(), theirs(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -131,8 +129,9 @@ def test_the_fastest_lowering_is_named() -> None:
 def test_what_is_chosen_is_held_against_the_fastest() -> None:
     case = next(case for case in cases.CASES if case.depthwise)
     found = row(case.name, **{"lax": 6, "dilax:taps": 1.5, "dilax:dense": 0.5, "dilax": 1})
-    record = {"rows": [found | {"case": {"kind": "conv"}}]}
+    record = {"device": "cpu (any)", "rows": [found | {"case": {"kind": "conv"}}]}
     assert report.choices(record) == [(3, f"{case.name}, forward")]
+    assert report.choices(record | {"device": "gpu"}) == [(12, f"{case.name}, forward")]
     assert report.by_itself(record) == [1.5]
 
 
