@@ -3,7 +3,8 @@
     pip install -e ".[rivals]" && python experiments/op_speed.py
 
 Every contestant is a process of its own, so that flags of XLA touch nobody else. They take turns on
-each pass of each case, round by round, and each round gives one ratio. The record
+each pass of each case, round by round, in an order drawn anew for each round, and each round gives
+one ratio. A turn begins with a call that does not count: its caches are another's. The record
 `experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
 compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
 
@@ -12,9 +13,9 @@ compile, errors against float64, and the share of the speed of a copy; a picture
 times the lowerings of dilax against lax instead, and writes `lowerings.json`: the measurement that
 the rows of the table in `dilax/lowerings/_choice.py` rest on. It runs so on any platform.
 
-All processes are told (`MALLOC_...`) to keep the memory that they free: otherwise, where pages are
-dear, as in virtual machines, the system's work of handing out fresh memory for every output hides
-the work of the fast contestants. `--fresh-memory` measures without that.
+All processes keep the memory that they free: otherwise, where pages are dear, as in virtual
+machines, the system's work of handing out fresh memory for every output hides the work of the fast
+contestants. `--fresh-memory` measures without that.
 """
 
 import concurrent.futures
@@ -24,6 +25,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,11 +47,6 @@ HERE = Path(__file__).parent
 XLA_FLAGS = {
     "lax, YNN": "--xla_cpu_experimental_ynn_fusion_type=+individual_convolution",
     "lax, oneDNN": "--xla_cpu_experimental_onednn_custom_call=true",
-}
-KEEP_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(1 << 28),
 }
 RIVALS = ("lax", "lax, YNN", "lax, oneDNN", "nnx", "dense", "torch", "keras", "dilax")
 LOWERINGS = ("lax", "dilax:taps", "dilax:dense", "dilax:patches", "dilax")
@@ -79,14 +76,14 @@ class Contestant:
     """A process that computes and times; see `operations.worker`."""
 
     def __init__(self, name: str, *, fresh_memory: bool) -> None:
-        environment = dict(os.environ) | ({} if fresh_memory else KEEP_MEMORY)
+        environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
         if name in XLA_FLAGS:
             environment["XLA_FLAGS"] = XLA_FLAGS[name]
         if name == "keras":
             environment["KERAS_BACKEND"] = "jax"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "operations.worker", name],
+            [sys.executable, "-m", "operations.worker", name, "fresh" if fresh_memory else "kept"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -144,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def line_up(config: Config) -> tuple[str, ...]:
-    """The contestants, dilax last."""
+    """The contestants."""
     return RIVALS if config.contestants == "rivals" else LOWERINGS
 
 
@@ -207,21 +204,22 @@ def measure(
         for label in answer["passes"]:
             if not few or label in WHOLE:
                 times.setdefault(label, {})[name] = []
-    for label, turn in turns(times, config.rounds + 1):
-        for name, values in times[label].items():
+    for label, names in turns(times, config.rounds):
+        for name in names:
             question = {"do": "time", "pass": label, "seconds": config.seconds}
-            answer = contestants[name].ask(**question)
-            if turn:
-                values.append(answer["milliseconds"])
+            times[label][name].append(contestants[name].ask(**question)["milliseconds"])
     row["passes"] = {label: in_numbers(values) for label, values in times.items()}
     if "copy" in times:
         row["share_of_copy"] = share_of_copy(case, times)
     return row
 
 
-def turns(times: dict[str, Any], rounds: int) -> Iterator[tuple[str, int]]:
-    """All passes, again and again; turn 0 is to warm up."""
-    return ((label, turn) for turn in range(rounds) for label in times)
+def turns(times: dict[str, Any], rounds: int) -> Iterator[tuple[str, list[str]]]:
+    """All passes, again and again, each with its contestants in an order of its own."""
+    draw = random.Random(0)
+    for _ in range(rounds):
+        for label, names in times.items():
+            yield label, draw.sample([*names], len(names))
 
 
 def in_numbers(times: dict[str, list[float]]) -> dict[str, Any]:
