@@ -52,6 +52,7 @@ RIVALS = ("lax", "lax, YNN", "lax, oneDNN", "nnx", "dense", "torch", "keras", "d
 LOWERINGS = ("lax", "dilax:taps", "dilax:dense", "dilax:patches", "dilax")
 WHOLE = ("forward", "forward+backward")
 MOST_PATCHES = 1 << 28
+MOST_STRIDE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,6 +175,8 @@ def enters(name: str, case: Case) -> bool:
         taps = int(np.prod(case.kernel_size))
         entries = int(np.prod(case.output_shape[:-1])) * taps * case.features
         return case.kind == "conv" and entries < MOST_PATCHES
+    if name == "dilax:dense" and case.stride > MOST_STRIDE:
+        return False
     return case.kind == "conv" if ":" in name else True
 
 

@@ -17,6 +17,7 @@ from dilax.lowerings._dense import dense
 from dilax.lowerings._direct import direct
 from dilax.lowerings._lowering import Lowering
 from dilax.lowerings._patches import patches
+from dilax.lowerings._phases import few_phases
 from dilax.lowerings._taps import taps
 
 PassName = Literal["conv", "input_gradient", "kernel_gradient"]
@@ -84,8 +85,20 @@ def stem(problem: Problem) -> bool:
 
 
 def wide_stem(problem: Problem) -> bool:
-    """The same with a small kernel and many outputs."""
-    return stem(problem) and problem.geometry.taps <= 9 and problem.out_features >= 32
+    """The same without strides, with a small kernel and many outputs."""
+    small = problem.geometry.taps <= 9 and not strided(problem)
+    return stem(problem) and small and problem.out_features >= 32
+
+
+def strided(problem: Problem) -> bool:
+    """The windows of neighbouring outputs start apart."""
+    return max(problem.geometry.strides) > 1
+
+
+def strided_in_phases(problem: Problem) -> bool:
+    """The same by few phases, whose kernel is small or has few input channels."""
+    small = problem.geometry.taps <= 32 or problem.members <= 4
+    return few_phases(problem.geometry) and small
 
 
 TABLE = (
@@ -96,6 +109,9 @@ TABLE = (
     Row("cpu", "conv", stem, taps),
     Row("cpu", "kernel_gradient", wide_stem, patches),
     Row("cpu", "conv", grouped, dense),
+    Row("cpu", "input_gradient", stem, patches),
+    Row("cpu", "input_gradient", strided_in_phases, patches),
+    Row("cpu", "input_gradient", strided, direct),
     Row("cpu", "input_gradient", every, dense),
     Row("cpu", "kernel_gradient", every, dense),
 )

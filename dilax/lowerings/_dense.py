@@ -28,7 +28,7 @@ from jax import lax
 from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
 from dilax.lowerings._direct import channels_last
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
-from dilax.lowerings._windows import cotangent_padding, spread_cotangent
+from dilax.lowerings._windows import cotangent_padding, pad_and_spread
 
 UNROLLED_GROUPS = 32
 """Up to so many groups are written out; more run in a loop."""
@@ -75,7 +75,7 @@ def input_gradient(
 
     def convolve(g: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
-            spread_cotangent(g, geometry),
+            pad_and_spread(g, ((0, 0),) * geometry.rank, geometry.strides),
             lax.rev(kernel, range(geometry.rank)).swapaxes(-1, -2),
             strides=(1,) * geometry.rank,
             padding=cotangent_padding(geometry),

@@ -2,25 +2,27 @@
 
     y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
 
-The kernel's gradient is ``P(x)^T g``; the input's is the same product over the cotangent's patches
-with the kernel's features exchanged. A kernel of size one needs no patches at all. Worth its memory
-while ``taps * C`` is small: the first layer of a network, and 1x1 convolutions.
+The kernel's gradient is ``P(x)^T g``. The input's is ``g W^T``, with taps side by side again, each
+moved to where it belongs and summed, phase by phase of the strides. A kernel of size one needs no
+patches at all. Worth its memory while ``taps * C`` is small beside the arrays: the first layer of a
+network, strided layers, 1x1 convolutions.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
+from dilax.lowerings._phases import Phase, Phases
 from dilax.lowerings._windows import (
-    cotangent_offsets,
     input_offsets,
-    pad_cotangent,
     pad_input,
     window,
 )
@@ -56,26 +58,31 @@ def input_gradient(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """``x'[n, i, c] = sum_(k, o) P'(g)[n, i, (k, o)] w[k, c, o]``, group by group."""
+    """``x'[n, i, c] = sum_k p[n, i + d (K - 1 - k), (k, c)]``, ``p = g W^T``, group by group."""
     groups = geometry.feature_group_count
     shape = (lhs.shape[0], *geometry.input_size, groups * rhs.shape[-2])
     dtype = result_type(lhs, preferred_element_type)
     if lhs.size == 0:
         return jnp.zeros(shape, dtype)
-    padded = pad_cotangent(lhs, geometry)
-    strides = (1,) * geometry.rank
-    windows = [
-        window(padded, offset, geometry.input_size, strides)
-        for offset in cotangent_offsets(geometry)
-    ]
-    flat = _product(
-        "gmk,gki->gmi",
-        _stack(windows, groups),
-        _matrices(rhs, groups, transposed=True),
-        precision,
-        dtype,
+    batch, members = groups * lhs.shape[0], rhs.shape[-2]
+    products = _product(
+        "gmo,gko->gmk", _by_group(lhs, groups), _matrices(rhs, groups), precision, dtype
     )
-    return jnp.moveaxis(flat, 0, 1).reshape(shape).astype(dtype)
+    by_tap = products.reshape(batch, *geometry.output_size, *geometry.kernel_size, members)
+    phases = Phases.of(geometry)
+
+    def part(phase: Phase) -> jax.Array:
+        some = by_tap[(..., *phase.taps, slice(None))]
+        flat = some.reshape(batch, *geometry.output_size, phase.geometry.taps, members)
+        sizes, strides = phase.geometry.input_size, (1,) * geometry.rank
+        windows = [
+            window(phases.pad(flat[..., tap, :]), offset, sizes, strides)
+            for tap, offset in enumerate(phase.offsets(phases.edges))
+        ]
+        return functools.reduce(lax.add, windows)
+
+    whole = phases.gradient(part).reshape(groups, *shape[:-1], members)
+    return jnp.moveaxis(whole, 0, -2).reshape(shape).astype(dtype)
 
 
 def kernel_gradient(
@@ -121,12 +128,11 @@ def _by_group(x: jax.Array, groups: int) -> jax.Array:
     return jnp.moveaxis(rows, 1, 0)
 
 
-def _matrices(kernel: jax.Array, groups: int, *, transposed: bool = False) -> jax.Array:
-    """``(*K, I, G O)`` as ``(G, taps I, O)``; transposed, as ``(G, taps O, I)``."""
+def _matrices(kernel: jax.Array, groups: int) -> jax.Array:
+    """``(*K, I, G O)`` as ``(G, taps I, O)``."""
     members, outputs = kernel.shape[-2], kernel.shape[-1] // groups
     by_tap = kernel.reshape(math.prod(kernel.shape[:-2]), members, groups, outputs)
-    matrices = by_tap.transpose((2, 0, 3, 1) if transposed else (2, 0, 1, 3))
-    return matrices.reshape(groups, math.prod(matrices.shape[1:3]), matrices.shape[-1])
+    return jnp.moveaxis(by_tap, 2, 0).reshape(groups, len(by_tap) * members, outputs)
 
 
 def _product(

@@ -5,7 +5,7 @@ A grouped convolution whose groups have ``I`` inputs is the sum of ``I`` depthwi
 all three passes are written for one channel in, one channel out, and summed or stacked over ``j``:
 
     conv             y[n, i]  =  sum_k      x[n, s i + d k - low]  w[k]
-    input gradient   x'[n, i] =  sum_k      g'[n, i + d (K - 1 - k)]  w[k]    (g' = g, spread by s)
+    input gradient   x'[n, i] =  sum_k      g[n, i + d (K - 1 - k)]  w[k]     (phase by phase)
     kernel gradient  w'[k]    =  sum_{n, i} x[n, s i + d k - low]  g[n, i]
 
 XLA fuses each of the first two into one pass over memory. The third it does not, written as a plain
@@ -27,11 +27,10 @@ from jax import lax
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._alone import alone
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
+from dilax.lowerings._phases import Phase, Phases
 from dilax.lowerings._varying import vary, varying_axes
 from dilax.lowerings._windows import (
-    cotangent_offsets,
     input_offsets,
-    pad_cotangent,
     pad_input,
     window,
 )
@@ -105,30 +104,30 @@ def input_gradient(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """``x'[n, i, g I + j] = sum_k sum_{o in g} g'[n, i + d (K - 1 - k), o] w[k, j, o]``."""
+    """``x'[n, i, g I + j] = sum_k sum_{o in g} g[n, i + d (K - 1 - k), o] w[k, j, o]``."""
     del precision
     dtype = result_type(lhs, preferred_element_type)
     groups, members = geometry.feature_group_count, rhs.shape[-2]
     if lhs.size == 0:
         return jnp.zeros((lhs.shape[0], *geometry.input_size, groups * members), dtype)
-    outputs = _planes(pad_cotangent(lhs, geometry), groups)
-    weights = _planes(_flat_taps(rhs), groups)
-
-    def seen_through(output: Any, member: int) -> jax.Array:
-        return _sum_over_taps(
-            outputs[output],
-            weights[output, :, member],
-            cotangent_offsets(geometry),
-            geometry.input_size,
-            (1,) * geometry.rank,
-            accumulation_type(lhs, rhs, dtype),
-        )
+    phases = Phases.of(geometry)
+    outputs, kernels = _planes(phases.pad(lhs), groups), _planes(rhs, groups)
+    ones, wide = (1,) * geometry.rank, accumulation_type(lhs, rhs, dtype)
 
     def seen_by(member: int) -> jax.Array:
-        through = functools.partial(seen_through, member=member)
+        def part(phase: Phase) -> jax.Array:
+            some = kernels[(slice(None), *phase.taps, member)]
+            weights = some.reshape(len(outputs), phase.geometry.taps, groups)
+            offsets, sizes = phase.offsets(phases.edges), phase.geometry.input_size
+
+            def through(output: Any) -> jax.Array:
+                seen, weight = outputs[output], weights[output]
+                return _sum_over_taps(seen, weight, offsets, sizes, ones, wide)
+
+            return _sum(through, len(outputs), MOST_PLANES)
+
         shape = (lhs.shape[0], *geometry.input_size, groups)
-        planes = len(outputs)
-        return alone(lambda: _sum(through, planes, MOST_PLANES).astype(dtype), shape, dtype, rhs)
+        return alone(lambda: phases.gradient(part).astype(dtype), shape, dtype, rhs)
 
     return _interleave([seen_by(member) for member in range(members)])
 

@@ -17,15 +17,9 @@ def pad_input(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
     return lax.pad(x, x.dtype.type(0), _config(geometry.padding, (0,) * geometry.rank))
 
 
-def pad_cotangent(g: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """``g`` spread by the strides and padded, so that tap ``-k`` reads it for the input."""
-    return lax.pad(g, g.dtype.type(0), _config(cotangent_padding(geometry), _gaps(geometry)))
-
-
-def spread_cotangent(g: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """``g`` spread by the strides, and not padded."""
-    edges = ((0, 0),) * geometry.rank
-    return lax.pad(g, g.dtype.type(0), _config(edges, _gaps(geometry)))
+def pad_and_spread(g: jax.Array, edges: Sequence[AxisPadding], strides: Sequence[int]) -> jax.Array:
+    """``g`` with its entries ``strides`` apart and zeros between them, then padded by ``edges``."""
+    return lax.pad(g, g.dtype.type(0), _config(edges, [stride - 1 for stride in strides]))
 
 
 def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
@@ -78,12 +72,6 @@ def window(
     return lax.slice(block, start, (whole[0], *ends, whole[1]), (1, *strides, 1))
 
 
-def _config(
-    edges: Sequence[tuple[int, int]], interior: Sequence[int]
-) -> list[tuple[int, int, int]]:
+def _config(edges: Sequence[AxisPadding], interior: Sequence[int]) -> list[tuple[int, int, int]]:
     inner = [(low, high, gap) for (low, high), gap in zip(edges, interior, strict=True)]
     return [(0, 0, 0), *inner, (0, 0, 0)]
-
-
-def _gaps(geometry: ConvGeometry) -> tuple[int, ...]:
-    return tuple(stride - 1 for stride in geometry.strides)

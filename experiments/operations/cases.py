@@ -184,6 +184,14 @@ CASES = (
     _square("dense", 64, 32, 64, 3, groups=1),
     _square("dense", 64, 32, 64, 3, groups=1, dilation=2),
     _square("dense", 64, 32, 64, 3, groups=1, context="scan"),
+    # He et al. 2015 (arXiv 1512.03385): the first layer of ResNet, and two that halve the image.
+    _square("strided", 8, 224, 3, 7, groups=1, out_features=64, stride=2),
+    _square("strided", 16, 56, 64, 3, groups=1, out_features=128, stride=2),
+    _square("strided", 16, 28, 128, 1, groups=1, out_features=256, stride=2),
+    # The first layers of MobileNetV2, ConvNeXt and ViT (Dosovitskiy et al. 2020, arXiv 2010.11929).
+    _square("strided", 8, 224, 3, 3, groups=1, out_features=32, stride=2),
+    _square("strided", 8, 224, 3, 4, groups=1, out_features=96, stride=4),
+    _square("strided", 8, 224, 3, 16, groups=1, out_features=384, stride=16),
     *(_square("cifar", 64, 32, 64, 3, dilation=2, dtype=half) for half in _HALVES),
     *(
         _square("cifar", 64, 32, 64, 3, dilation=2, context=context)

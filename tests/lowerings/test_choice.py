@@ -6,27 +6,35 @@ from dilax import lowerings
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._choice import Problem, choose
 
-# kernel, groups, in-features, out-features: forward, input gradient, kernel gradient on CPU
+# kernel, groups, in-features, out-features, stride: forward, input gradient, kernel gradient
 ON_CPU = {
-    "depthwise": ((3, 3), 32, 32, 32, "taps taps taps"),
-    "multiplier_2": ((3, 3), 32, 32, 64, "taps taps taps"),
-    "two_a_group": ((3, 3), 16, 32, 32, "taps taps taps"),
-    "four_a_group": ((3, 3), 8, 32, 32, "taps taps dense"),
-    "one_channel": ((3, 3), 1, 1, 1, "taps taps dense"),
-    "sixteen_a_group": ((3, 3), 2, 32, 32, "dense dense dense"),
-    "dense": ((3, 3), 1, 32, 32, "direct dense dense"),
-    "pointwise": ((1, 1), 1, 32, 32, "patches patches patches"),
-    "grey_stem": ((3, 3), 1, 1, 16, "taps dense dense"),
-    "colour_stem": ((3, 3), 1, 3, 32, "taps dense patches"),
-    "large_stem": ((7, 7), 1, 3, 64, "direct dense dense"),
-    "large_kernel": ((31, 31), 32, 32, 32, "taps taps taps"),
+    "depthwise": ((3, 3), 32, 32, 32, 1, "taps taps taps"),
+    "depthwise_strided": ((3, 3), 32, 32, 32, 2, "taps taps taps"),
+    "multiplier_2": ((3, 3), 32, 32, 64, 1, "taps taps taps"),
+    "two_a_group": ((3, 3), 16, 32, 32, 1, "taps taps taps"),
+    "four_a_group": ((3, 3), 8, 32, 32, 1, "taps taps dense"),
+    "one_channel": ((3, 3), 1, 1, 1, 1, "taps taps dense"),
+    "sixteen_a_group": ((3, 3), 2, 32, 32, 1, "dense dense dense"),
+    "sixteen_strided": ((3, 3), 2, 32, 32, 2, "dense patches dense"),
+    "dense": ((3, 3), 1, 32, 32, 1, "direct dense dense"),
+    "dense_strided": ((3, 3), 1, 32, 32, 2, "direct patches dense"),
+    "wide_and_strided": ((7, 7), 1, 32, 32, 2, "direct direct dense"),
+    "pointwise": ((1, 1), 1, 32, 32, 1, "patches patches patches"),
+    "grey_stem": ((3, 3), 1, 1, 16, 1, "taps patches dense"),
+    "colour_stem": ((3, 3), 1, 3, 32, 1, "taps patches patches"),
+    "strided_stem": ((3, 3), 1, 3, 32, 2, "taps patches dense"),
+    "large_stem": ((7, 7), 1, 3, 64, 1, "direct dense dense"),
+    "large_strided_stem": ((7, 7), 1, 3, 64, 2, "direct patches dense"),
+    "many_phases": ((16, 16), 1, 3, 64, 16, "direct direct dense"),
+    "large_kernel": ((31, 31), 32, 32, 32, 1, "taps taps taps"),
 }
 
 
 @pytest.mark.parametrize("name", ON_CPU)
 def test_each_pass_on_cpu(name: str) -> None:
-    kernel, groups, inputs, outputs, wanted = ON_CPU[name]
-    geometry = ConvGeometry((64, 64), kernel, (1, 1), ((0, 0),) * 2, (1, 1), groups)
+    kernel, groups, inputs, outputs, stride, wanted = ON_CPU[name]
+    strides = (stride, stride)
+    geometry = ConvGeometry((64, 64), kernel, strides, ((0, 0),) * 2, (1, 1), groups)
     problem = Problem(geometry, inputs, outputs)
     chosen = [
         choose("cpu", pass_name, problem)
