@@ -4,9 +4,10 @@
 
 Every contestant is a process of its own, so that flags of XLA touch nobody else. They take turns on
 each pass of each case, round by round, in an order drawn anew for each round, and each round gives
-one ratio. A turn begins with a call that does not count: its caches are another's. The record
-`experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
-compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
+one ratio. A turn's first call finds another's caches, and counts only if it fills the turn. The
+record `experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the
+seconds to compile, errors against float64, and the share of the speed of a copy; a picture lies
+beside it.
 
     python experiments/op_speed.py --contestants lowerings
 

@@ -211,7 +211,7 @@ def choices() -> str:
         f"tenth longer than the fastest of dilax's lowerings and lax in {near} of {len(times)} "
         f"passes, at worst {worst:.1f} times as long ({where}): [every case]"
         f"(experiments/results/lowerings.md), [record](experiments/results/lowerings.json). There "
-        f"`taps` stands twice, by name and as what dilax chooses, in two processes and one order: "
+        f"`taps` stands twice, by name and as what dilax chooses, in two processes: "
         f"by name it took {low:.2f} to {high:.2f} times as long (middle half of {len(again)} "
         f"cases). Differences of that size say nothing.\n"
     )
