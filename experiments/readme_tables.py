@@ -118,6 +118,12 @@ def recipe(config: Record) -> str:
     """The flags that tell a run's recipe from the defaults of all."""
     said = [config.get("optimizer", "adamw"), f"{config['learning_rate']:g}"]
     said.append(f"batches of {config['batch_size']}")
+    if config.get("crop"):
+        said.append(f"crops by {config['crop']}")
+    if config.get("flip") == "alternating":
+        said.append("alternating flips")
+    if config.get("label_smoothing"):
+        said.append(f"labels smoothed by {config['label_smoothing']:g}")
     if config.get("precision", "float32") != "float32":
         said.append(config["precision"])
     if config.get("test_flips"):
@@ -150,13 +156,28 @@ def cifar() -> str:
     ]
     table = markdown(("network", "seconds an epoch", f"to `{found['ratio_to']}`"), rows)
     return (
-        f"{accuracies('cifar10')}\n{table}\nSteps of {found['config']['batch_size']} images, "
+        f"{accuracies('cifar10')}\n{separable_for_dense()}\n{table}\nSteps of {found['config']['batch_size']} images, "
         f"augmentation included, medians of {found['config']['rounds']} rounds taken in turns on "
         f"{found['device']}; {in_words(found)} "
         f"([record](experiments/results/epoch_speed.json)). "
         f"[Accuracy against size and cost](experiments/results/cifar10.png), beside what others "
         f"report.\n"
     )
+
+
+def separable_for_dense() -> str:
+    """What becomes of a plain network's accuracy where its convolutions are made separable."""
+    plain = record("cifar10_cnn")
+    said = []
+    for name in ("ds_dcn", "ds_dcn_wide"):
+        found = record(f"cifar10_{name}")
+        points = 100 * (found["test_accuracy"] - plain["test_accuracy"])
+        parameters, cost = (found[key] / plain[key] for key in ("parameters", "multiply_adds"))
+        said.append(
+            f"`{name}`, with {parameters:.2f} of the parameters and {cost:.2f} of the "
+            f"multiply-adds, is {abs(points):.1f} points {'behind' if points < 0 else 'ahead'}"
+        )
+    return f"Against `cnn`, of dense convolutions and trained alike, {'; '.join(said)}.\n"
 
 
 def waiting() -> str:
