@@ -156,9 +156,10 @@ def cifar() -> str:
     ]
     table = markdown(("network", "seconds an epoch", f"to `{found['ratio_to']}`"), rows)
     return (
-        f"{accuracies('cifar10')}\n{separable_for_dense()}\n{table}\nSteps of {found['config']['batch_size']} images, "
-        f"augmentation included, medians of {found['config']['rounds']} rounds taken in turns on "
-        f"{found['device']}; {in_words(found)} "
+        f"{accuracies('cifar10')}\n{separable_for_dense()}\n{table}\n"
+        f"Steps of {found['config']['batch_size']} images, augmentation included, medians of "
+        f"{found['config']['rounds']} rounds taken in turns on {found['device']}; "
+        f"{in_words(found)} "
         f"([record](experiments/results/epoch_speed.json)). "
         f"[Accuracy against size and cost](experiments/results/cifar10.png), beside what others "
         f"report.\n"
