@@ -28,7 +28,7 @@ from jax import lax
 from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
 from dilax.lowerings._direct import channels_last
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
-from dilax.lowerings._windows import cotangent_padding, pad_and_spread
+from dilax.lowerings._windows import cotangent_padding, each_axis, pad_and_spread
 
 UNROLLED_GROUPS = 32
 """Up to so many groups are written out; more run in a loop."""
@@ -169,16 +169,7 @@ def _convolve(
 
 def _kernel_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
     """Padding under which the output, used as a kernel, fits once for each tap."""
-    axes = zip(
-        geometry.input_size,
-        geometry.output_size,
-        geometry.kernel_size,
-        geometry.strides,
-        geometry.kernel_dilation,
-        [low for low, _ in geometry.padding],
-        strict=True,
-    )
-    return tuple(exact_padding(*axis) for axis in axes)
+    return tuple(exact_padding(*axis) for axis in each_axis(geometry))
 
 
 dense = Lowering("dense", conv, input_gradient, kernel_gradient)

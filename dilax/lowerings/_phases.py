@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
 from dilax.lowerings._varying import vary, varying_axes
-from dilax.lowerings._windows import cotangent_offsets, cotangent_padding, pad_and_spread
+from dilax.lowerings._windows import cotangent_offsets, cotangent_padding, each_axis, pad_and_spread
 
 MOST_PHASES = 16
 """Of more phases the code would be long: the cotangent is spread by zeros after all."""
@@ -88,16 +88,7 @@ def few_phases(geometry: ConvGeometry) -> bool:
 
 
 def _split(geometry: ConvGeometry) -> list[Phase | None]:
-    axes = zip(
-        geometry.input_size,
-        geometry.output_size,
-        geometry.kernel_size,
-        geometry.strides,
-        geometry.kernel_dilation,
-        [low for low, _ in geometry.padding],
-        strict=True,
-    )
-    by_axis = [_axis_phases(*axis) for axis in axes]
+    by_axis = [_axis_phases(*axis) for axis in each_axis(geometry)]
     return [_together(phase, geometry) for phase in itertools.product(*by_axis)]
 
 
@@ -129,10 +120,10 @@ def _axis_phases(
     return phases
 
 
-def _together(axes: Sequence[_AxisPhase | None], geometry: ConvGeometry) -> Phase | None:
+def _together(phases: Sequence[_AxisPhase | None], geometry: ConvGeometry) -> Phase | None:
     """A phase of every axis as one of them all; ``None`` if that of an axis is."""
-    seen = [axis for axis in axes if axis is not None]
-    if len(seen) < len(axes):
+    seen = [phase for phase in phases if phase is not None]
+    if len(seen) < len(phases):
         return None
     taps, input_size, kernel_size, padding, dilation = zip(*seen, strict=True)
     ones, groups = (1,) * len(seen), geometry.feature_group_count
