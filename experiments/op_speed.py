@@ -2,12 +2,12 @@
 
     pip install -e ".[rivals]" && python experiments/op_speed.py
 
-Every contestant is a process of its own, so that flags of XLA touch nobody else. They take turns on
-each pass of each case, round by round, in an order drawn anew for each round, and each round gives
-one ratio. A turn's first call finds another's caches, and counts only if it fills the turn. The
-record `experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the
-seconds to compile, errors against float64, and the share of the speed of a copy; a picture lies
-beside it.
+Every contestant is a process of its own, so that flags of XLA touch nobody else, and a new one for
+each case, so that what was timed before touches nobody at all. They take turns on each pass, round
+by round, in an order drawn anew for each round, and each round gives one ratio. A turn's first call
+finds another's caches, and counts only if it fills the turn. The record
+`experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
+compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
 
     python experiments/op_speed.py --contestants lowerings
 
@@ -40,6 +40,7 @@ from common.markdown import table as markdown
 from common.timing import spread
 from operations import report
 from operations.cases import CASES, DEPTHWISE_2D, Case
+from operations.worker import Contestant
 
 from dilax.training.device import describe_device
 from dilax.training.record import git_commit, versions
@@ -74,44 +75,6 @@ class Config:
     """The record; `op_speed.json` or `lowerings.json` under `experiments/results` if left out."""
 
 
-class Contestant:
-    """A process that computes and times; see `operations.worker`."""
-
-    def __init__(self, name: str, *, fresh_memory: bool) -> None:
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
-        if name in XLA_FLAGS:
-            environment["XLA_FLAGS"] = XLA_FLAGS[name]
-        if name == "keras":
-            environment["KERAS_BACKEND"] = "jax"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "operations.worker", name, "fresh" if fresh_memory else "kept"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """One question, one answer; the end of the process is an answer too."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        if self.process.poll() is not None:
-            return {"failed": "the process ended"}
-        try:
-            self.process.stdin.write(json.dumps(question) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        return json.loads(line) if line else {"failed": "the process ended"}
-
-    def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
-        with contextlib.suppress(BrokenPipeError):
-            self.process.communicate()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
@@ -119,17 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = config.output or HERE / "results" / default
     output.parent.mkdir(parents=True, exist_ok=True)
     names = [name for name in line_up(config) if installed(name) and knows_its_flags(name)]
-    contestants = {name: Contestant(name, fresh_memory=config.fresh_memory) for name in names}
     rows = []
-    try:
-        for place, case in enumerate(CASES):
-            if case.name.startswith(config.families or ""):
-                entered = {n: c for n, c in contestants.items() if enters(n, case)}
-                rows.append(measure(place, case, entered, config))
-                print(in_short(rows[-1]), flush=True)
-    finally:
-        for contestant in contestants.values():
-            contestant.stop()
+    for place, case in enumerate(CASES):
+        if case.name.startswith(config.families or ""):
+            with started([name for name in names if enters(name, case)], config) as contestants:
+                rows.append(measure(place, case, contestants, config))
+            print(in_short(rows[-1]), flush=True)
     record = make_record(config, rows)
     output.write_text(json.dumps(record, indent=1) + "\n")
     if config.contestants == "rivals":
@@ -156,9 +114,9 @@ def knows_its_flags(name: str) -> bool:
     """Whether this version of XLA knows the flags of a contestant; it ends where it does not."""
     if name not in XLA_FLAGS:
         return True
-    environment = dict(os.environ) | {"XLA_FLAGS": XLA_FLAGS[name]}
     start = [sys.executable, "-c", "import jax; jax.devices()"]
-    return not subprocess.run(start, env=environment, capture_output=True).returncode
+    found = subprocess.run(start, env=os.environ | environment(name), capture_output=True)
+    return not found.returncode
 
 
 def enters(name: str, case: Case) -> bool:
@@ -179,6 +137,28 @@ def enters(name: str, case: Case) -> bool:
     if name == "dilax:dense" and case.stride > MOST_STRIDE:
         return False
     return case.kind == "conv" if ":" in name else True
+
+
+@contextlib.contextmanager
+def started(names: Sequence[str], config: Config) -> Iterator[dict[str, Contestant]]:
+    """The contestants of a case, each a new process."""
+    contestants: dict[str, Contestant] = {}
+    try:
+        for name in names:
+            contestants[name] = Contestant(
+                name, environment(name), fresh_memory=config.fresh_memory
+            )
+        yield contestants
+    finally:
+        for contestant in contestants.values():
+            contestant.stop()
+
+
+def environment(name: str) -> dict[str, str]:
+    """What a contestant's process has to find in its environment."""
+    if name in XLA_FLAGS:
+        return {"XLA_FLAGS": XLA_FLAGS[name]}
+    return {"KERAS_BACKEND": "jax"} if name == "keras" else {}
 
 
 def measure(

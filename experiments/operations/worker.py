@@ -1,4 +1,4 @@
-"""A process that holds one contestant, and times what it is asked to, line by line of JSON.
+"""A process that holds one contestant in one case, and times what it is asked to.
 
     {"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
     {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
@@ -7,17 +7,20 @@
 What goes wrong is answered as `{"failed": "..."}`.
 """
 
-import contextlib
-import json
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common.memory import keep_freed_memory
 
 from operations import arrays as arrays_of
+from operations import by_jax
 from operations.cases import CASES, Case
 
 GRADED = ("forward", "input gradient", "kernel gradient")
@@ -43,8 +46,6 @@ class Worker:
 
             self.calls, self.answers = by_torch.prepare(self.case, self.operands)
         else:
-            from operations import by_jax
-
             self.calls, compile_seconds, self.answers = by_jax.prepare(
                 self.name, self.case, self.operands
             )
@@ -91,19 +92,65 @@ class Worker:
         return self.time(question["pass"], question["seconds"])
 
 
-def serve(name: str, questions: TextIO, answers: TextIO) -> None:
-    """Answer until there are no more questions."""
-    worker = Worker(name)
-    for line in questions:
+class Contestant:
+    """A worker in a process of its own, which nothing that was timed before has touched.
+
+    Args:
+      name: as in `by_jax.FUNCTIONS`, or `torch`.
+      environment: variables to set before anything is computed.
+      fresh_memory: let the process give freed memory back to the system.
+    """
+
+    def __init__(
+        self, name: str, environment: Mapping[str, str], *, fresh_memory: bool = False
+    ) -> None:
+        self.connection, theirs = _processes().Pipe()
+        arguments = (theirs, name, environment, fresh_memory)
+        self.process = _processes().Process(target=serve, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """One question, one answer; the end of the process is an answer too."""
         try:
-            answer = worker.answer(json.loads(line))
+            self.connection.send(question)
+            return self.connection.recv()
+        except (OSError, EOFError):
+            return {"failed": "the process ended"}
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def serve(
+    questions: Connection, name: str, environment: Mapping[str, str], fresh_memory: bool
+) -> None:
+    """Answer until there are no more questions."""
+    os.environ.update(environment)
+    if not fresh_memory:
+        keep_freed_memory(one_arena=True)
+    worker = Worker(name)
+    while True:
+        try:
+            question = questions.recv()
+        except EOFError:
+            return
+        try:
+            answer = worker.answer(question)
         except Exception as error:
             answer = {"failed": f"{type(error).__name__}: {error}"[:300]}
-        print(json.dumps(answer), file=answers, flush=True)
+        questions.send(answer)
 
 
-if __name__ == "__main__":
-    if sys.argv[2] == "kept":
-        keep_freed_memory(one_arena=True)
-    with contextlib.redirect_stdout(sys.stderr):
-        serve(sys.argv[1], sys.stdin, sys.__stdout__ or sys.stdout)
+def _processes() -> Any:
+    """Processes forked from one that has imported everything, and has not begun to compute."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    folder = str(Path(__file__).parent.parent)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if folder not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, paths)])
+    return multiprocessing.get_context("forkserver")

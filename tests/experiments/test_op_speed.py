@@ -136,7 +136,7 @@ def test_what_is_chosen_is_held_against_the_fastest() -> None:
 
 
 def test_what_goes_wrong_is_answered() -> None:
-    contestant = op_speed.Contestant("lax", fresh_memory=True)
+    contestant = op_speed.Contestant("lax", {}, fresh_memory=True)
     assert "failed" in contestant.ask(do="time", seconds=0, **{"pass": "no such pass"})
     contestant.stop()
     assert contestant.ask(do="prepare", case=0) == {"failed": "the process ended"}
