@@ -10,13 +10,15 @@ So each group becomes a convolution of its own here, and the permutations are wr
     input gradient    g'[N, S, O]  *  w[K, O, I],   taps reversed, dilated by d
     kernel gradient   x[I, S, N]   *  g[S', N, O],  strided by d, dilated by s
 
-where ``g'`` is ``g`` spread by the strides and padded.
+where ``g'`` is ``g`` spread by the strides and padded. The routine is fast with two axes and slow
+with three: volumes are computed plane by plane.
 
 Source of the cause: ``xla/service/cpu/conv_canonicalization.cc`` walks the entry computation only.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +28,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
+from dilax.lowerings import _planes
 from dilax.lowerings._direct import channels_last
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._windows import cotangent_padding, each_axis, pad_and_spread
+
+MOST_PLANES = 16
+"""Kernels of so many planes are taken apart; a deeper one would be long to compile."""
 
 UNROLLED_GROUPS = 32
 """Up to so many groups are written out; more run in a loop."""
@@ -44,6 +50,10 @@ def conv(
 ) -> jax.Array:
     """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, for each group."""
     dtype = result_type(lhs, preferred_element_type)
+    if _in_planes(geometry):
+        wide = accumulation_type(lhs, rhs, dtype)
+        plane = functools.partial(conv, precision=precision, preferred_element_type=wide)
+        return _planes.conv(plane, lhs, rhs, geometry).astype(dtype)
 
     def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
@@ -72,6 +82,10 @@ def input_gradient(
     if lhs.size == 0:
         features = geometry.feature_group_count * rhs.shape[-2]
         return jnp.zeros((lhs.shape[0], *geometry.input_size, features), dtype)
+    if _in_planes(geometry):
+        wide = accumulation_type(lhs, rhs, dtype)
+        plane = functools.partial(input_gradient, precision=precision, preferred_element_type=wide)
+        return _planes.input_gradient(plane, lhs, rhs, geometry).astype(dtype)
 
     def convolve(g: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
@@ -100,6 +114,11 @@ def kernel_gradient(
     if lhs.size == 0 or rhs.size == 0:
         members = lhs.shape[-1] // geometry.feature_group_count
         return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
+    if _in_planes(geometry):
+        plane = functools.partial(
+            kernel_gradient, precision=precision, preferred_element_type=dtype
+        )
+        return _planes.kernel_gradient(plane, lhs, rhs, geometry)
 
     def convolve(x: jax.Array, g: jax.Array) -> jax.Array:
         batch_first = _convolve(
@@ -114,6 +133,11 @@ def kernel_gradient(
         return jnp.moveaxis(batch_first, 0, -2)
 
     return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def _in_planes(geometry: ConvGeometry) -> bool:
+    """Whether a convolution is one of volumes, and its kernel not deep."""
+    return geometry.rank > 2 and geometry.kernel_size[0] <= MOST_PLANES
 
 
 def _each_group(

@@ -118,6 +118,14 @@ def _line(family: str, batch: int, length: int, features: int, kernel: int, **op
     )
 
 
+# Dense volumes: a first layer, a body, downsampled and dilated.
+_VOLUMES = (
+    ((16, 56, 56), 3, 64, 1, 1),
+    ((16, 28, 28), 64, 64, 1, 1),
+    ((8, 28, 28), 64, 128, 2, 1),
+    ((16, 28, 28), 16, 16, 1, 2),
+)
+
 # Sandler et al. 2018 (arXiv 1801.04381), table 2: (edge, features, stride) of each depthwise layer.
 _MOBILENET_V2 = (
     (112, 32, 1),
@@ -192,6 +200,21 @@ CASES = (
     _square("strided", 8, 224, 3, 3, groups=1, out_features=32, stride=2),
     _square("strided", 8, 224, 3, 4, groups=1, out_features=96, stride=4),
     _square("strided", 8, 224, 3, 16, groups=1, out_features=384, stride=16),
+    _square("strided", 8, 56, 96, 2, groups=1, out_features=192, stride=2),
+    *(
+        Case(
+            family="volume",
+            batch=2,
+            size=size,
+            features=features,
+            kernel_size=(3, 3, 3),
+            out_features=out_features,
+            groups=1,
+            stride=stride,
+            dilation=(dilation,) * 3,
+        )
+        for size, features, out_features, stride, dilation in _VOLUMES
+    ),
     *(_square("cifar", 64, 32, 64, 3, dilation=2, dtype=half) for half in _HALVES),
     *(
         _square("cifar", 64, 32, 64, 3, dilation=2, context=context)
