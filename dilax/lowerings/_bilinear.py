@@ -30,6 +30,7 @@ from jax.interpreters import ad, batching, mlir
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._choice import PassName, Problem, choose
 from dilax.lowerings._lowering import Lowering
+from dilax.lowerings._reach import Reach
 from dilax.lowerings._varying import vary_alike
 
 Role = Literal["x", "w", "g"]
@@ -109,14 +110,15 @@ def _compute(
     geometry, name = params["geometry"], _PASS_NAMES[primitive]
     case = problem(lhs, rhs, _ROLES[primitive], geometry)
     lowering = params["lowering"] or choose(platform, name, case)
-    run = getattr(lowering, name)
-    return run(
+    reach = Reach.of(geometry)
+    result = getattr(lowering, name)(
         lhs,
-        rhs,
-        geometry,
+        reach.crop(rhs) if _ROLES[primitive][1] == "w" else rhs,
+        reach.geometry,
         precision=params["precision"],
         preferred_element_type=params["dtype"],
     )
+    return reach.fill(result, geometry) if _ROLES[primitive][2] == "w" else result
 
 
 def _run_eagerly(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

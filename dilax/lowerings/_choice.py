@@ -16,8 +16,9 @@ from dilax.geometry import ConvGeometry
 from dilax.lowerings._dense import dense
 from dilax.lowerings._direct import direct
 from dilax.lowerings._lowering import Lowering
-from dilax.lowerings._patches import patches
+from dilax.lowerings._patches import patches, side_by_side
 from dilax.lowerings._phases import few_phases
+from dilax.lowerings._reach import Reach
 from dilax.lowerings._taps import taps
 
 PassName = Literal["conv", "input_gradient", "kernel_gradient"]
@@ -64,7 +65,22 @@ def two_members(problem: Problem) -> bool:
 
 def pointwise(problem: Problem) -> bool:
     """A dense kernel of size one: a matrix product, whatever the strides."""
-    return problem.geometry.taps == 1 and problem.geometry.feature_group_count == 1
+    return problem.geometry.taps == 1 and not grouped(problem)
+
+
+def cut_up(problem: Problem) -> bool:
+    """Dense windows that lie side by side, as in the first layer of a vision transformer."""
+    return side_by_side(problem.geometry) and not grouped(problem)
+
+
+def volumes(problem: Problem) -> bool:
+    """Three window axes; lax takes many times as long as plane by plane."""
+    return problem.geometry.rank == 3
+
+
+def strided_planes(problem: Problem) -> bool:
+    """Strides of one axis or two."""
+    return strided(problem) and not volumes(problem)
 
 
 def grouped(problem: Problem) -> bool:
@@ -80,7 +96,8 @@ def every(problem: Problem) -> bool:
 
 def stem(problem: Problem) -> bool:
     """The first layer of a network: dense, few input channels, a small kernel or few outputs."""
-    small = problem.geometry.taps <= 9 or problem.kernel_entries <= 512
+    taps = 27 if volumes(problem) else 9
+    small = problem.geometry.taps <= taps or problem.kernel_entries <= 512
     return problem.geometry.feature_group_count == 1 and problem.members <= 4 and small
 
 
@@ -106,12 +123,14 @@ TABLE = (
     Row("cpu", "input_gradient", few_members, taps),
     Row("cpu", "kernel_gradient", two_members, taps),
     Row("cpu", None, pointwise, patches),
+    Row("cpu", None, cut_up, patches),
     Row("cpu", "conv", stem, taps),
     Row("cpu", "kernel_gradient", wide_stem, patches),
     Row("cpu", "conv", grouped, dense),
+    Row("cpu", "conv", volumes, dense),
     Row("cpu", "input_gradient", stem, patches),
     Row("cpu", "input_gradient", strided_in_phases, patches),
-    Row("cpu", "input_gradient", strided, direct),
+    Row("cpu", "input_gradient", strided_planes, direct),
     Row("cpu", "input_gradient", every, dense),
     Row("cpu", "kernel_gradient", every, dense),
 )
@@ -119,6 +138,7 @@ TABLE = (
 
 def choose(platform: str, pass_name: PassName, problem: Problem) -> Lowering:
     """The lowering of the first row that fits, or `direct`."""
+    problem = dataclasses.replace(problem, geometry=Reach.of(problem.geometry).geometry)
     for row in TABLE:
         fits = row.platform == platform and row.pass_name in (None, pass_name)
         if fits and row.condition(problem):

@@ -3,15 +3,18 @@
     y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
 
 The kernel's gradient is ``P(x)^T g``. The input's is ``g W^T``, with taps side by side again, each
-moved to where it belongs and summed, phase by phase of the strides. A kernel of size one needs no
-patches at all. Worth its memory while ``taps * C`` is small beside the arrays: the first layer of a
-network, strided layers, 1x1 convolutions.
+moved to where it belongs and summed, phase by phase of the strides. Where windows lie side by side,
+as those of a kernel of size one do, the patches are the input itself, cut up. Elsewhere they are
+worth their memory while ``taps * C`` is small beside the arrays: the first layer of a network,
+strided layers.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import operator
 from typing import Any
 
 import jax
@@ -69,19 +72,8 @@ def input_gradient(
         "gmo,gko->gmk", _by_group(lhs, groups), _matrices(rhs, groups), precision, dtype
     )
     by_tap = products.reshape(batch, *geometry.output_size, *geometry.kernel_size, members)
-    phases = Phases.of(geometry)
-
-    def part(phase: Phase) -> jax.Array:
-        some = by_tap[(..., *phase.taps, slice(None))]
-        flat = some.reshape(batch, *geometry.output_size, phase.geometry.taps, members)
-        sizes, strides = phase.geometry.input_size, (1,) * geometry.rank
-        windows = [
-            window(phases.pad(flat[..., tap, :]), offset, sizes, strides)
-            for tap, offset in enumerate(phase.offsets(phases.edges))
-        ]
-        return functools.reduce(lax.add, windows)
-
-    whole = phases.gradient(part).reshape(groups, *shape[:-1], members)
+    summed = _joined if side_by_side(geometry) else _overlapped
+    whole = summed(by_tap, geometry).reshape(groups, *shape[:-1], members)
     return jnp.moveaxis(whole, 0, -2).reshape(shape).astype(dtype)
 
 
@@ -108,18 +100,64 @@ def kernel_gradient(
     return taps.reshape(*geometry.kernel_size, members, rhs.shape[-1]).astype(dtype)
 
 
+def side_by_side(geometry: ConvGeometry) -> bool:
+    """Whether each input is seen by one window, and through one tap of it."""
+    return geometry.kernel_size == geometry.strides and max(geometry.kernel_dilation) == 1
+
+
 def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """What each output sees, as ``(G, N S, taps C)``."""
+    groups = geometry.feature_group_count
+    if side_by_side(geometry):
+        pieces = _by_group(_cut(x, geometry), groups)
+        rows, members = pieces.shape[1:]
+        return pieces.reshape(groups, rows // geometry.taps, geometry.taps * members)
     padded = pad_input(x, geometry)
     windows = [
-        window(padded, offset, geometry.output_size, geometry.strides)
+        _by_group(window(padded, offset, geometry.output_size, geometry.strides), groups)
         for offset in input_offsets(geometry)
     ]
-    return _stack(windows, geometry.feature_group_count)
+    return jnp.concatenate(windows, axis=-1)
 
 
-def _stack(windows: list[jax.Array], groups: int) -> jax.Array:
-    """Windows of shape ``(N, *S, G C)`` as patches ``(G, N S, taps C)``."""
-    return jnp.concatenate([_by_group(window, groups) for window in windows], axis=-1)
+def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The windows of an input, which lie side by side in it, as ``(N, *S, *K, G C)``."""
+    lows = [low for low, _ in geometry.padding]
+    places = list(zip(geometry.output_size, geometry.strides, strict=True))
+    sizes, ones = [count * step for count, step in places], (1,) * geometry.rank
+    whole = window(x, [-low for low in lows], sizes, ones)
+    axes = whole.reshape(x.shape[0], *itertools.chain(*places), x.shape[-1])
+    rank = geometry.rank
+    order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return axes.transpose(order)
+
+
+def _joined(pieces: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The inputs of which ``_cut`` made ``(N, *S, *K, C)``; zeros where it had cut none."""
+    rank = geometry.rank
+    inner = [axis for pair in zip(range(rank), range(rank, 2 * rank), strict=True) for axis in pair]
+    axes = pieces.transpose(0, *(1 + axis for axis in inner), 2 * rank + 1)
+    sizes = map(operator.mul, geometry.output_size, geometry.strides)
+    whole = axes.reshape(pieces.shape[0], *sizes, pieces.shape[-1])
+    lows = [low for low, _ in geometry.padding]
+    return window(whole, lows, geometry.input_size, (1,) * rank)
+
+
+def _overlapped(by_tap: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The sum of what ``(N, *S, *K, C)`` gives each input, phase by phase of the strides."""
+    phases = Phases.of(geometry)
+
+    def part(phase: Phase) -> jax.Array:
+        some = by_tap[(..., *phase.taps, slice(None))]
+        flat = some.reshape(*some.shape[: 1 + geometry.rank], phase.geometry.taps, some.shape[-1])
+        sizes, strides = phase.geometry.input_size, (1,) * geometry.rank
+        windows = [
+            window(phases.pad(flat[..., tap, :]), offset, sizes, strides)
+            for tap, offset in enumerate(phase.offsets(phases.edges))
+        ]
+        return functools.reduce(lax.add, windows)
+
+    return phases.gradient(part)
 
 
 def _by_group(x: jax.Array, groups: int) -> jax.Array:

@@ -66,9 +66,16 @@ class Phases(NamedTuple):
         return cls(geometry, found, edges)
 
     def pad(self, g: jax.Array) -> jax.Array:
-        """The cotangent padded by the edges, and spread by what strides are left."""
-        left = next(phase for phase in self.found if phase).geometry.strides
-        return pad_and_spread(g, self.edges, left)
+        """The cotangent spread by what strides are left, and padded by the edges."""
+        return pad_and_spread(g, self.edges, self._strides_left)
+
+    def spread(self, g: jax.Array) -> jax.Array:
+        """The same without the edges."""
+        return pad_and_spread(g, ((0, 0),) * self.geometry.rank, self._strides_left)
+
+    @property
+    def _strides_left(self) -> tuple[int, ...]:
+        return next(phase for phase in self.found if phase).geometry.strides
 
     def gradient(self, part: Callable[[Phase], jax.Array]) -> jax.Array:
         """The gradient of all inputs, channels last; ``part`` computes that of one phase."""

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dilax.geometry import ConvGeometry
+from dilax.geometry import AxisPadding, ConvGeometry
 from dilax.lowerings._alone import alone
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._phases import Phase, Phases
@@ -34,6 +35,10 @@ from dilax.lowerings._windows import (
     pad_input,
     window,
 )
+
+FEW_TAPS = 4
+"""Up to so many taps each read the array as it is, and zeros where they stand beside it; of more, a
+padded copy is read faster."""
 
 UNROLLED_TAPS = 64
 """Up to so many taps are written out for XLA to fuse; more run in a loop."""
@@ -78,14 +83,17 @@ def conv(
     """``y[n, i, o] = sum_k sum_j x[n, s i + d k - low, g(o) I + j] w[k, j, o]``."""
     del precision  # products of single elements are exact to their type
     dtype = result_type(lhs, preferred_element_type)
-    padded = pad_input(lhs, geometry)
+    padded = geometry.taps > FEW_TAPS
+    source = pad_input(lhs, geometry) if padded else lhs
+    offsets = input_offsets(geometry)
+    starts = offsets if padded else _moved(offsets, geometry.padding)
     weights = _flat_taps(rhs)
 
     def seen_by(member: int) -> jax.Array:
         return _sum_over_taps(
-            _spread(padded, member, geometry, rhs),
+            _spread(source, member, geometry, rhs),
             weights[:, member],
-            input_offsets(geometry),
+            starts,
             geometry.output_size,
             geometry.strides,
             accumulation_type(lhs, rhs, dtype),
@@ -111,7 +119,9 @@ def input_gradient(
     if lhs.size == 0:
         return jnp.zeros((lhs.shape[0], *geometry.input_size, groups * members), dtype)
     phases = Phases.of(geometry)
-    outputs, kernels = _planes(phases.pad(lhs), groups), _planes(rhs, groups)
+    padded = geometry.taps > FEW_TAPS
+    source = phases.pad(lhs) if padded else phases.spread(lhs)
+    outputs, kernels = _planes(source, groups), _planes(rhs, groups)
     ones, wide = (1,) * geometry.rank, accumulation_type(lhs, rhs, dtype)
 
     def seen_by(member: int) -> jax.Array:
@@ -119,10 +129,11 @@ def input_gradient(
             some = kernels[(slice(None), *phase.taps, member)]
             weights = some.reshape(len(outputs), phase.geometry.taps, groups)
             offsets, sizes = phase.offsets(phases.edges), phase.geometry.input_size
+            starts = offsets if padded else _moved(offsets, phases.edges)
 
             def through(output: Any) -> jax.Array:
                 seen, weight = outputs[output], weights[output]
-                return _sum_over_taps(seen, weight, offsets, sizes, ones, wide)
+                return _sum_over_taps(seen, weight, starts, sizes, ones, wide)
 
             return _sum(through, len(outputs), MOST_PLANES)
 
@@ -159,8 +170,14 @@ def kernel_gradient(
     return jnp.stack(parts, axis=1).reshape(shape).astype(dtype)
 
 
+def _moved(offsets: list[tuple[int, ...]], edges: Sequence[AxisPadding]) -> list[tuple[int, ...]]:
+    """Offsets in an array padded by ``edges`` as offsets in the array itself."""
+    lows = [low for low, _ in edges]
+    return [tuple(map(operator.sub, offset, lows)) for offset in offsets]
+
+
 def _sum_over_taps(
-    padded: jax.Array,
+    x: jax.Array,
     weights: jax.Array,
     offsets: list[tuple[int, ...]],
     sizes: tuple[int, ...],
@@ -171,8 +188,8 @@ def _sum_over_taps(
 
     def product(tap: Any) -> jax.Array:
         offset = offsets[tap] if isinstance(tap, int) else jnp.asarray(offsets, jnp.int32)[tap]
-        seen = window(padded, offset, sizes, strides).astype(dtype)
-        return seen * lax.expand_dims(weights[tap].astype(dtype), range(padded.ndim - 1))
+        seen = window(x, offset, sizes, strides).astype(dtype)
+        return seen * lax.expand_dims(weights[tap].astype(dtype), range(x.ndim - 1))
 
     return _sum(product, len(offsets), UNROLLED_TAPS)
 

@@ -27,12 +27,12 @@ def each_axis(geometry: ConvGeometry) -> Iterator[tuple[int, int, int, int, int,
 
 def pad_input(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
     """``x`` with its window axes padded with zeros; a negative padding crops."""
-    return lax.pad(x, x.dtype.type(0), _config(geometry.padding, (0,) * geometry.rank))
+    return _pad(x, geometry.padding)
 
 
 def pad_and_spread(g: jax.Array, edges: Sequence[AxisPadding], strides: Sequence[int]) -> jax.Array:
     """``g`` with its entries ``strides`` apart and zeros between them, then padded by ``edges``."""
-    return lax.pad(g, g.dtype.type(0), _config(edges, [stride - 1 for stride in strides]))
+    return _pad(g, edges, [stride - 1 for stride in strides])
 
 
 def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
@@ -64,27 +64,35 @@ def cotangent_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
 
 
 def window(
-    padded: jax.Array,
+    x: jax.Array,
     offset: Sequence[int] | jax.Array,
     sizes: Sequence[int],
     strides: Sequence[int],
 ) -> jax.Array:
     """``sizes`` entries of each window axis, ``strides`` apart, from ``offset`` on.
 
-    ``offset`` may be an array, as it is inside a loop over taps.
+    Outside of ``x`` they are zeros. ``offset`` may be an array, as it is inside a loop over taps;
+    then they must lie inside.
     """
     spans = [stride * (size - 1) + 1 for size, stride in zip(sizes, strides, strict=True)]
-    whole = (padded.shape[0], padded.shape[-1])
+    starts = (0,) * len(spans)
     if isinstance(offset, jax.Array):
         zero = jnp.zeros((), offset.dtype)
-        block = lax.dynamic_slice(padded, (zero, *offset, zero), (whole[0], *spans, whole[1]))
-        start: tuple[int, ...] = (0,) * padded.ndim
+        x = lax.dynamic_slice(x, (zero, *offset, zero), (x.shape[0], *spans, x.shape[-1]))
     else:
-        block, start = padded, (0, *offset, 0)
-    ends = [begin + span for begin, span in zip(start[1:-1], spans, strict=True)]
-    return lax.slice(block, start, (whole[0], *ends, whole[1]), (1, *strides, 1))
+        axes = zip(offset, spans, x.shape[1:-1], strict=True)
+        edges = [(-start, start + span - size) for start, span, size in axes]
+        if max(map(max, edges)) > 0:
+            x = _pad(x, edges)
+        else:
+            starts = tuple(offset)
+    ends = [start + span for start, span in zip(starts, spans, strict=True)]
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *strides, 1))
 
 
-def _config(edges: Sequence[AxisPadding], interior: Sequence[int]) -> list[tuple[int, int, int]]:
-    inner = [(low, high, gap) for (low, high), gap in zip(edges, interior, strict=True)]
-    return [(0, 0, 0), *inner, (0, 0, 0)]
+def _pad(
+    x: jax.Array, edges: Sequence[AxisPadding], interior: Sequence[int] | None = None
+) -> jax.Array:
+    gaps = interior or (0,) * len(edges)
+    inner = [(low, high, gap) for (low, high), gap in zip(edges, gaps, strict=True)]
+    return lax.pad(x, x.dtype.type(0), [(0, 0, 0), *inner, (0, 0, 0)])

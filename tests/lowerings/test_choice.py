@@ -25,7 +25,14 @@ ON_CPU = {
     "strided_stem": ((3, 3), 1, 3, 32, 2, "taps patches dense"),
     "large_stem": ((7, 7), 1, 3, 64, 1, "direct dense dense"),
     "large_strided_stem": ((7, 7), 1, 3, 64, 2, "direct patches dense"),
-    "many_phases": ((16, 16), 1, 3, 64, 16, "direct direct dense"),
+    "many_phases": ((17, 17), 1, 3, 64, 16, "direct direct dense"),
+    "side_by_side": ((16, 16), 1, 3, 64, 16, "patches patches patches"),
+    "groups_side_by_side": ((2, 2), 2, 32, 32, 2, "dense patches dense"),
+    "volume": ((3, 3, 3), 1, 32, 32, 1, "dense dense dense"),
+    "strided_volume": ((3, 3, 3), 1, 32, 32, 2, "dense patches dense"),
+    "volume_stem": ((3, 3, 3), 1, 3, 32, 1, "taps patches dense"),
+    "large_volume_strided": ((7, 7, 7), 1, 32, 32, 2, "dense dense dense"),
+    "depthwise_volume": ((3, 3, 3), 32, 32, 32, 1, "taps taps taps"),
     "large_kernel": ((31, 31), 32, 32, 32, 1, "taps taps taps"),
 }
 
@@ -33,9 +40,9 @@ ON_CPU = {
 @pytest.mark.parametrize("name", ON_CPU)
 def test_each_pass_on_cpu(name: str) -> None:
     kernel, groups, inputs, outputs, stride, wanted = ON_CPU[name]
-    strides = (stride, stride)
-    geometry = ConvGeometry((64, 64), kernel, strides, ((0, 0),) * 2, (1, 1), groups)
-    problem = Problem(geometry, inputs, outputs)
+    rank = len(kernel)
+    axes = (64,) * rank, kernel, (stride,) * rank, ((0, 0),) * rank, (1,) * rank
+    problem = Problem(ConvGeometry(*axes, groups), inputs, outputs)
     chosen = [
         choose("cpu", pass_name, problem)
         for pass_name in ("conv", "input_gradient", "kernel_gradient")
