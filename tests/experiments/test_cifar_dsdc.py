@@ -43,7 +43,7 @@ def test_a_short_run_leaves_its_record(tmp_path, capsys, compile_quickly):
     assert cifar_dsdc.main([*flags, *RECIPE]) == 0
     summary = json.loads((output / "summary.json").read_text())
     assert summary["model"] == "keras_separable"
-    assert summary["parameters"] == 45_674
+    assert summary["parameters"] == 45_866
     assert 0 <= summary["test_accuracy"] <= 1
     assert summary["config"]["test_flips"] and summary["config"]["optimizer"] == "muon"
     assert "test accuracy" in capsys.readouterr().out
