@@ -118,6 +118,12 @@ def strided_in_phases(problem: Problem) -> bool:
     return few_phases(problem.geometry) and small
 
 
+def widening(problem: Problem) -> bool:
+    """A dense layer of strides and a small kernel, to twice as many channels or more."""
+    plain = strided_planes(problem) and not grouped(problem) and problem.geometry.taps <= 9
+    return plain and problem.out_features >= 2 * problem.members > 8
+
+
 TABLE = (
     Row("cpu", "conv", few_members, taps),
     Row("cpu", "input_gradient", few_members, taps),
@@ -132,6 +138,7 @@ TABLE = (
     Row("cpu", "input_gradient", strided_in_phases, patches),
     Row("cpu", "input_gradient", strided_planes, direct),
     Row("cpu", "input_gradient", every, dense),
+    Row("cpu", "kernel_gradient", widening, patches),
     Row("cpu", "kernel_gradient", every, dense),
 )
 

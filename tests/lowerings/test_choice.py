@@ -18,6 +18,7 @@ ON_CPU = {
     "sixteen_strided": ((3, 3), 2, 32, 32, 2, "dense patches dense"),
     "dense": ((3, 3), 1, 32, 32, 1, "direct dense dense"),
     "dense_strided": ((3, 3), 1, 32, 32, 2, "direct patches dense"),
+    "widening": ((3, 3), 1, 32, 64, 2, "direct patches patches"),
     "wide_and_strided": ((7, 7), 1, 32, 32, 2, "direct direct dense"),
     "pointwise": ((1, 1), 1, 32, 32, 1, "patches patches patches"),
     "grey_stem": ((3, 3), 1, 1, 16, 1, "taps patches dense"),
