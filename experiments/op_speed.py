@@ -5,7 +5,7 @@
 Every contestant is a process of its own, so that flags of XLA touch nobody else, and a new one for
 each case, so that what was timed before touches nobody at all. They take turns on each pass, round
 by round, in an order drawn anew for each round, and each round gives one ratio. A turn's first call
-finds another's caches, and counts only if it fills the turn. The record
+finds another's caches, and counts only where calls fill turns. The record
 `experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
 compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import op_speed
 import pytest
-from operations import arrays, by_jax, cases, report
+from operations import arrays, by_jax, cases, report, worker
 
 from tests import reference
 
@@ -133,6 +133,25 @@ def test_what_is_chosen_is_held_against_the_fastest() -> None:
     assert report.choices(record) == [(3, f"{case.name}, forward")]
     assert report.choices(record | {"device": "gpu"}) == [(12, f"{case.name}, forward")]
     assert report.by_itself(record) == [1.5]
+
+
+@pytest.mark.parametrize("slow, calls", [(False, [3, 3]), (True, [2, 1])])
+def test_one_slow_call_is_no_slow_operation(monkeypatch, slow: bool, calls: list[int]) -> None:
+    """The first call warms up, unless the turn before has shown that a call fills a turn."""
+    clock, counted = [0.0], [0]
+
+    def call() -> None:
+        counted[0] += 1
+        clock[0] += 1.0 if slow or counted[0] == 1 else 0.015
+
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
+    timed = worker.Worker("lax")
+    timed.calls = {"forward": call}
+    for wanted in calls:
+        counted[0] = 0
+        found = timed.time("forward", 0.02)["milliseconds"]
+        assert counted[0] == wanted
+        assert found == pytest.approx(1000 if slow else 15)
 
 
 def test_what_goes_wrong_is_answered() -> None:
