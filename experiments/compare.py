@@ -72,15 +72,18 @@ def histories(runs: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
 
 def recorded(results: Path) -> list[Point]:
     """What the committed records of CIFAR-10 say."""
-    records = [json.loads(path.read_text()) for path in sorted(results.glob("cifar10_*.json"))]
+    records = {
+        path.stem.removeprefix("cifar10_"): json.loads(path.read_text())
+        for path in sorted(results.glob("cifar10_*.json"))
+    }
     return [
         Point(
-            f"{one['model']}, {one['epochs']} epochs",
+            f"{name}, {one['epochs']} epochs",
             one["parameters"],
             one["multiply_adds"],
             one["over_seeds"]["test_accuracy"]["mean"],
         )
-        for one in records
+        for name, one in records.items()
     ]
 
 
