@@ -4,8 +4,8 @@
 
 Every contestant is a process of its own, so that flags of XLA touch nobody else, and a new one for
 each case, so that what was timed before touches nobody at all. They take turns on each pass, round
-by round, in an order drawn anew for each round, and each round gives one ratio. A turn's first call
-finds another's caches, and counts only where calls fill turns. The record
+by round, in an order drawn anew for each round, and each round gives one ratio. The first calls of
+a turn find the caches of another and threads asleep: they do not count. The record
 `experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
 compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
 
@@ -67,8 +67,10 @@ class Config:
     """Only cases whose name begins with one of these."""
     rounds: int = 7
     """How often every contestant has its turn."""
-    seconds: float = 0.02
-    """Length of a turn; one call at least."""
+    warm_up: float = 0.03
+    """Seconds of calls that go before, in each turn; one call at least."""
+    seconds: float = 0.05
+    """Seconds of calls that count, in each turn; one call at least."""
     fresh_memory: bool = False
     """Let processes give freed memory back to the system, as they do by default."""
     output: Path | None = None
@@ -188,9 +190,10 @@ def measure(
         for label in answer["passes"]:
             if not few or label in WHOLE:
                 times.setdefault(label, {})[name] = []
+    lengths = {"warm_up": config.warm_up, "seconds": config.seconds}
     for label, names in turns(times, config.rounds):
         for name in names:
-            question = {"do": "time", "pass": label, "seconds": config.seconds}
+            question = {"do": "time", "pass": label} | lengths
             times[label][name].append(contestants[name].ask(**question)["milliseconds"])
     row["passes"] = {label: in_numbers(values) for label, values in times.items()}
     if "copy" in times:
@@ -244,6 +247,7 @@ def make_record(config: Config, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "program": Path(__file__).name,
         "contestants": config.contestants,
         "rounds": config.rounds,
+        "seconds_of_warm_up": config.warm_up,
         "seconds_a_turn": config.seconds,
         "fresh_memory": config.fresh_memory,
         "xla_flags": XLA_FLAGS if config.contestants == "rivals" else {},

@@ -2,7 +2,7 @@
 
     {"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
     {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
-    {"do": "time", "pass": "forward", "seconds": 0.03}  ->  {"milliseconds": 1.25}
+    {"do": "time", "pass": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
 
 What goes wrong is answered as `{"failed": "..."}`.
 """
@@ -22,6 +22,9 @@ from common.memory import keep_freed_memory
 from operations import arrays as arrays_of
 from operations import by_jax
 from operations.cases import CASES, Case
+
+LONG = 1.0
+"""Seconds of a call beside which what the first call of a turn costs is nothing."""
 
 GRADED = ("forward", "input gradient", "kernel gradient")
 
@@ -70,16 +73,16 @@ class Worker:
         errors = map(arrays_of.relative_error, found, expected)
         return {"errors": dict(zip(GRADED, errors, strict=True))}
 
-    def time(self, label: str, seconds: float) -> dict[str, Any]:
-        """Milliseconds a call, over about `seconds`, after one to warm up.
+    def time(self, label: str, warm_up: float, seconds: float) -> dict[str, Any]:
+        """Milliseconds a call, in the median over about `seconds`, after `warm_up` seconds of them.
 
-        Where a call fills a turn, as the last turn told, the first one counts already.
+        A call that took longer than `LONG` in the last turn is not made twice in this one.
         """
-        call, fills = self.calls[label], self.usual.get(label, 0.0) >= seconds > 0
-        first, _ = _timed(call, 0)
-        total, count = (first, 1) if fills else _timed(call, seconds)
-        self.usual[label] = total / count
-        return {"milliseconds": 1000 * total / count}
+        call = self.calls[label]
+        if self.usual.get(label, 0.0) < LONG:
+            _timed(call, warm_up)
+        self.usual[label] = float(np.median(_timed(call, seconds)))
+        return {"milliseconds": 1000 * self.usual[label]}
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """One question, one answer."""
@@ -87,16 +90,18 @@ class Worker:
             return self.prepare(question["case"])
         if question["do"] == "check":
             return self.check()
-        return self.time(question["pass"], question["seconds"])
+        return self.time(question["pass"], question["warm_up"], question["seconds"])
 
 
-def _timed(call: Callable[[], object], seconds: float) -> tuple[float, int]:
-    """One call and more until `seconds` are over: how long they took, and how many they were."""
-    started, count = time.perf_counter(), 0
-    while not count or time.perf_counter() - started < seconds:
+def _timed(call: Callable[[], object], seconds: float) -> list[float]:
+    """The seconds that each call took: one, and more until `seconds` are over."""
+    found: list[float] = []
+    started = time.perf_counter()
+    while not found or time.perf_counter() - started < seconds:
+        before = time.perf_counter()
         call()
-        count += 1
-    return time.perf_counter() - started, count
+        found.append(time.perf_counter() - before)
+    return found
 
 
 class Contestant:

@@ -26,6 +26,7 @@ SMALL = (
         dilation=(2, 1),
     ),
 )
+AT_ONCE = ("--warm-up", "0", "--seconds", "0")
 every_small_case = pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 
 
@@ -97,7 +98,7 @@ def test_contexts_change_where_not_what(context: str) -> None:
 
 def test_a_race_leaves_a_record(tmp_path, capsys) -> None:
     output = tmp_path / "record.json"
-    arguments = ["--families", "tiny", "--rounds", "2", "--seconds", "0", "--output", str(output)]
+    arguments = ["--families", "tiny", "--rounds", "2", *AT_ONCE, "--output", str(output)]
     assert op_speed.main(arguments) == 0
     (row,) = json.loads(output.read_text())["rows"]
     assert row["name"] in capsys.readouterr().out
@@ -113,7 +114,7 @@ def test_a_race_leaves_a_record(tmp_path, capsys) -> None:
 def test_lowerings_race_too(tmp_path) -> None:
     output = tmp_path / "lowerings.json"
     arguments = ["--contestants", "lowerings", "--families", "tiny", "--rounds", "1"]
-    assert op_speed.main([*arguments, "--seconds", "0", "--output", str(output)]) == 0
+    assert op_speed.main([*arguments, *AT_ONCE, "--output", str(output)]) == 0
     (row,) = json.loads(output.read_text())["rows"]
     assert set(row["passes"]["kernel gradient"]) == set(op_speed.LOWERINGS)
     assert row["name"] in output.with_suffix(".md").read_text()
@@ -135,28 +136,28 @@ def test_what_is_chosen_is_held_against_the_fastest() -> None:
     assert report.by_itself(record) == [1.5]
 
 
-@pytest.mark.parametrize("slow, calls", [(False, [3, 3]), (True, [2, 1])])
-def test_one_slow_call_is_no_slow_operation(monkeypatch, slow: bool, calls: list[int]) -> None:
-    """The first call warms up, unless the turn before has shown that a call fills a turn."""
+@pytest.mark.parametrize("slow, calls", [(False, [4, 4]), (True, [2, 1])])
+def test_first_calls_do_not_count(monkeypatch, slow: bool, calls: list[int]) -> None:
+    """They warm up, unless the turn before has shown that a call is long."""
     clock, counted = [0.0], [0]
 
     def call() -> None:
         counted[0] += 1
-        clock[0] += 1.0 if slow or counted[0] == 1 else 0.015
+        clock[0] += 1.5 if slow else 0.5 if counted[0] == 1 else 0.25
 
     monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
     timed = worker.Worker("lax")
     timed.calls = {"forward": call}
     for wanted in calls:
         counted[0] = 0
-        found = timed.time("forward", 0.02)["milliseconds"]
+        found = timed.time("forward", warm_up=0.5, seconds=0.75)["milliseconds"]
         assert counted[0] == wanted
-        assert found == pytest.approx(1000 if slow else 15)
+        assert found == pytest.approx(1500 if slow else 250)
 
 
 def test_what_goes_wrong_is_answered() -> None:
     contestant = op_speed.Contestant("lax", {}, fresh_memory=True)
-    assert "failed" in contestant.ask(do="time", seconds=0, **{"pass": "no such pass"})
+    assert "failed" in contestant.ask(do="time", warm_up=0, seconds=0, **{"pass": "no such pass"})
     contestant.stop()
     assert contestant.ask(do="prepare", case=0) == {"failed": "the process ended"}
 
