@@ -36,9 +36,16 @@ from dilax.lowerings._windows import (
     window,
 )
 
-FEW_TAPS = 4
-"""Up to so many taps each read the array as it is, and zeros where they stand beside it; of more, a
-padded copy is read faster."""
+FEW_TERMS = 9
+"""A sum of so few terms reads the array as it is; for more, a padded copy is read faster."""
+
+FEWEST_TERMS = 4
+"""The same of few channels, where neighbours in memory differ in whether they lie inside."""
+
+FEW_CHANNELS = 24
+
+LONG_AXIS = 9
+"""A kernel of so many taps along one axis reads a padded copy, too."""
 
 UNROLLED_TAPS = 64
 """Up to so many taps are written out for XLA to fuse; more run in a loop."""
@@ -83,14 +90,16 @@ def conv(
     """``y[n, i, o] = sum_k sum_j x[n, s i + d k - low, g(o) I + j] w[k, j, o]``."""
     del precision  # products of single elements are exact to their type
     dtype = result_type(lhs, preferred_element_type)
-    padded = geometry.taps > FEW_TAPS
+    members = rhs.shape[-2]
+    copies = rhs.shape[-1] // geometry.feature_group_count
+    padded = copies > 1 or _better_padded(geometry, members)
     source = pad_input(lhs, geometry) if padded else lhs
     offsets = input_offsets(geometry)
     starts = offsets if padded else _moved(offsets, geometry.padding)
-    weights = _flat_taps(rhs)
+    weights, sum_over_taps = _flat_taps(rhs), _sum_of_windows if padded else _sum_of_products
 
     def seen_by(member: int) -> jax.Array:
-        return _sum_over_taps(
+        return sum_over_taps(
             _spread(source, member, geometry, rhs),
             weights[:, member],
             starts,
@@ -99,7 +108,6 @@ def conv(
             accumulation_type(lhs, rhs, dtype),
         )
 
-    members = rhs.shape[-2]
     shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
     return alone(lambda: _sum(seen_by, members, members).astype(dtype), shape, dtype, rhs)
 
@@ -119,8 +127,9 @@ def input_gradient(
     if lhs.size == 0:
         return jnp.zeros((lhs.shape[0], *geometry.input_size, groups * members), dtype)
     phases = Phases.of(geometry)
-    padded = geometry.taps > FEW_TAPS
+    padded = _better_padded(geometry, rhs.shape[-1] // groups)
     source = phases.pad(lhs) if padded else phases.spread(lhs)
+    sum_over_taps = _sum_of_windows if padded else _sum_of_products
     outputs, kernels = _planes(source, groups), _planes(rhs, groups)
     ones, wide = (1,) * geometry.rank, accumulation_type(lhs, rhs, dtype)
 
@@ -133,7 +142,7 @@ def input_gradient(
 
             def through(output: Any) -> jax.Array:
                 seen, weight = outputs[output], weights[output]
-                return _sum_over_taps(seen, weight, starts, sizes, ones, wide)
+                return sum_over_taps(seen, weight, starts, sizes, ones, wide)
 
             return _sum(through, len(outputs), MOST_PLANES)
 
@@ -170,13 +179,20 @@ def kernel_gradient(
     return jnp.stack(parts, axis=1).reshape(shape).astype(dtype)
 
 
+def _better_padded(geometry: ConvGeometry, planes: int) -> bool:
+    """Whether a padded copy is read faster than the array itself; ``planes`` are added up."""
+    simple = geometry.feature_group_count >= FEW_CHANNELS or max(geometry.strides) > 1
+    few = FEW_TERMS if simple else FEWEST_TERMS
+    return geometry.taps * planes > few or max(geometry.kernel_size) >= LONG_AXIS
+
+
 def _moved(offsets: list[tuple[int, ...]], edges: Sequence[AxisPadding]) -> list[tuple[int, ...]]:
     """Offsets in an array padded by ``edges`` as offsets in the array itself."""
     lows = [low for low, _ in edges]
     return [tuple(map(operator.sub, offset, lows)) for offset in offsets]
 
 
-def _sum_over_taps(
+def _sum_of_windows(
     x: jax.Array,
     weights: jax.Array,
     offsets: list[tuple[int, ...]],
@@ -184,7 +200,7 @@ def _sum_over_taps(
     strides: tuple[int, ...],
     dtype: jnp.dtype,
 ) -> jax.Array:
-    """Sum over taps of the window at ``offsets[t]`` times ``weights[t]`` (one a channel)."""
+    """Sum over taps of the window at ``offsets[t]``, inside ``x``, times ``weights[t]``."""
 
     def product(tap: Any) -> jax.Array:
         offset = offsets[tap] if isinstance(tap, int) else jnp.asarray(offsets, jnp.int32)[tap]
@@ -192,6 +208,27 @@ def _sum_over_taps(
         return seen * lax.expand_dims(weights[tap].astype(dtype), range(x.ndim - 1))
 
     return _sum(product, len(offsets), UNROLLED_TAPS)
+
+
+def _sum_of_products(
+    x: jax.Array,
+    weights: jax.Array,
+    offsets: list[tuple[int, ...]],
+    sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: jnp.dtype,
+) -> jax.Array:
+    """The same as the window of ``x`` times ``weights[t]``, zeros where it leaves ``x``.
+
+    XLA fuses it into a loop that computes products only where they lie inside, in half the time of
+    one that reads zeros and multiplies them.
+    """
+
+    def product(tap: int) -> jax.Array:
+        weight = lax.expand_dims(weights[tap].astype(dtype), range(x.ndim - 1))
+        return window(x.astype(dtype) * weight, offsets[tap], sizes, strides)
+
+    return functools.reduce(lax.add, map(product, range(len(offsets))))
 
 
 def _sum(term: Callable[[Any], jax.Array], count: int, written_out: int) -> jax.Array:
@@ -209,9 +246,7 @@ def _sums_of_products(
     outputs = g.size if isinstance(g.size, int) else math.inf
     if outputs <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
         padded = pad_input(x, geometry)
-        return jnp.stack(
-            [_sum_of_products(padded, g, offset, geometry, dtype) for offset in offsets]
-        )
+        return jnp.stack([_sum_at_once(padded, g, offset, geometry, dtype) for offset in offsets])
     blocks = _Blocks.of(g, geometry)
     source = x if blocks.padded_in_loop else pad_input(x, geometry)
     sizes = (blocks.rows, *geometry.output_size[1:])
@@ -240,7 +275,7 @@ def _sums_of_products(
     return lax.map(summed, places).reshape(-1, g.shape[-1])
 
 
-def _sum_of_products(
+def _sum_at_once(
     padded: jax.Array,
     g: jax.Array,
     offset: tuple[int, ...],
