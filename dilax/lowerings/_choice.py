@@ -102,9 +102,13 @@ def stem(problem: Problem) -> bool:
 
 
 def wide_stem(problem: Problem) -> bool:
-    """The same without strides, with a small kernel and many outputs."""
-    small = problem.geometry.taps <= 9 and not strided(problem)
-    return stem(problem) and small and problem.out_features >= 32
+    """The same without strides, and with many outputs."""
+    return stem(problem) and not strided(problem) and problem.out_features >= 32
+
+
+def wide_volume_stem(problem: Problem) -> bool:
+    """The same of volumes."""
+    return wide_stem(problem) and volumes(problem)
 
 
 def strided(problem: Problem) -> bool:
@@ -130,6 +134,7 @@ TABLE = (
     Row("cpu", "kernel_gradient", two_members, taps),
     Row("cpu", None, pointwise, patches),
     Row("cpu", None, cut_up, patches),
+    Row("cpu", "conv", wide_volume_stem, patches),
     Row("cpu", "conv", stem, taps),
     Row("cpu", "kernel_gradient", wide_stem, patches),
     Row("cpu", "conv", grouped, dense),
