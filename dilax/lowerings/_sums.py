@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 
 from dilax.geometry import ConvGeometry
+from dilax.lowerings import _taps
 from dilax.lowerings._bilinear import conv
-from dilax.lowerings._taps import taps
+from dilax.lowerings._lowering import Lowering
 
-sums = dataclasses.replace(taps, name="sums")
+sums = Lowering(
+    "sums",
+    functools.partial(_taps.conv, few_terms=_taps.FEWEST_TERMS),
+    functools.partial(_taps.input_gradient, few_terms=_taps.FEWEST_TERMS),
+    _taps.kernel_gradient,
+)
 """`taps` of a kernel of ones. By it a pool is told from a convolution."""
 
 

@@ -40,7 +40,8 @@ FEW_TERMS = 9
 """A sum of so few terms reads the array as it is; for more, a padded copy is read faster."""
 
 FEWEST_TERMS = 4
-"""The same of few channels, where neighbours in memory differ in whether they lie inside."""
+"""The same where neighbours in memory differ in whether they lie inside, as with few channels, and
+where a product is no more than what it reads, as with a kernel of ones."""
 
 FEW_CHANNELS = 24
 
@@ -86,13 +87,14 @@ def conv(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    few_terms: int = FEW_TERMS,
 ) -> jax.Array:
     """``y[n, i, o] = sum_k sum_j x[n, s i + d k - low, g(o) I + j] w[k, j, o]``."""
     del precision  # products of single elements are exact to their type
     dtype = result_type(lhs, preferred_element_type)
     members = rhs.shape[-2]
     copies = rhs.shape[-1] // geometry.feature_group_count
-    padded = copies > 1 or _better_padded(geometry, members)
+    padded = copies > 1 or _better_padded(geometry, members, few_terms)
     source = pad_input(lhs, geometry) if padded else lhs
     offsets = input_offsets(geometry)
     starts = offsets if padded else _moved(offsets, geometry.padding)
@@ -119,6 +121,7 @@ def input_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    few_terms: int = FEW_TERMS,
 ) -> jax.Array:
     """``x'[n, i, g I + j] = sum_k sum_{o in g} g[n, i + d (K - 1 - k), o] w[k, j, o]``."""
     del precision
@@ -127,7 +130,7 @@ def input_gradient(
     if lhs.size == 0:
         return jnp.zeros((lhs.shape[0], *geometry.input_size, groups * members), dtype)
     phases = Phases.of(geometry)
-    padded = _better_padded(geometry, rhs.shape[-1] // groups)
+    padded = _better_padded(geometry, rhs.shape[-1] // groups, few_terms)
     source = phases.pad(lhs) if padded else phases.spread(lhs)
     sum_over_taps = _sum_of_windows if padded else _sum_of_products
     outputs, kernels = _planes(source, groups), _planes(rhs, groups)
@@ -179,10 +182,10 @@ def kernel_gradient(
     return jnp.stack(parts, axis=1).reshape(shape).astype(dtype)
 
 
-def _better_padded(geometry: ConvGeometry, planes: int) -> bool:
+def _better_padded(geometry: ConvGeometry, planes: int, few_terms: int) -> bool:
     """Whether a padded copy is read faster than the array itself; ``planes`` are added up."""
     simple = geometry.feature_group_count >= FEW_CHANNELS or max(geometry.strides) > 1
-    few = FEW_TERMS if simple else FEWEST_TERMS
+    few = few_terms if simple else FEWEST_TERMS
     return geometry.taps * planes > few or max(geometry.kernel_size) >= LONG_AXIS
 
 
