@@ -102,8 +102,9 @@ def stem(problem: Problem) -> bool:
 
 
 def wide_stem(problem: Problem) -> bool:
-    """The same without strides, and with many outputs."""
-    return stem(problem) and not strided(problem) and problem.out_features >= 32
+    """The same without strides, with a small kernel and many outputs."""
+    small = (problem.geometry.taps <= 9 or volumes(problem)) and not strided(problem)
+    return stem(problem) and small and problem.out_features >= 32
 
 
 def wide_volume_stem(problem: Problem) -> bool:

@@ -44,6 +44,7 @@ FEWEST_TERMS = 4
 where a product is no more than what it reads, as with a kernel of ones."""
 
 FEW_CHANNELS = 24
+"""Fewer than so many are few."""
 
 LONG_AXIS = 9
 """A kernel of so many taps along one axis reads a padded copy, too."""
@@ -94,20 +95,21 @@ def conv(
     dtype = result_type(lhs, preferred_element_type)
     members = rhs.shape[-2]
     copies = rhs.shape[-1] // geometry.feature_group_count
-    padded = copies > 1 or _better_padded(geometry, members, few_terms)
+    padded = _better_padded(geometry, members, few_terms if copies == 1 else FEWEST_TERMS)
     source = pad_input(lhs, geometry) if padded else lhs
     offsets = input_offsets(geometry)
     starts = offsets if padded else _moved(offsets, geometry.padding)
-    weights, sum_over_taps = _flat_taps(rhs), _sum_of_windows if padded else _sum_of_products
+    weights = _flat_taps(rhs)
 
     def seen_by(member: int) -> jax.Array:
-        return sum_over_taps(
+        return _sum_over_taps(
             _spread(source, member, geometry, rhs),
             weights[:, member],
             starts,
             geometry.output_size,
             geometry.strides,
             accumulation_type(lhs, rhs, dtype),
+            padded,
         )
 
     shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
@@ -132,7 +134,6 @@ def input_gradient(
     phases = Phases.of(geometry)
     padded = _better_padded(geometry, rhs.shape[-1] // groups, few_terms)
     source = phases.pad(lhs) if padded else phases.spread(lhs)
-    sum_over_taps = _sum_of_windows if padded else _sum_of_products
     outputs, kernels = _planes(source, groups), _planes(rhs, groups)
     ones, wide = (1,) * geometry.rank, accumulation_type(lhs, rhs, dtype)
 
@@ -145,7 +146,7 @@ def input_gradient(
 
             def through(output: Any) -> jax.Array:
                 seen, weight = outputs[output], weights[output]
-                return sum_over_taps(seen, weight, starts, sizes, ones, wide)
+                return _sum_over_taps(seen, weight, starts, sizes, ones, wide, padded)
 
             return _sum(through, len(outputs), MOST_PLANES)
 
@@ -195,43 +196,29 @@ def _moved(offsets: list[tuple[int, ...]], edges: Sequence[AxisPadding]) -> list
     return [tuple(map(operator.sub, offset, lows)) for offset in offsets]
 
 
-def _sum_of_windows(
+def _sum_over_taps(
     x: jax.Array,
     weights: jax.Array,
     offsets: list[tuple[int, ...]],
     sizes: tuple[int, ...],
     strides: tuple[int, ...],
     dtype: jnp.dtype,
+    padded: bool,
 ) -> jax.Array:
-    """Sum over taps of the window at ``offsets[t]``, inside ``x``, times ``weights[t]``."""
+    """Sum over taps of the window at ``offsets[t]`` times ``weights[t]`` (one a channel).
 
-    def product(tap: Any) -> jax.Array:
-        offset = offsets[tap] if isinstance(tap, int) else jnp.asarray(offsets, jnp.int32)[tap]
-        seen = window(x, offset, sizes, strides).astype(dtype)
-        return seen * lax.expand_dims(weights[tap].astype(dtype), range(x.ndim - 1))
-
-    return _sum(product, len(offsets), UNROLLED_TAPS)
-
-
-def _sum_of_products(
-    x: jax.Array,
-    weights: jax.Array,
-    offsets: list[tuple[int, ...]],
-    sizes: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: jnp.dtype,
-) -> jax.Array:
-    """The same as the window of ``x`` times ``weights[t]``, zeros where it leaves ``x``.
-
-    XLA fuses it into a loop that computes products only where they lie inside, in half the time of
-    one that reads zeros and multiplies them.
+    If ``x`` is not ``padded``, it is the window of the product: XLA fuses that into a loop which
+    computes products only where they lie inside, and reads no zeros.
     """
 
-    def product(tap: int) -> jax.Array:
+    def product(tap: Any) -> jax.Array:
         weight = lax.expand_dims(weights[tap].astype(dtype), range(x.ndim - 1))
-        return window(x.astype(dtype) * weight, offsets[tap], sizes, strides)
+        if not padded:
+            return window(x.astype(dtype) * weight, offsets[tap], sizes, strides)
+        offset = offsets[tap] if isinstance(tap, int) else jnp.asarray(offsets, jnp.int32)[tap]
+        return window(x, offset, sizes, strides).astype(dtype) * weight
 
-    return functools.reduce(lax.add, map(product, range(len(offsets))))
+    return _sum(product, len(offsets), UNROLLED_TAPS)
 
 
 def _sum(term: Callable[[Any], jax.Array], count: int, written_out: int) -> jax.Array:
@@ -249,7 +236,9 @@ def _sums_of_products(
     outputs = g.size if isinstance(g.size, int) else math.inf
     if outputs <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
         padded = pad_input(x, geometry)
-        return jnp.stack([_sum_at_once(padded, g, offset, geometry, dtype) for offset in offsets])
+        return jnp.stack(
+            [_sum_of_products(padded, g, offset, geometry, dtype) for offset in offsets]
+        )
     blocks = _Blocks.of(g, geometry)
     source = x if blocks.padded_in_loop else pad_input(x, geometry)
     sizes = (blocks.rows, *geometry.output_size[1:])
@@ -278,7 +267,7 @@ def _sums_of_products(
     return lax.map(summed, places).reshape(-1, g.shape[-1])
 
 
-def _sum_at_once(
+def _sum_of_products(
     padded: jax.Array,
     g: jax.Array,
     offset: tuple[int, ...],
