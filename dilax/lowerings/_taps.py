@@ -15,6 +15,7 @@ of whole examples can be padded inside the loop, while they are in the cache.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import operator
@@ -76,6 +77,10 @@ WHOLE_BYTES = range(1 << 16, (1 << 18) + 1)
 time. Smaller ones are soon padded all at once, which the convolution itself has to do anyway."""
 
 WHOLE_EXAMPLES = 8
+
+VECTOR = 16
+"""Fewer channels do not fill a vector: the kernel gradient takes them and the last window axis as
+one axis, and multiplies whole rows."""
 
 LEAST_ROUNDS = 8
 """A loop of fewer rounds XLA takes apart, into code that it does not fuse."""
@@ -232,17 +237,17 @@ def _sums_of_products(
     x: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
 ) -> jax.Array:
     """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
-    offsets = input_offsets(geometry)
     outputs = g.size if isinstance(g.size, int) else math.inf
-    if outputs <= FEW_PRODUCTS and len(offsets) <= TAPS_AT_ONCE:
-        padded = pad_input(x, geometry)
-        return jnp.stack(
-            [_sum_of_products(padded, g, offset, geometry, dtype) for offset in offsets]
-        )
+    if outputs <= FEW_PRODUCTS and geometry.taps <= TAPS_AT_ONCE:
+        return _sums_as_they_stand(pad_input(x, geometry), g, geometry, dtype)
+    channels = g.shape[-1]
+    if channels < VECTOR and geometry.rank > 1 and geometry.strides[-1] == 1:
+        x, g, geometry = _as_row(x), _as_row(g), _in_rows(geometry, channels)
+    offsets = input_offsets(geometry)
     blocks = _Blocks.of(g, geometry)
     source = x if blocks.padded_in_loop else pad_input(x, geometry)
     sizes = (blocks.rows, *geometry.output_size[1:])
-    nothing = jnp.zeros((math.prod(sizes), g.shape[-1]), dtype)
+    nothing = jnp.zeros((*sizes, g.shape[-1]), dtype)
 
     def products(offset: Any, pairs: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
         """One tap's window times ``g``, added up over the examples of a block."""
@@ -258,25 +263,42 @@ def _sums_of_products(
 
         start = [vary(nothing, varying_axes(g))] * len(offsets)
         totals = lax.fori_loop(0, blocks.rounds, add, start)
-        return jnp.stack(totals).sum(axis=1)
+        return jnp.stack(totals).reshape(len(offsets), -1, channels).sum(axis=1)
 
     at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE if outputs > SMALL_OUTPUT else 1)
     if at_once == len(offsets):
         return summed(offsets)
     places = jnp.asarray(offsets, jnp.int32).reshape(-1, at_once, geometry.rank)
-    return lax.map(summed, places).reshape(-1, g.shape[-1])
+    return lax.map(summed, places).reshape(-1, channels)
 
 
-def _sum_of_products(
-    padded: jax.Array,
-    g: jax.Array,
-    offset: tuple[int, ...],
-    geometry: ConvGeometry,
-    dtype: jnp.dtype,
+def _as_row(x: jax.Array) -> jax.Array:
+    """The last window axis and the channels as one axis, of one channel."""
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1], 1)
+
+
+def _in_rows(geometry: ConvGeometry, channels: int) -> ConvGeometry:
+    """What a depthwise convolution without strides is along such an axis: ``channels`` apart."""
+    *others, (low, high) = geometry.padding
+    return dataclasses.replace(
+        geometry,
+        input_size=(*geometry.input_size[:-1], geometry.input_size[-1] * channels),
+        kernel_dilation=(*geometry.kernel_dilation[:-1], geometry.kernel_dilation[-1] * channels),
+        padding=(*others, (low * channels, high * channels)),
+        feature_group_count=1,
+    )
+
+
+def _sums_as_they_stand(
+    padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
 ) -> jax.Array:
-    """``(channels,)``: for one tap, the sum of its window times ``g``, in one go."""
-    seen = window(padded, offset, geometry.output_size, geometry.strides)
-    return (seen.astype(dtype) * g.astype(dtype)).sum(axis=range(g.ndim - 1))
+    """The same in one go for every tap."""
+
+    def of(offset: tuple[int, ...]) -> jax.Array:
+        seen = window(padded, offset, geometry.output_size, geometry.strides)
+        return (seen.astype(dtype) * g.astype(dtype)).sum(axis=range(g.ndim - 1))
+
+    return jnp.stack([of(offset) for offset in input_offsets(geometry)])
 
 
 class _Blocks(NamedTuple):

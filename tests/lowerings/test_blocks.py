@@ -22,6 +22,16 @@ CUT_IN_ROWS = (
     cases.Case("small, many", (9, 7), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 8, 16, 8, 66),
     cases.Case("odd batch", (24, 24), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 32, 32, 32, 65),
 )
+CHANNELS_IN_ROWS = (
+    cases.Case("one channel", (34, 34), (3, 2), (1, 1), ((1, 1), (2, 0)), (1, 2), 1, 1, 1, 24),
+    cases.Case("row strides", (33, 17), (3, 3), (2, 1), ((2, 0), (1, 2)), (1, 2), 12, 12, 12, 9),
+    cases.Case("column strides", (17, 33), (3, 3), (1, 2), ((2, 0), (1, 2)), (1, 2), 6, 6, 6, 9),
+    cases.Case("cut", (23, 18), (3, 2), (1, 1), ((2, -3), (-1, 2)), (2, 3), 6, 12, 6, 15),
+    cases.Case("two members", (20, 16), (3, 3), (1, 1), ((1, 1), (2, 2)), (1, 2), 14, 7, 7, 8),
+    cases.Case("many taps", (20, 16), (5, 7), (1, 1), ((2, 2), (3, 3)), (1, 1), 5, 5, 5, 64),
+    cases.Case("whole", (28, 36), (3, 3), (1, 1), ((2, 2), (3, 1)), (2, 2), 15, 15, 15, 64),
+    cases.Case("volume", (9, 9, 9), (3, 2, 3), (1, 2, 1), ((1, 0),) * 3, (1, 2, 2), 9, 9, 9, 9),
+)
 # fmt: on
 
 
@@ -29,6 +39,10 @@ def assert_gradient(case, *, padded_in_loop):
     expected = cases.solve(case, exact=True)
     blocks = lowerings._taps._Blocks.of(jnp.asarray(expected.g), geometry_of(case))
     assert blocks.padded_in_loop == padded_in_loop and blocks.rounds > 1
+    assert_equal_gradient(case, expected)
+
+
+def assert_equal_gradient(case, expected):
     x, g = (jnp.asarray(array, jnp.float32) for array in (expected.x, expected.g))
     found = lowerings.taps.kernel_gradient(x, g, geometry_of(case))
     np.testing.assert_array_equal(found, expected.kernel_gradient)
@@ -42,3 +56,11 @@ def test_whole_examples_padded_in_the_loop(case, compile_quickly):
 @pytest.mark.parametrize("case", CUT_IN_ROWS, ids=lambda case: case.id)
 def test_rows_of_what_is_padded_before(case, compile_quickly):
     assert_gradient(case, padded_in_loop=False)
+
+
+@pytest.mark.parametrize("case", CHANNELS_IN_ROWS, ids=lambda case: case.id)
+def test_few_channels_as_part_of_their_rows(case, compile_quickly):
+    expected = cases.solve(case, exact=True)
+    assert expected.g.size > lowerings._taps.FEW_PRODUCTS
+    assert expected.g.shape[-1] < lowerings._taps.VECTOR
+    assert_equal_gradient(case, expected)
