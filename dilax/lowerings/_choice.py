@@ -123,10 +123,11 @@ def strided_in_phases(problem: Problem) -> bool:
     return few_phases(problem.geometry) and small
 
 
-def widening(problem: Problem) -> bool:
-    """A dense layer of strides and a small kernel, to twice as many channels or more."""
-    plain = strided_planes(problem) and not grouped(problem) and problem.geometry.taps <= 9
-    return plain and problem.out_features >= 2 * problem.members > 8
+def deep(problem: Problem) -> bool:
+    """Dense, past the first layer, with a small kernel of two axes or three."""
+    rank = problem.geometry.rank
+    small = rank > 1 and problem.geometry.taps <= 3**rank
+    return small and not grouped(problem) and problem.members > 4
 
 
 TABLE = (
@@ -144,7 +145,7 @@ TABLE = (
     Row("cpu", "input_gradient", strided_in_phases, patches),
     Row("cpu", "input_gradient", strided_planes, direct),
     Row("cpu", "input_gradient", every, dense),
-    Row("cpu", "kernel_gradient", widening, patches),
+    Row("cpu", "kernel_gradient", deep, patches),
     Row("cpu", "kernel_gradient", every, dense),
 )
 

@@ -2,15 +2,16 @@
 
     y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
 
-The kernel's gradient is ``P(x)^T g``. The input's is ``g W^T``, with taps side by side again, each
-moved to where it belongs and summed, phase by phase of the strides. Where windows lie side by side,
-as those of a kernel of size one do, the patches are the input itself, cut up. Elsewhere they are
-worth their memory while ``taps * C`` is small beside the arrays: the first layer of a network,
-strided layers.
+The kernel's gradient is ``P(x)^T g``, summed over blocks whose patches stay in the cache. The
+input's is ``g W^T``, with taps side by side again, each moved to where it belongs and summed, phase
+by phase of the strides. Where windows lie side by side, as those of a kernel of size one do, the
+patches are the input itself, cut up. Elsewhere forward and input's gradient are worth their memory
+while ``taps * C`` is small beside the arrays: the first layer of a network, strided layers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -24,11 +25,15 @@ from jax import lax
 from dilax.geometry import ConvGeometry
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._phases import Phase, Phases
+from dilax.lowerings._varying import vary, varying_axes
 from dilax.lowerings._windows import (
     input_offsets,
     pad_input,
     window,
 )
+
+BLOCK_BYTES = 1 << 22
+"""The kernel gradient lays out patches of so many bytes at a time: they stay in the cache."""
 
 
 def conv(
@@ -89,15 +94,71 @@ def kernel_gradient(
     groups = geometry.feature_group_count
     members, outputs = lhs.shape[-1] // groups, rhs.shape[-1] // groups
     dtype = result_type(lhs, preferred_element_type)
-    matrices = _product(
-        "gmk,gmo->gko",
-        _input_patches(lhs, geometry),
-        _by_group(rhs, groups),
-        precision,
-        dtype,
-    )
+    if lhs.size == 0 or rhs.size == 0:
+        return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
+    if side_by_side(geometry):
+        pieces = _input_patches(lhs, geometry), _by_group(rhs, groups)
+        matrices = _product("gmk,gmo->gko", *pieces, precision, dtype)
+    else:
+        matrices = _sum_over_blocks(lhs, rhs, geometry, precision, dtype)
     taps = jnp.moveaxis(matrices.reshape(groups, geometry.taps, members, outputs), 0, 2)
     return taps.reshape(*geometry.kernel_size, members, rhs.shape[-1]).astype(dtype)
+
+
+def _sum_over_blocks(
+    x: jax.Array, g: jax.Array, geometry: ConvGeometry, precision: Any, dtype: jnp.dtype
+) -> jax.Array:
+    """``P(x)^T g`` as ``(G, taps C, O)``, summed over some rows or some examples at a time."""
+    examples, rows = _block(x, g, geometry)
+    (batch, length), groups, stride = g.shape[:2], geometry.feature_group_count, geometry.strides[0]
+    across, span = -(-length // rows), stride * (rows - 1) + geometry.effective_kernel_size[0]
+    g = _fill(g, -batch % examples, across * rows - length)
+    x = pad_input(x, geometry)
+    x = _fill(x, -batch % examples, stride * (across - 1) * rows + span - x.shape[1])
+    inner = dataclasses.replace(
+        geometry, input_size=(span, *x.shape[2:-1]), padding=((0, 0),) * geometry.rank
+    )
+
+    def product(place: jax.Array) -> jax.Array:
+        place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
+        first, row = place // across * examples, place % across * rows
+        some = _by_group(_cut_out(g, (first, row), (examples, rows)), groups)
+        seen = _cut_out(x, (first, row * stride), (examples, span))
+        return _product("gmo,gmk->gok", some, _input_patches(seen, inner), precision, dtype)
+
+    rounds = g.shape[0] // examples * across
+    one = jax.eval_shape(product, jax.ShapeDtypeStruct((), jnp.int32))
+    nothing = vary(jnp.zeros(one.shape, one.dtype), varying_axes(g))
+    total = lax.fori_loop(0, rounds, lambda place, total: total + product(place), nothing)
+    return total.swapaxes(1, 2)
+
+
+def _block(x: jax.Array, g: jax.Array, geometry: ConvGeometry) -> tuple[int, int]:
+    """How many examples, and how many rows of outputs of each, have patches of `BLOCK_BYTES`."""
+    batch, length, *sizes = g.shape[:-1]
+    row_bytes = math.prod(sizes) * geometry.taps * x.shape[-1] * x.dtype.itemsize
+    fit = max(BLOCK_BYTES // row_bytes, 1)
+    if fit <= length or not isinstance(batch, int):
+        return 1, _even(length, fit)
+    return _even(batch, fit // length), length
+
+
+def _even(number: int, most: int) -> int:
+    """The size of equal parts, none larger than ``most``: a divisor, or else the last ends late."""
+    least = -(-number // -(-number // most))
+    return next((size for size in range(least, least // 2, -1) if number % size == 0), least)
+
+
+def _fill(x: jax.Array, examples: int, rows: int) -> jax.Array:
+    """``x`` with so many more examples and rows of zeros at the end; none where fewer than one."""
+    ends = (max(examples, 0), max(rows, 0), *(0 for _ in x.shape[2:]))
+    return lax.pad(x, x.dtype.type(0), [(0, end, 0) for end in ends]) if max(ends) else x
+
+
+def _cut_out(x: jax.Array, starts: tuple[Any, Any], sizes: tuple[int, int]) -> jax.Array:
+    """``sizes`` examples and rows from ``starts`` on."""
+    some = lax.dynamic_slice_in_dim(x, starts[0], sizes[0], axis=0)
+    return lax.dynamic_slice_in_dim(some, starts[1], sizes[1], axis=1)
 
 
 def side_by_side(geometry: ConvGeometry) -> bool:

@@ -1,4 +1,6 @@
-"""The kernel's gradient of large arrays, by shifted slices: a loop over blocks, cut in two ways."""
+"""The kernel's gradient in blocks: by shifted slices, cut in two ways, and by patches."""
+
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -64,3 +66,21 @@ def test_few_channels_as_part_of_their_rows(case, compile_quickly):
     assert expected.g.size > lowerings._taps.FEW_PRODUCTS
     assert expected.g.shape[-1] < lowerings._taps.VECTOR
     assert_equal_gradient(case, expected)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 400, 1500])
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+def test_patches_of_few_rows_or_examples(case, block_bytes, double, compile_quickly, monkeypatch):
+    monkeypatch.setattr(lowerings._patches, "BLOCK_BYTES", block_bytes)
+    case = dataclasses.replace(case, batch=5 if case.batch else 0)
+    expected = cases.solve(case)
+    found = lowerings.patches.kernel_gradient(expected.x, expected.g, geometry_of(case))
+    scale = abs(expected.kernel_gradient).max(initial=1)
+    np.testing.assert_allclose(found, expected.kernel_gradient, rtol=0, atol=1e-13 * scale)
+
+
+@pytest.mark.parametrize(
+    "number, most, size", [(128, 21, 16), (127, 21, 19), (8, 100, 8), (7, 1, 1)]
+)
+def test_parts_are_even(number, most, size):
+    assert lowerings._patches._even(number, most) == size
