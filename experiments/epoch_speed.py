@@ -41,7 +41,7 @@ class Config:
 
     models: tuple[str, ...] = (
         *("keras_dilated", "keras_separable", "cnn", "ds_dcn", "ds_dcn_wide"),
-        *("dsdc", "tiniest"),
+        *("dsdc", "tiniest", "context", "drn", "eesp"),
     )
     """The networks, by name."""
     dataset: str = "cifar10"
