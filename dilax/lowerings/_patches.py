@@ -27,6 +27,7 @@ from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._phases import Phase, Phases
 from dilax.lowerings._varying import vary, varying_axes
 from dilax.lowerings._windows import (
+    block,
     input_offsets,
     pad_input,
     window,
@@ -122,8 +123,8 @@ def _sum_over_blocks(
     def product(place: jax.Array) -> jax.Array:
         place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
         first, row = place // across * examples, place % across * rows
-        some = _by_group(_cut_out(g, (first, row), (examples, rows)), groups)
-        seen = _cut_out(x, (first, row * stride), (examples, span))
+        some = _by_group(block(g, (first, row), (examples, rows)), groups)
+        seen = block(x, (first, row * stride), (examples, span))
         return _product("gmo,gmk->gok", some, _input_patches(seen, inner), precision, dtype)
 
     rounds = g.shape[0] // examples * across
@@ -153,12 +154,6 @@ def _fill(x: jax.Array, examples: int, rows: int) -> jax.Array:
     """``x`` with so many more examples and rows of zeros at the end; none where fewer than one."""
     ends = (max(examples, 0), max(rows, 0), *(0 for _ in x.shape[2:]))
     return lax.pad(x, x.dtype.type(0), [(0, end, 0) for end in ends]) if max(ends) else x
-
-
-def _cut_out(x: jax.Array, starts: tuple[Any, Any], sizes: tuple[int, int]) -> jax.Array:
-    """``sizes`` examples and rows from ``starts`` on."""
-    some = lax.dynamic_slice_in_dim(x, starts[0], sizes[0], axis=0)
-    return lax.dynamic_slice_in_dim(some, starts[1], sizes[1], axis=1)
 
 
 def side_by_side(geometry: ConvGeometry) -> bool:

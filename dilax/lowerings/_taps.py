@@ -32,6 +32,7 @@ from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._phases import Phase, Phases
 from dilax.lowerings._varying import vary, varying_axes
 from dilax.lowerings._windows import (
+    block,
     input_offsets,
     pad_input,
     window,
@@ -343,16 +344,10 @@ class _Blocks(NamedTuple):
             seen = [some[example : example + 1] for example in examples]
         else:
             span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
-            seen = [
-                _rows(x, first + example, row * geometry.strides[0], span) for example in examples
-            ]
-        return [(seen[example], _rows(g, first + example, row, self.rows)) for example in examples]
-
-
-def _rows(x: jax.Array, example: Any, row: Any, rows: int) -> jax.Array:
-    """``rows`` entries of the first window axis of one example."""
-    one = lax.dynamic_slice_in_dim(x, example, 1, axis=0)
-    return lax.dynamic_slice_in_dim(one, row, rows, axis=1)
+            start = row * geometry.strides[0]
+            seen = [block(x, (first + example, start), (1, span)) for example in examples]
+        outputs = [block(g, (first + example, row), (1, self.rows)) for example in examples]
+        return list(zip(seen, outputs, strict=True))
 
 
 def _largest_divisor(number: int, limit: int) -> int:

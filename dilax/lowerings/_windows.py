@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,6 +89,12 @@ def window(
             starts = tuple(offset)
     ends = [start + span for start, span in zip(starts, spans, strict=True)]
     return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *strides, 1))
+
+
+def block(x: jax.Array, starts: tuple[Any, Any], sizes: tuple[int, int]) -> jax.Array:
+    """``sizes`` examples, and entries of their first window axis, from ``starts`` on."""
+    examples = lax.dynamic_slice_in_dim(x, starts[0], sizes[0], axis=0)
+    return lax.dynamic_slice_in_dim(examples, starts[1], sizes[1], axis=1)
 
 
 def _pad(
