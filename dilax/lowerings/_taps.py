@@ -8,19 +8,17 @@ all three passes are written for one channel in, one channel out, and summed or 
     input gradient   x'[n, i] =  sum_k      g[n, i + d (K - 1 - k)]  w[k]     (phase by phase)
     kernel gradient  w'[k]    =  sum_{n, i} x[n, s i + d k - low]  g[n, i]
 
-XLA fuses each of the first two into one pass over memory. The third it does not, written as a plain
-sum; so a loop over blocks of the batch adds up elementwise products, and reduces them once. Blocks
-of whole examples can be padded inside the loop, while they are in the cache.
+XLA fuses each of the first two into one pass over memory. Of the third it makes a slow sum, which
+`dilax.lowerings._tap_gradient` computes another way.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +28,8 @@ from dilax.geometry import AxisPadding, ConvGeometry
 from dilax.lowerings._alone import alone
 from dilax.lowerings._lowering import Lowering, accumulation_type, result_type
 from dilax.lowerings._phases import Phase, Phases
-from dilax.lowerings._varying import vary, varying_axes
-from dilax.lowerings._windows import (
-    block,
-    input_offsets,
-    pad_input,
-    window,
-)
+from dilax.lowerings._tap_gradient import sums_of_products
+from dilax.lowerings._windows import input_offsets, pad_input, window
 
 FEW_TERMS = 9
 """A sum of so few terms reads the array as it is; for more, a padded copy is read faster."""
@@ -56,35 +49,6 @@ UNROLLED_TAPS = 64
 
 MOST_PLANES = 32
 """Up to so many outputs of a group are written out where the input's gradient adds them up."""
-
-TAPS_AT_ONCE = 16
-"""The kernel gradient writes out so many taps at most; more run in a loop over some at a time."""
-
-SMALL_OUTPUT = 1 << 18
-"""With so few outputs it takes one tap at a time: the input stays in the cache from one tap to the
-next, and there is less to compile."""
-
-FEW_PRODUCTS = 1 << 13
-"""The kernel gradient of so few outputs is summed as it stands: a loop would take longer to run."""
-
-MOST_EXAMPLES = 7
-"""The kernel gradient adds up so many examples at a time, before it touches its running sums."""
-
-BLOCK_BYTES = 1 << 17
-"""Running sums of a tap in the kernel gradient stay at about this size, to fit a core's cache."""
-
-WHOLE_BYTES = range(1 << 16, (1 << 18) + 1)
-"""So large they may be where examples stay whole and are padded in the loop, `WHOLE_EXAMPLES` at a
-time. Smaller ones are soon padded all at once, which the convolution itself has to do anyway."""
-
-WHOLE_EXAMPLES = 8
-
-VECTOR = 16
-"""Fewer channels do not fill a vector: the kernel gradient takes them and the last window axis as
-one axis, and multiplies whole rows."""
-
-LEAST_ROUNDS = 8
-"""A loop of fewer rounds XLA takes apart, into code that it does not fuse."""
 
 
 def conv(
@@ -178,7 +142,7 @@ def kernel_gradient(
     if lhs.size == 0 or rhs.size == 0:
         return jnp.zeros(shape, dtype)
     parts = [
-        _sums_of_products(
+        sums_of_products(
             _spread(lhs, member, geometry, rhs),
             rhs,
             geometry,
@@ -232,129 +196,6 @@ def _sum(term: Callable[[Any], jax.Array], count: int, written_out: int) -> jax.
     if count <= written_out:
         return functools.reduce(lax.add, map(term, range(count)))
     return lax.fori_loop(1, count, lambda place, total: total + term(place), term(0))
-
-
-def _sums_of_products(
-    x: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
-) -> jax.Array:
-    """``(taps, channels)``: for every tap, the sum of its window times ``g``."""
-    outputs = g.size if isinstance(g.size, int) else math.inf
-    if outputs <= FEW_PRODUCTS and geometry.taps <= TAPS_AT_ONCE:
-        return _sums_as_they_stand(pad_input(x, geometry), g, geometry, dtype)
-    channels = g.shape[-1]
-    if channels < VECTOR and geometry.rank > 1 and geometry.strides[-1] == 1:
-        x, g, geometry = _as_row(x), _as_row(g), _in_rows(geometry, channels)
-    offsets = input_offsets(geometry)
-    blocks = _Blocks.of(g, geometry)
-    source = x if blocks.padded_in_loop else pad_input(x, geometry)
-    sizes = (blocks.rows, *geometry.output_size[1:])
-    nothing = jnp.zeros((*sizes, g.shape[-1]), dtype)
-
-    def products(offset: Any, pairs: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
-        """One tap's window times ``g``, added up over the examples of a block."""
-        windows = [(window(x, offset, sizes, geometry.strides), gs) for x, gs in pairs]
-        terms = [seen.astype(dtype) * gs.astype(dtype) for seen, gs in windows]
-        return functools.reduce(lax.add, terms).reshape(nothing.shape)
-
-    def summed(offsets: Any) -> jax.Array:
-        def add(place: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-            pairs = blocks.at(place, source, g, geometry)
-            terms = [products(offset, pairs) for offset in offsets]
-            return list(map(lax.add, totals, terms))
-
-        start = [vary(nothing, varying_axes(g))] * len(offsets)
-        totals = lax.fori_loop(0, blocks.rounds, add, start)
-        return jnp.stack(totals).reshape(len(offsets), -1, channels).sum(axis=1)
-
-    at_once = _largest_divisor(len(offsets), TAPS_AT_ONCE if outputs > SMALL_OUTPUT else 1)
-    if at_once == len(offsets):
-        return summed(offsets)
-    places = jnp.asarray(offsets, jnp.int32).reshape(-1, at_once, geometry.rank)
-    return lax.map(summed, places).reshape(-1, channels)
-
-
-def _as_row(x: jax.Array) -> jax.Array:
-    """The last window axis and the channels as one axis, of one channel."""
-    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1], 1)
-
-
-def _in_rows(geometry: ConvGeometry, channels: int) -> ConvGeometry:
-    """What a depthwise convolution without strides is along such an axis: ``channels`` apart."""
-    *others, (low, high) = geometry.padding
-    return dataclasses.replace(
-        geometry,
-        input_size=(*geometry.input_size[:-1], geometry.input_size[-1] * channels),
-        kernel_dilation=(*geometry.kernel_dilation[:-1], geometry.kernel_dilation[-1] * channels),
-        padding=(*others, (low * channels, high * channels)),
-        feature_group_count=1,
-    )
-
-
-def _sums_as_they_stand(
-    padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
-) -> jax.Array:
-    """The same in one go for every tap."""
-
-    def of(offset: tuple[int, ...]) -> jax.Array:
-        seen = window(padded, offset, geometry.output_size, geometry.strides)
-        return (seen.astype(dtype) * g.astype(dtype)).sum(axis=range(g.ndim - 1))
-
-    return jnp.stack([of(offset) for offset in input_offsets(geometry)])
-
-
-class _Blocks(NamedTuple):
-    """How a batch is cut: a few examples, and some rows of their first window axis, at a time."""
-
-    examples: int
-    rows: int
-    row_blocks: int
-    rounds: int
-    padded_in_loop: bool
-
-    @classmethod
-    def of(cls, g: jax.Array, geometry: ConvGeometry) -> _Blocks:
-        """Blocks whose sums stay in the cache, and enough of them where the shape allows."""
-        batch, length = g.shape[:2]
-        row_bytes = 4 * math.prod(g.shape[2:])
-        known = isinstance(batch, int)
-        if known and row_bytes * length in WHOLE_BYTES and geometry.taps <= TAPS_AT_ONCE:
-            rounds, rest = divmod(batch, WHOLE_EXAMPLES)
-            if rest == 0 and rounds >= LEAST_ROUNDS:
-                return cls(WHOLE_EXAMPLES, length, 1, rounds, True)
-        examples = _largest_divisor(batch, MOST_EXAMPLES)
-        parts = max(LEAST_ROUNDS * examples // batch, 1) if known else 1
-        rows = _largest_divisor(length, min(BLOCK_BYTES // row_bytes, length // parts))
-        row_blocks = length // rows
-        return cls(examples, rows, row_blocks, batch // examples * row_blocks, False)
-
-    def at(
-        self, place: jax.Array, x: jax.Array, g: jax.Array, geometry: ConvGeometry
-    ) -> list[tuple[jax.Array, jax.Array]]:
-        """Block ``place``, example by example: what its windows see of the input, and its ``g``.
-
-        ``x`` is the input, padded where the loop does not pad it.
-        """
-        place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
-        first = place // self.row_blocks * self.examples
-        row = place % self.row_blocks * self.rows
-        examples = range(self.examples)
-        if self.padded_in_loop:
-            some = pad_input(lax.dynamic_slice_in_dim(x, first, self.examples), geometry)
-            some = lax.optimization_barrier(some)  # cut out and padded by one kernel, not two
-            seen = [some[example : example + 1] for example in examples]
-        else:
-            span = geometry.strides[0] * (self.rows - 1) + geometry.effective_kernel_size[0]
-            start = row * geometry.strides[0]
-            seen = [block(x, (first + example, start), (1, span)) for example in examples]
-        outputs = [block(g, (first + example, row), (1, self.rows)) for example in examples]
-        return list(zip(seen, outputs, strict=True))
-
-
-def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of ``number`` up to ``limit``; 1 of a number not known until it runs."""
-    if not isinstance(number, int):
-        return 1
-    return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)
 
 
 def _flat_taps(kernel: jax.Array) -> jax.Array:
