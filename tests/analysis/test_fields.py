@@ -300,6 +300,16 @@ def test_sorting_sees_everything():
         assert found.outputs[0].axes[1].size == 1
 
 
+def test_a_place_drawn_from_a_key_inside_the_function_is_known():
+    def crop(x):
+        first = jax.random.randint(jax.random.key(1), (), 0, 30)
+        return lax.dynamic_slice_in_dim(x, first, 5, axis=1)
+
+    start = int(jax.random.randint(jax.random.key(1), (), 0, 30))
+    (found,) = receptive_field(crop, X).outputs
+    assert numbers(found) == [(1, 1, start), (1, 1, 0)]
+
+
 def test_what_is_assumed_is_said():
     found = receptive_field(
         lambda x: lax.dynamic_slice_in_dim(x, x[0, 0, 0, 0].astype(int), 3, 1), X
