@@ -153,18 +153,31 @@ def mistakes(
     _page(path, [images[n] for n in shown], titles, heading=heading, columns=10)
 
 
-def feature_maps(path: Path, image: np.ndarray, maps: np.ndarray, *, name: str) -> None:
-    """Draw an image and what each channel of a layer makes of it.
+def feature_maps(
+    path: Path, image: np.ndarray, layers: Mapping[str, np.ndarray], *, most: int = 12
+) -> None:
+    """Draw an image and, a row for each layer, what its first channels make of it.
 
     Args:
         path: the PNG file.
         image: `(H, W, C)` uint8.
-        maps: `(h, w, channels)` floats.
-        name: the layer's.
+        layers: by what stands beside its row, `(h, w, channels)` floats; at least one.
+        most: how many channels fit in a row.
     """
-    channels = [maps[..., channel] for channel in range(maps.shape[-1])]
-    titles = ["input", *(str(channel) for channel in range(len(channels)))]
-    _page(path, [image, *channels], titles, heading=f"{name}: its channels", columns=9)
+    figure = _figure(width=1.1 * most + 1.3, height=1.15 * (len(layers) + 1))
+    rows = {"input": [image]} | {
+        title: [maps[..., channel] for channel in range(min(most, maps.shape[-1]))]
+        for title, maps in layers.items()
+    }
+    grid = figure.subplots(len(rows), most, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, (title, row) in zip(grid, rows.items(), strict=True):
+        for axes, shown in zip(line, row, strict=False):
+            _show(axes, shown)
+        beside = {"ha": "right", "va": "center", "fontsize": 8}
+        line[0].text(-0.1, 0.5, title, transform=line[0].transAxes, **beside)
+    figure.savefig(path)
 
 
 def _page(

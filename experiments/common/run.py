@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -196,13 +197,31 @@ def draw(
     pictures.confusion(output / "confusion_matrix.png", counts, names)
     pictures.mistakes(output / "mistakes.png", test.images, test.labels, logits, names)
     module.eval()
-    layers = jax.jit(module.activations)(task.normalise(jnp.asarray(test.images[:1])))
-    name = layer_to_draw(layers)
-    maps = np.asarray(layers[name][0])
-    pictures.feature_maps(output / "feature_maps.png", test.images[0], maps, name=name)
+    layers = windowed(module.activations)
+    image = task.normalise(jnp.asarray(test.images[:1]))
+    maps = [np.asarray(layer[0]) for layer in jax.jit(layers)(image).values()]
+    titles = layer_titles(layers, image)
+    named = dict(zip(titles, maps, strict=True))
+    pictures.feature_maps(output / "feature_maps.png", test.images[0], named)
 
 
-def layer_to_draw(layers: dict[str, Array]) -> str:
-    """Give the name of the first separable layer, or without any, of the first with a window."""
-    windows = sorted(name for name, layer in layers.items() if layer.ndim == 4)
-    return next((name for name in windows if name.startswith("separable")), windows[0])
+Layers = Callable[[Array], Mapping[str, Array]]
+"""From images `(N, H, W, C)` to what layers make of them, by name, in order."""
+
+
+def windowed(layers: Layers) -> Layers:
+    """Keep the layers `(N, h, w, features)`, in order even where JAX would sort a dictionary."""
+
+    def kept(images: Array) -> Mapping[str, Array]:
+        named = layers(images).items()
+        return OrderedDict((name, layer) for name, layer in named if layer.ndim == 4)
+
+    return kept
+
+
+def layer_titles(layers: Layers, images: Array) -> list[str]:
+    """Give the name of each layer, and how many pixels along each axis it sees."""
+    fields = analysis.receptive_field(layers, images).outputs
+    sizes = [" x ".join(str(axis.size) for axis in field.axes) for field in fields]
+    names = jax.eval_shape(layers, images)
+    return [f"{name}\nsees {size}" for name, size in zip(names, sizes, strict=True)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.program import read_flags
-from common.run import layer_to_draw, restore
+from common.run import layer_titles, restore, windowed
 from common.task import Task
 from flax import nnx
 
@@ -122,13 +122,29 @@ def test_the_help_lists_the_networks(capsys):
     assert words >= {name for name in models.list_models() if not name.startswith("mnist_")}
 
 
-def test_a_layer_is_drawn_of_every_network():
-    def layers(*names):
-        shape = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32)
-        return dict.fromkeys(names, shape) | {"logits": jax.ShapeDtypeStruct((1, 10), jnp.float32)}
+def titles_of(name):
+    @windowed
+    def layers(images):
+        module = models.create(name, rngs=nnx.Rngs(0))
+        module.eval()
+        return module.activations(images)
 
-    assert layer_to_draw(layers("stem", "separable_2", "separable_1")) == "separable_1"
-    assert layer_to_draw(layers("block_2", "block_1")) == "block_1"
+    return layer_titles(layers, jnp.ones((1, 32, 32, 3)))
+
+
+def test_what_a_layer_sees_stands_beside_its_maps():
+    assert titles_of("keras_dilated") == [
+        "first\nsees 4 x 4",
+        "second\nsees 10 x 10",
+        "dilated\nsees 26 x 26",
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in models.list_models() if "mnist" not in name])
+def test_the_layers_of_every_network_are_drawn_in_order(name):
+    sizes = [int(title.split()[-1]) for title in titles_of(name)]
+    assert len(sizes) > 2
+    assert sizes == sorted(sizes)
 
 
 @pytest.mark.parametrize("flag", ["--crop", "--cutout"])

@@ -45,8 +45,10 @@ def test_the_page_of_mistakes_grows_with_them(tmp_path, channels, wrong):
     assert height == round(120 * (1.3 * max(1, -(-wrong // 10)) + 0.5))
 
 
-def test_feature_maps(tmp_path):
-    image = np.zeros((8, 8, 1), np.uint8)
-    maps = np.random.default_rng(0).normal(size=(4, 4, 10))
-    pictures.feature_maps(tmp_path / "maps.png", image, maps, name="separable_1")
-    assert size_of(tmp_path / "maps.png")[1] == round(120 * (1.3 * 2 + 0.5))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_feature_maps_have_a_row_for_each_layer(tmp_path, channels):
+    image = np.zeros((8, 8, channels), np.uint8)
+    draw = np.random.default_rng(0).normal
+    layers = {"stem": draw(size=(8, 8, 3)), "dilated": draw(size=(4, 4, 20))}
+    pictures.feature_maps(tmp_path / "maps.png", image, layers)
+    assert size_of(tmp_path / "maps.png")[1] == round(120 * 1.15 * 3)
