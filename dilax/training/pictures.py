@@ -81,20 +81,60 @@ def trade_offs(path: Path, groups: Mapping[str, Sequence[Point]]) -> None:
     """
     figure = _figure(width=13, height=6)
     by_size, by_cost = figure.subplots(1, 2)
+    named: dict[Axes, dict[tuple[float, float], str]] = {by_size: {}, by_cost: {}}
     for place, (name, points) in enumerate(groups.items()):
         for axes, cost in ((by_size, "parameters"), (by_cost, "multiply_adds")):
             shown = [point for point in points if getattr(point, cost)]
             spots = [(getattr(point, cost), 100 * point.accuracy) for point in shown]
             axes.scatter(*zip(*spots, strict=True), label=name, color=f"C{place}")
-            for point, spot in zip(shown, spots, strict=True):
-                axes.annotate(point.name, spot, (4, 3), textcoords="offset points", fontsize=7)
+            named[axes] |= {spot: point.name for spot, point in zip(spots, shown, strict=True)}
     by_size.set(xlabel="parameters", ylabel="test accuracy (%)", xscale="log")
     by_cost.set(xlabel="multiply-adds of an image", xscale="log")
     for axes in (by_size, by_cost):
         axes.margins(x=0.2)
         axes.minorticks_off()
     by_size.legend()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes, names in named.items():
+        _write_beside(axes, names)
     figure.savefig(path)
+
+
+_BESIDE = tuple(
+    (x, y, side)
+    for y in (0, 6, -6, 12, -12)
+    for x, side in ((6, "left"), (-6, "right"), (0, "center"))
+    if x or y
+)
+"""Offsets of a name from its point, in points of type, and the side of it that stands there."""
+
+
+def _write_beside(axes: "Axes", names: Mapping[tuple[float, float], str]) -> None:
+    """Write names beside their points, each where it covers least of points and other names."""
+    from matplotlib.transforms import Bbox
+
+    def covered(box: Bbox) -> float:
+        shared = [one for other in taken if (one := Bbox.intersection(box, other)) is not None]
+        inside = Bbox.intersection(box, axes.bbox)
+        missing = box.width * box.height - (inside.width * inside.height if inside else 0)
+        return missing + sum(one.width * one.height for one in shared)
+
+    spots = axes.transData.transform(list(names))
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in spots]
+    for spot, name in names.items():
+        tried = [
+            axes.annotate(
+                *(name, spot, (x, y)), textcoords="offset points", ha=side, va="center", fontsize=7
+            )
+            for x, y, side in _BESIDE
+        ]
+        boxes = [text.get_window_extent() for text in tried]
+        best = min(range(len(boxes)), key=lambda place: covered(boxes[place]))
+        taken.append(boxes[best])
+        for place, text in enumerate(tried):
+            if place != best:
+                text.remove()
 
 
 def confusion(path: Path, counts: np.ndarray, class_names: Sequence[str]) -> None:

@@ -1,5 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from dilax.training import pictures
 
@@ -52,3 +56,16 @@ def test_feature_maps_have_a_row_for_each_layer(tmp_path, channels):
     layers = {"stem": draw(size=(8, 8, 3)), "dilated": draw(size=(4, 4, 20))}
     pictures.feature_maps(tmp_path / "maps.png", image, layers)
     assert size_of(tmp_path / "maps.png")[1] == round(120 * 1.15 * 3)
+
+
+def test_names_of_points_close_together_do_not_cover_each_other():
+    figure = Figure(figsize=(5, 5))
+    axes = figure.subplots()
+    spots = [(50 + x, 50 + y) for x, y in ((0, 0), (1, 1), (2, -1), (-2, 2), (0, 45), (49, 0))]
+    axes.scatter(*zip(*spots, strict=True))
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    pictures._write_beside(axes, {spot: f"network {n}" for n, spot in enumerate(spots)})
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == [f"network {n}" for n in range(6)]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert all(Bbox.intersection(box, axes.bbox).bounds == box.bounds for box in boxes)
