@@ -53,14 +53,14 @@ class Row(NamedTuple):
 
 
 def few_members(problem: Problem) -> bool:
-    """Depthwise, or a grouped convolution that is nearly so."""
+    """Depthwise, also of one channel, or a grouped convolution that is nearly so."""
     depthwise = grouped(problem) or problem.out_features == 1
     return depthwise and problem.members <= 4
 
 
 def two_members(problem: Problem) -> bool:
-    """Several groups of one input channel or two: more make the kernel's gradient slow."""
-    return grouped(problem) and problem.members <= 2
+    """The same of one input channel or two: more make the kernel's gradient slow."""
+    return few_members(problem) and problem.members <= 2
 
 
 def pointwise(problem: Problem) -> bool:
