@@ -202,15 +202,10 @@ def _evaluated(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     with jax.ensure_compile_time_eval():
         if inner is not None:
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-            return [_on_host(one) for one in jaxpr_as_fun(closed)(*values)]
+            return jaxpr_as_fun(closed)(*values)
         result = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
     many = equation.primitive.multiple_results
-    return [_on_host(one) for one in (result if many else [result])]
-
-
-def _on_host(value: Any) -> Any:
-    """The array as NumPy has it; random keys, which NumPy has not, stay."""
-    return value if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else np.asarray(value)
+    return result if many else [result]
 
 
 def _called(equation: JaxprEqn) -> Jaxpr | ClosedJaxpr | None:
