@@ -189,8 +189,13 @@ def mistakes(
         f"{class_names[labels[n]]} → {class_names[predictions[n]]} {confidence[n]:.0%}"
         for n in shown
     ]
-    heading = f"{len(wrong)} of {len(labels)} wrong: truth → prediction, confidence"
-    _page(path, [images[n] for n in shown], titles, heading=heading, columns=10)
+    columns, rows = 10, max(1, -(-len(shown) // 10))
+    figure, grid = _grid(rows, columns, width=1.1 * columns, height=1.3 * rows + 0.5)
+    figure.suptitle(f"{len(wrong)} of {len(labels)} wrong: truth → prediction, confidence")
+    for axes, number, title in zip(grid.flat, shown, titles, strict=False):
+        _show(axes, images[number])
+        axes.set_title(title, fontsize=6)
+    figure.savefig(path)
 
 
 def feature_maps(
@@ -204,14 +209,11 @@ def feature_maps(
         layers: by what stands beside its row, `(h, w, channels)` floats; at least one.
         most: how many channels fit in a row.
     """
-    figure = _figure(width=1.1 * most + 1.3, height=1.15 * (len(layers) + 1))
     rows = {"input": [image]} | {
         title: [maps[..., channel] for channel in range(min(most, maps.shape[-1]))]
         for title, maps in layers.items()
     }
-    grid = figure.subplots(len(rows), most, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    figure, grid = _grid(len(rows), most, width=1.1 * most + 1.3, height=1.15 * len(rows))
     for line, (title, row) in zip(grid, rows.items(), strict=True):
         for axes, shown in zip(line, row, strict=False):
             _show(axes, shown)
@@ -220,19 +222,13 @@ def feature_maps(
     figure.savefig(path)
 
 
-def _page(
-    path: Path, images: Sequence[np.ndarray], titles: Sequence[str], *, heading: str, columns: int
-) -> None:
-    rows = max(1, -(-len(images) // columns))
-    figure = _figure(width=1.1 * columns, height=1.3 * rows + 0.5)
-    figure.suptitle(heading)
+def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple["Figure", np.ndarray]:
+    """A figure of places for images, with nothing around them."""
+    figure = _figure(width=width, height=height)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, image, title in zip(grid.flat, images, titles, strict=False):
-        _show(axes, image)
-        axes.set_title(title, fontsize=6)
-    figure.savefig(path)
+    return figure, grid
 
 
 def _show(axes: "Axes", image: np.ndarray) -> None:
