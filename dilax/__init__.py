@@ -10,18 +10,20 @@ Pure functions over arrays that are channels-last, ``(batch..., *window, feature
 
 `accelerate` gives them to any JAX program, whatever library wrote it.
 
-Around them: `dilax.geometry` (the integers), `dilax.lowerings` (the same convolution computed in
-different ways), `dilax.rewriting` (other people's programs), `dilax.nn` (Flax NNX modules),
-`dilax.cures` (against gridding), `dilax.models`, `dilax.data`, `dilax.training` and
-`dilax.analysis`; the last six are imported when they are first used.
+Beside the functions: `dilax.geometry` (the integers of a convolution), `dilax.algorithms` (ways to
+compute it), `dilax.degridding` (blocks against gridding), `dilax.analysis` (receptive field and
+cost), `dilax.nn` (Flax NNX modules), `dilax.models`, `dilax.data` and `dilax.training`. The last
+six are imported when they are first used, so that ``import dilax`` needs JAX and NumPy alone.
 """
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from dilax import geometry, lowerings, ops, rewriting
-from dilax._version import __version__
-from dilax.ops import (
+from dilax import algorithms, geometry
+from dilax._accelerate import Explanation, Finding, accelerate, explain
+from dilax._functions import (
+    Activation,
     BatchNormParams,
     DilatedBlockParams,
     SeparableBlockParams,
@@ -36,7 +38,15 @@ from dilax.ops import (
     separable_block,
     separable_conv,
 )
-from dilax.rewriting import accelerate, explain
+from dilax._version import __version__
+
+if TYPE_CHECKING:
+    from dilax import analysis as analysis
+    from dilax import data as data
+    from dilax import degridding as degridding
+    from dilax import models as models
+    from dilax import nn as nn
+    from dilax import training as training
 
 __all__ = [
     "__version__",
@@ -51,6 +61,7 @@ __all__ = [
     "avg_pool",
     "max_pool",
     # blocks
+    "Activation",
     "BatchNormParams",
     "DilatedBlockParams",
     "SeparableBlockParams",
@@ -58,19 +69,23 @@ __all__ = [
     "dilated_block",
     "separable_block",
     # any JAX program
+    "Explanation",
+    "Finding",
     "accelerate",
     "explain",
-    # rooms
+    # packages
+    "algorithms",
     "geometry",
-    "lowerings",
-    "ops",
-    "rewriting",
 ]
 
-_LAZY_ROOMS = ("analysis", "cures", "data", "models", "nn", "training")
+_IMPORTED_WHEN_USED = ("analysis", "data", "degridding", "models", "nn", "training")
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _LAZY_ROOMS:
+    if name in _IMPORTED_WHEN_USED:
         return importlib.import_module(f"dilax.{name}")
     raise AttributeError(f"module 'dilax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_IMPORTED_WHEN_USED]

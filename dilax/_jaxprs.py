@@ -13,10 +13,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 Program = Jaxpr | ClosedJaxpr
 """A traced program; a closed one carries the values of its constants."""
 
-_ROOMS = Path(__file__).parent
+_DILAX = Path(__file__).parent
 _INSTALLED, _STANDARD = (sysconfig.get_paths()[name] for name in ("purelib", "stdlib"))
 _LIBRARIES = (
-    *(str(_ROOMS / room) for room in ("analysis", "lowerings", "nn", "ops", "rewriting")),
+    *(str(path) for path in _DILAX.iterdir() if path.name not in ("data", "models", "training")),
     *(str(Path(_INSTALLED, name)) for name in ("equinox", "flax", "haiku", "jax")),
     str(Path(jax.__file__).parent),
     "<frozen",

@@ -198,7 +198,7 @@ def _integer(value: object, name: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class ConvGeometry:
-    """All the integers of one convolution, resolved: what a lowering needs beside its arrays.
+    """All the integers of one convolution, resolved: what a algorithm needs beside its arrays.
 
     One entry for each window axis everywhere. Hashable, so it can be static under ``jax.jit``.
 

@@ -20,7 +20,7 @@ import jax
 from jax import Array
 
 from dilax import data, models
-from dilax.models import vgg
+from dilax.models import _vgg
 from dilax.training.plan import Plan
 from dilax.training.step import Augment
 
@@ -58,7 +58,7 @@ class Config(common.Config):
         for name in ("crop", "cutout"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         self.require("rotation", 0 <= self.rotation < float("inf"), "0 or more")
-        self.require("freeze", 0 <= self.freeze <= len(vgg.BLOCKS), f"0 to {len(vgg.BLOCKS)}")
+        self.require("freeze", 0 <= self.freeze <= len(_vgg.BLOCKS), f"0 to {len(_vgg.BLOCKS)}")
         self.require("freeze", not self.freeze or self.weights is not None, "with --weights")
 
 
@@ -95,13 +95,13 @@ def tune(config: Config) -> common.Tuning | None:
     arrays = data.read_state_dict(config.weights)
 
     def load(network: models.Classifier) -> None:
-        assert isinstance(network, vgg.VGG16Dilated)
+        assert isinstance(network, _vgg.VGG16Dilated)
         network.load_torch(arrays)
 
     return common.Tuning(
         load=load,
-        frozen=lambda path: vgg.in_first_blocks(path, config.freeze),
-        normalise=functools.partial(data.augment.normalize, mean=vgg.MEAN, std=vgg.STD),
+        frozen=lambda path: _vgg.in_first_blocks(path, config.freeze),
+        normalise=functools.partial(data.augment.normalize, mean=_vgg.MEAN, std=_vgg.STD),
     )
 
 

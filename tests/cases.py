@@ -1,4 +1,4 @@
-"""One table of convolutions, small and asymmetric on purpose, that every lowering has to meet.
+"""One table of convolutions, small and asymmetric on purpose, that every algorithm has to meet.
 
 Sizes, strides, dilations and pads differ from axis to axis and from end to end, so that no swap of
 two of them can pass unseen.
@@ -105,7 +105,7 @@ def answer(case: Case, x: np.ndarray, kernel: np.ndarray, g: np.ndarray) -> Answ
 
 @functools.cache
 def solve(case: Case, *, exact: bool = False) -> Answer:
-    """Run the reference on a case, once for all the lowerings that will be compared with it.
+    """Run the reference on a case, once for all the algorithms that will be compared with it.
 
     With ``exact`` the operands are in sixteenths.
     """

@@ -2,11 +2,11 @@
 
 from dilax.analysis import pictures
 from dilax.analysis._cost_rows import LayerCost
-from dilax.analysis.costs import Cost, cost, multiply_adds, parameter_count
-from dilax.analysis.effective import EffectiveField, effective_receptive_field
-from dilax.analysis.fields import ArrayField, AxisField, ReceptiveField, receptive_field
-from dilax.analysis.gridding import Coverage, coverage, hybrid_dilation
-from dilax.analysis.layers import Layer, StackField, stack_receptive_field
+from dilax.analysis._costs import Cost, cost, multiply_adds, parameter_count
+from dilax.analysis._effective import EffectiveField, effective_receptive_field
+from dilax.analysis._fields import ArrayField, AxisField, ReceptiveField, receptive_field
+from dilax.analysis._gridding import Coverage, coverage, hybrid_dilation
+from dilax.analysis._layers import Layer, StackField, stack_receptive_field
 
 __all__ = [
     # the receptive field of any function

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn
 
+from dilax import _primitives
+from dilax._functions.window_sums import sums
 from dilax._jaxprs import inner_programs, label, opened, source_line
-from dilax.lowerings import _bilinear
-from dilax.lowerings._sums import sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +89,8 @@ def _row(
 
 def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
     """Kernel entries, multiply-adds, and multiply-adds without padding; None of a pool too."""
-    if equation.primitive in _bilinear.PRIMITIVES:
-        return None if equation.params["lowering"] is sums else _of_dilax(equation)
+    if equation.primitive in _primitives.PRIMITIVES:
+        return None if equation.params["algorithm"] is sums else _of_dilax(equation)
     match equation.primitive.name:
         case "conv_general_dilated":
             return _of_lax(equation)
@@ -131,7 +131,7 @@ def _of_lax(equation: JaxprEqn) -> tuple[int, int, int]:
 
 def _of_dilax(equation: JaxprEqn) -> tuple[int, int, int]:
     """All three passes of a convolution multiply each output entry with what it sees."""
-    roles = _bilinear.roles(equation.primitive)
+    roles = _primitives.roles(equation.primitive)
     variables = (*equation.invars, equation.outvars[0])
     shapes = {role: _shape(variable) for role, variable in zip(roles, variables, strict=True)}
     geometry = equation.params["geometry"]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dilax.analysis.effective import EffectiveField
-from dilax.analysis.gridding import Coverage, coverage
-from dilax.analysis.layers import Layer
+from dilax.analysis._effective import EffectiveField
+from dilax.analysis._gridding import Coverage, coverage
+from dilax.analysis._layers import Layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ this package imports neither TFDS nor TensorFlow.
 """
 
 from dilax.data import augment, resampling
-from dilax.data.dataset import DataError, Dataset, Split, holdout, make_split
-from dilax.data.procedural import shapes
-from dilax.data.sources import fetch, load
-from dilax.data.state_dicts import read_state_dict
+from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
+from dilax.data._procedural import shapes
+from dilax.data._sources import fetch, load
+from dilax.data._state_dicts import read_state_dict
 
 __all__ = [
     "DataError",

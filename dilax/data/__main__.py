@@ -4,9 +4,9 @@ import argparse
 import logging
 import sys
 
-from dilax.data import cache, sources
-from dilax.data.dataset import DataError
-from dilax.data.names import KNOWN_SETS
+from dilax.data import _cache, _sources
+from dilax.data._dataset import DataError
+from dilax.data._names import KNOWN_SETS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--cache-dir", help=f"where the arrays are cached (now: {cache.default_dir()})"
+        "--cache-dir", help=f"where the arrays are cached (now: {_cache.default_dir()})"
     )
     commands.add_parser("list", parents=[shared], help="the known sets and whether they are here")
     fetch = commands.add_parser("fetch", parents=[shared], help="get a set and cache it")
@@ -48,13 +48,13 @@ def _list(cache_dir: str | None) -> None:
 
 
 def _state(name: str, cache_dir: str | None) -> str:
-    if cache.path_of(name, cache_dir=cache_dir).exists():
+    if _cache.path_of(name, cache_dir=cache_dir).exists():
         return "cached"
-    return "installed" if sources.is_installed(name) else "to fetch"
+    return "installed" if _sources.is_installed(name) else "to fetch"
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    data = sources.fetch(options.name, cache_dir=options.cache_dir, data_dir=options.data_dir)
+    data = _sources.fetch(options.name, cache_dir=options.cache_dir, data_dir=options.data_dir)
     for split_name, split in data.splits.items():
         print(f"{split_name}: {len(split)} images {split.images.shape[1:]}")
     print(f"{len(data.class_names)} classes; from {data.source}")

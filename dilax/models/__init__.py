@@ -1,21 +1,21 @@
 """The networks, each with its source, parameters and multiply-adds in its docstring."""
 
-from dilax.models.cifar import (
+from dilax.models._cifar import (
     CifarCNN,
     CifarDSDCN,
     CifarDSDCNWide,
     KerasDilated,
     KerasSeparable,
 )
-from dilax.models.classifier import Classifier
-from dilax.models.context import CifarContext
-from dilax.models.drn import CifarDRN
-from dilax.models.dsdc import CifarDSDC
-from dilax.models.eesp import CifarEESP
-from dilax.models.mnist import MnistDSDC, MnistTextbook, MnistTutorial
-from dilax.models.registry import create, list_models
-from dilax.models.tiniest import Tiniest
-from dilax.models.vgg import VGG16Dilated, in_first_blocks
+from dilax.models._classifier import Classifier
+from dilax.models._context import CifarContext
+from dilax.models._drn import CifarDRN
+from dilax.models._dsdc import CifarDSDC
+from dilax.models._eesp import CifarEESP
+from dilax.models._mnist import MnistDSDC, MnistTextbook, MnistTutorial
+from dilax.models._registry import create, list_models
+from dilax.models._tiniest import Tiniest
+from dilax.models._vgg import VGG16Dilated, in_first_blocks
 
 __all__ = [
     # by name

@@ -1,4 +1,4 @@
-"""Flax NNX modules: parameters and names; the mathematics is in `dilax.ops` and `dilax.cures`."""
+"""Flax NNX modules: they hold parameters, and call the functions of `dilax` on them."""
 
 from dilax.nn._blocks import SeparableBlock
 from dilax.nn._conv import Conv, DepthwiseConv, SeparableConv

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax import ops
+from dilax._functions import Activation, BatchNormParams, SeparableBlockParams, separable_block
+from dilax.algorithms import Algorithm
 from dilax.geometry import PaddingLike
-from dilax.lowerings import Lowering
 from dilax.nn._arguments import (
     KERNEL_INIT,
     Initializer,
@@ -48,7 +48,7 @@ class SeparableBlock(nnx.Module):
       param_dtype: type of the parameters.
       precision: as in ``jax.lax.conv_general_dilated``.
       kernel_init: initialiser of both kernels.
-      lowering: how to compute the depthwise part and its derivatives.
+      algorithm: how to compute the depthwise part and its derivatives.
       rngs: source of keys; ``params`` is used.
 
     >>> from flax import nnx
@@ -67,7 +67,7 @@ class SeparableBlock(nnx.Module):
         *,
         padding: PaddingLike = "SAME",
         kernel_dilation: int | Sequence[int] = 1,
-        activation: ops.Activation = jax.nn.relu,
+        activation: Activation = jax.nn.relu,
         residual: bool = False,
         use_running_average: bool = False,
         momentum: float = 0.99,
@@ -77,7 +77,7 @@ class SeparableBlock(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
         precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
-        lowering: Lowering | None = None,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(in_features=in_features, out_features=out_features)
@@ -94,16 +94,16 @@ class SeparableBlock(nnx.Module):
         self.activation, self.residual = activation, residual
         self.use_running_average, self.axis_name = use_running_average, axis_name
         self.momentum, self.epsilon, self.dtype = momentum, epsilon, dtype
-        self.precision, self.lowering = precision, lowering
+        self.precision, self.algorithm = precision, algorithm
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
         kernels = self.depthwise_kernel, self.pointwise_kernel
         x, depthwise, pointwise = cast(self.dtype, self.in_features, x, *kernels)
-        norm = ops.BatchNormParams(*(v[...] for v in (self.scale, self.bias, self.mean, self.var)))
-        y, params = ops.separable_block(
+        norm = BatchNormParams(*(v[...] for v in (self.scale, self.bias, self.mean, self.var)))
+        y, params = separable_block(
             x,
-            ops.SeparableBlockParams(depthwise, pointwise, norm),
+            SeparableBlockParams(depthwise, pointwise, norm),
             strides=self.strides,
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
@@ -114,7 +114,7 @@ class SeparableBlock(nnx.Module):
             epsilon=self.epsilon,
             axis_name=self.axis_name,
             precision=self.precision,
-            lowering=self.lowering,
+            algorithm=self.algorithm,
         )
         if not self.use_running_average:
             self.mean[...], self.var[...] = params.norm.mean, params.norm.var

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax import ops
 from dilax._arrays import as_array
+from dilax._functions import conv_general_dilated, depthwise_conv, separable_conv
+from dilax.algorithms import Algorithm
 from dilax.geometry import PaddingLike
-from dilax.lowerings import Lowering
 from dilax.nn._arguments import (
     KERNEL_INIT,
     Initializer,
@@ -33,7 +33,7 @@ class Conv(nnx.Conv):
 
     Args:
       *args: as ``flax.nnx.Conv`` takes them: in_features, out_features, kernel_size, strides.
-      lowering: how to compute it and its derivatives; chosen by platform and shape if left out.
+      algorithm: how to compute it and its derivatives; chosen by platform and shape if left out.
       **kwargs: as ``flax.nnx.Conv`` takes them: padding, kernel_dilation, rngs and so on.
 
     >>> from flax import nnx
@@ -43,8 +43,8 @@ class Conv(nnx.Conv):
     (4, 32, 32, 8)
     """
 
-    def __init__(self, *args: Any, lowering: Lowering | None = None, **kwargs: Any) -> None:
-        convolution = functools.partial(ops.conv_general_dilated, lowering=lowering)
+    def __init__(self, *args: Any, algorithm: Algorithm | None = None, **kwargs: Any) -> None:
+        convolution = functools.partial(conv_general_dilated, algorithm=algorithm)
         super().__init__(*args, conv_general_dilated=convolution, **kwargs)
 
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> jax.Array:
@@ -73,7 +73,7 @@ class DepthwiseConv(nnx.Module):
       precision: as in ``jax.lax.conv_general_dilated``.
       kernel_init: initialiser of the kernel.
       bias_init: initialiser of the bias.
-      lowering: how to compute it and its derivatives.
+      algorithm: how to compute it and its derivatives.
       rngs: source of keys; ``params`` is used.
 
     >>> from flax import nnx
@@ -98,7 +98,7 @@ class DepthwiseConv(nnx.Module):
         precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
         bias_init: Initializer = ZEROS,
-        lowering: Lowering | None = None,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(in_features=in_features, channel_multiplier=channel_multiplier)
@@ -109,18 +109,18 @@ class DepthwiseConv(nnx.Module):
         self.bias = _bias(bias_init, rngs, features, param_dtype) if use_bias else None
         self.in_features = in_features
         self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
-        self.dtype, self.precision, self.lowering = dtype, precision, lowering
+        self.dtype, self.precision, self.algorithm = dtype, precision, algorithm
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
-        return ops.depthwise_conv(
+        return depthwise_conv(
             *cast(self.dtype, self.in_features, x, self.kernel),
             strides=self.strides,
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
             bias=None if self.bias is None else self.bias[...],
             precision=self.precision,
-            lowering=self.lowering,
+            algorithm=self.algorithm,
         )
 
 
@@ -145,7 +145,7 @@ class SeparableConv(nnx.Module):
       precision: as in ``jax.lax.conv_general_dilated``.
       kernel_init: initialiser of both kernels.
       bias_init: initialiser of the bias.
-      lowering: how to compute the depthwise part and its derivatives.
+      algorithm: how to compute the depthwise part and its derivatives.
       rngs: source of keys; ``params`` is used.
 
     >>> from flax import nnx
@@ -171,7 +171,7 @@ class SeparableConv(nnx.Module):
         precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
         bias_init: Initializer = ZEROS,
-        lowering: Lowering | None = None,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(in_features=in_features, out_features=out_features)
@@ -184,18 +184,18 @@ class SeparableConv(nnx.Module):
         self.bias = _bias(bias_init, rngs, out_features, param_dtype) if use_bias else None
         self.in_features = in_features
         self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
-        self.dtype, self.precision, self.lowering = dtype, precision, lowering
+        self.dtype, self.precision, self.algorithm = dtype, precision, algorithm
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
-        return ops.separable_conv(
+        return separable_conv(
             *cast(self.dtype, self.in_features, x, self.depthwise_kernel, self.pointwise_kernel),
             strides=self.strides,
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
             bias=None if self.bias is None else self.bias[...],
             precision=self.precision,
-            lowering=self.lowering,
+            algorithm=self.algorithm,
         )
 
 

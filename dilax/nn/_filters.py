@@ -1,6 +1,6 @@
-"""Modules to put where a dilated `DepthwiseConv` stands, each with a cure for gridding in it.
+"""Modules to put where a dilated `DepthwiseConv` stands, each with a remedy for gridding.
 
-They keep the window's size and the features, have no bias, and the mathematics of `dilax.cures`.
+They keep the window's size and the number of features, have no bias, and call `dilax.degridding`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax import cures, ops
+from dilax import degridding
 from dilax._arrays import as_array
 from dilax._checks import entries
+from dilax._functions import batch_norm, depthwise_conv
 from dilax.geometry import canonical_tuple
 from dilax.nn._arguments import (
     KERNEL_INIT,
@@ -31,7 +32,7 @@ from dilax.nn._norm import Norm
 
 
 class SmoothedDepthwiseConv(nnx.Module):
-    """Depthwise convolution after smoothing; see `dilax.cures.smoothed_depthwise_conv`.
+    """Depthwise convolution after smoothing; see `dilax.degridding.smoothed_depthwise_conv`.
 
     Parameters: ``kernel`` ``(*kernel_size, 1, features)``, and if ``learned``, ``smoothing``
     ``(2 d - 1, ...)``, at first the identity; otherwise the smoothing is an average.
@@ -69,13 +70,15 @@ class SmoothedDepthwiseConv(nnx.Module):
         """Map ``(batch..., *window, features)`` to the same shape."""
         x, kernel = cast(self.dtype, self.features, x, self.kernel)
         smoothing = None if self.smoothing is None else self.smoothing[...].astype(x.dtype)
-        return cures.smoothed_depthwise_conv(
+        return degridding.smoothed_depthwise_conv(
             x, kernel, kernel_dilation=self.kernel_dilation, smoothing=smoothing
         )
 
 
 class InteractingDepthwiseConv(nnx.Module):
-    """Dilated depthwise convolution whose phases are mixed; see `dilax.cures.group_interaction`.
+    """Dilated depthwise convolution, then mixing of its phases.
+
+    See `dilax.degridding.group_interaction`.
 
     Parameters: ``kernel`` ``(*kernel_size, 1, features)`` and ``mixing`` ``(P, P)`` for the ``P =
     prod(kernel_dilation)`` phases, at first the identity.
@@ -109,14 +112,14 @@ class InteractingDepthwiseConv(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
         x, kernel, mixing = cast(self.dtype, self.features, x, self.kernel, self.mixing)
-        filtered = ops.depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
-        return cures.group_interaction(filtered, mixing, kernel_dilation=self.kernel_dilation)
+        filtered = depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
+        return degridding.group_interaction(filtered, mixing, kernel_dilation=self.kernel_dilation)
 
 
 class RandomDepthwiseConv(nnx.Module):
     """Depthwise convolution at a rate drawn anew at each call in training.
 
-    In evaluation the rate is ``kernel_dilation``. See `dilax.cures.random_depthwise_conv`.
+    In evaluation the rate is ``kernel_dilation``. See `dilax.degridding.random_depthwise_conv`.
 
     Parameters: ``kernel`` ``(*kernel_size, 1, features)``. Keys come from the stream ``dilation``.
 
@@ -154,12 +157,14 @@ class RandomDepthwiseConv(nnx.Module):
         """Map ``(batch..., *window, features)`` to the same shape."""
         x, kernel = cast(self.dtype, self.features, x, self.kernel)
         if self.deterministic:
-            return ops.depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
-        return cures.random_depthwise_conv(self.rngs.dilation(), x, kernel, rates=self.rates)
+            return depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
+        return degridding.random_depthwise_conv(self.rngs.dilation(), x, kernel, rates=self.rates)
 
 
 class LearnedDepthwiseConv(nnx.Module):
-    """Depthwise convolution whose taps learn where they stand; see `dilax.cures.learned_kernel`.
+    """Depthwise convolution whose taps learn where they stand.
+
+    See `dilax.degridding.learned_kernel`.
 
     Parameters: ``weights`` ``(taps, 1, features)``, ``positions`` ``(taps, rank, features)``, at
     first normal with a quarter of the kernel's size for deviation, and if ``gaussian``, ``sigma``
@@ -196,20 +201,21 @@ class LearnedDepthwiseConv(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
         sigma = None if self.sigma is None else self.sigma[...]
-        kernel = cures.learned_kernel(
+        kernel = degridding.learned_kernel(
             self.weights[...], self.positions[...], self.kernel_size, sigma=sigma
         )
         x = as_array(x, "x")
         check_input(x, self.features)
         dtype = self.dtype or jnp.result_type(x, kernel)
-        return ops.depthwise_conv(x.astype(dtype), kernel.astype(dtype))
+        return depthwise_conv(x.astype(dtype), kernel.astype(dtype))
 
 
 class ParallelDepthwiseConv(nnx.Module):
     """Depthwise branches of several sizes and rates, each normalised, that merge into one kernel.
 
     ``y = sum_b norm_b(depthwise_b(x))``. With running statistics that is one depthwise convolution
-    of the largest effective kernel with a bias: `merged` gives it. See `dilax.cures.merge_kernels`.
+    of the largest effective kernel with a bias: `merged` gives it.
+    See `dilax.degridding.merge_kernels`.
 
     Parameters: ``kernels`` and ``norms``, one for each branch.
 
@@ -275,8 +281,8 @@ class ParallelDepthwiseConv(nnx.Module):
         x, *kernels = cast(self.dtype, self.features, x, *self.kernels)
         total = jnp.zeros((), x.dtype)
         for kernel, norm, rate in zip(kernels, self.norms, self.kernel_dilation, strict=True):
-            branch = cures.parallel_depthwise_conv(x, [kernel], kernel_dilation=[rate])
-            normalised, params = ops.batch_norm(
+            branch = degridding.parallel_depthwise_conv(x, [kernel], kernel_dilation=[rate])
+            normalised, params = batch_norm(
                 branch,
                 norm.read(),
                 use_running_average=self.use_running_average,
@@ -292,10 +298,10 @@ class ParallelDepthwiseConv(nnx.Module):
     def merged(self) -> DepthwiseConv:
         """One depthwise convolution that does the same in evaluation, to rounding."""
         folded = [
-            cures.fold_batch_norm(kernel[...], norm.read(), epsilon=self.epsilon)
+            degridding.fold_batch_norm(kernel[...], norm.read(), epsilon=self.epsilon)
             for kernel, norm in zip(self.kernels, self.norms, strict=True)
         ]
-        kernel = cures.merge_kernels(
+        kernel = degridding.merge_kernels(
             [kernel for kernel, _ in folded], kernel_dilation=self.kernel_dilation
         )
         *window, _, features = kernel.shape

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from dilax._functions import BatchNormParams
 from dilax.nn._flax import nnx
-from dilax.ops import BatchNormParams
 
 
 class Norm(nnx.Module):

@@ -1,4 +1,4 @@
-"""Modules of several rates with their normalisations; the mathematics is in `dilax.cures`."""
+"""Modules of several rates with their normalisations; the mathematics is in `dilax.degridding`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dilax import cures, ops
+from dilax import degridding
 from dilax._checks import entries
+from dilax._functions import DilatedBlockParams, SeparableBlockParams
 from dilax.nn._arguments import KERNEL_INIT, Initializer, check_sizes, parameter, window_size
 from dilax.nn._flax import nnx
 from dilax.nn._norm import Norm
 
 
 class EESP(nnx.Module):
-    """ESPNetv2's unit, with a residual; see `dilax.cures.eesp`.
+    """ESPNetv2's unit, with a residual; see `dilax.degridding.eesp`.
 
     Args:
       features: of input and output; as many branches must divide them, twice.
@@ -82,7 +83,7 @@ class EESP(nnx.Module):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, features)`` to the same shape."""
-        params = cures.EESPParams(
+        params = degridding.EESPParams(
             reduce_kernel=self.reduce_kernel[...],
             reduce_norm=self.reduce_norm.read(),
             reduce_slope=self.reduce_slope[...],
@@ -93,7 +94,7 @@ class EESP(nnx.Module):
             expand_norm=self.expand_norm.read(),
             slope=self.slope[...],
         )
-        y, moved = cures.eesp(
+        y, moved = degridding.eesp(
             x,
             params,
             kernel_dilation=self.kernel_dilation,
@@ -109,7 +110,7 @@ class EESP(nnx.Module):
 
 
 class ASPP(nnx.Module):
-    """Atrous spatial pyramid pooling with separable branches; see `dilax.cures.aspp`.
+    """Atrous spatial pyramid pooling with separable branches; see `dilax.degridding.aspp`.
 
     Args:
       in_features: features of the input.
@@ -165,16 +166,16 @@ class ASPP(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window, out_features)``."""
         branches = zip(self.depthwise_kernels, self.branch_kernels, self.branch_norms, strict=True)
-        params = cures.ASPPParams(
+        params = degridding.ASPPParams(
             pointwise=_block(self.pointwise_kernel, self.pointwise_norm),
             separable=[
-                ops.SeparableBlockParams(depthwise[...], pointwise[...], norm.read())
+                SeparableBlockParams(depthwise[...], pointwise[...], norm.read())
                 for depthwise, pointwise, norm in branches
             ],
             pooled=_block(self.pooled_kernel, self.pooled_norm),
             projection=_block(self.projection_kernel, self.projection_norm),
         )
-        y, moved = cures.aspp(
+        y, moved = degridding.aspp(
             x,
             params,
             kernel_dilation=self.kernel_dilation,
@@ -191,5 +192,5 @@ class ASPP(nnx.Module):
         return y
 
 
-def _block(kernel: nnx.Param, norm: Norm) -> ops.DilatedBlockParams:
-    return ops.DilatedBlockParams(kernel[...], norm.read())
+def _block(kernel: nnx.Param, norm: Norm) -> DilatedBlockParams:
+    return DilatedBlockParams(kernel[...], norm.read())

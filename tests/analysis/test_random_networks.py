@@ -114,13 +114,13 @@ def branches(draw):
     def added(x):
         return x + sum(both(x))
 
-    def side_by_side(x):
+    def non_overlapping(x):
         return dilax.conv(jnp.concatenate(both(x), axis=-1), mixing)
 
     def one_half_only(x):
         return jnp.concatenate(both(x), axis=-1)[..., :FEATURES]
 
-    return draw(st.sampled_from([added, side_by_side, one_half_only]))
+    return draw(st.sampled_from([added, non_overlapping, one_half_only]))
 
 
 @st.composite

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dilax.data import DataError, cache, load
+from dilax.data import DataError, _cache, load
 from tests.data import files
 
 
 @pytest.fixture
 def cached(tmp_path: Path) -> Path:
     path = tmp_path / "toy.npz"
-    cache.write(files.dataset(), path)
+    _cache.write(files.dataset(), path)
     return path
 
 
 def test_round_trip(cached: Path) -> None:
-    data = cache.read(cached, name="toy")
+    data = _cache.read(cached, name="toy")
     files.assert_same(data, files.dataset())
     assert (data.name, data.source) == ("toy", "drawn by a test")
     assert list(data.splits) == ["train", "test"]
@@ -58,7 +58,7 @@ def test_altered_class_names(cached: Path) -> None:
     metadata["class_names"][0] = "z"
     rewrite(cached, metadata=np.array(json.dumps(metadata)))
     with pytest.raises(DataError, match="its SHA-256 must be"):
-        cache.read(cached)
+        _cache.read(cached)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_altered_class_names(cached: Path) -> None:
 def test_wrong_content(cached: Path, changes: dict[str, np.ndarray], message: str) -> None:
     rewrite(cached, **changes)
     with pytest.raises(DataError, match=message):
-        cache.read(cached)
+        _cache.read(cached)
 
 
 def test_renamed_file(cached: Path) -> None:
@@ -84,7 +84,7 @@ def test_renamed_file(cached: Path) -> None:
 
 
 def test_known_names_must_hold_the_known_set(tmp_path: Path) -> None:
-    cache.write(files.dataset("cifar10"), tmp_path / "cifar10.npz")
+    _cache.write(files.dataset("cifar10"), tmp_path / "cifar10.npz")
     with pytest.raises(DataError, match=r"image shape must be .32, 32, 3., got .5, 4, 3."):
         load("cifar10", cache_dir=tmp_path)
 
@@ -96,7 +96,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(np, "savez", fail)
     with pytest.raises(KeyboardInterrupt):
-        cache.write(files.dataset(), tmp_path / "toy.npz")
+        _cache.write(files.dataset(), tmp_path / "toy.npz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,4 +115,4 @@ def test_default_dir(
 ) -> None:
     monkeypatch.setattr("sys.platform", platform)
     monkeypatch.setattr(Path, "home", lambda: Path("HOME"))
-    assert cache.default_dir(environment).as_posix() == expected
+    assert _cache.default_dir(environment).as_posix() == expected

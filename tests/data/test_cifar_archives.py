@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dilax.data import DataError, load
-from dilax.data.cifar_archives import read_tables
+from dilax.data._cifar_archives import read_tables
 from tests.data import files
 
 FORMS = {"binary": files.cifar10_binary, "python": files.cifar10_python}

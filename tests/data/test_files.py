@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dilax.data import DataError
-from dilax.data.files import MAX_BYTES, atomic_write, check_size, read_exactly
+from dilax.data._files import MAX_BYTES, atomic_write, check_size, read_exactly
 
 
 def test_a_write_takes_the_place_of_the_old_file(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dilax.data import DataError, idx, load
+from dilax.data import DataError, _idx, load
 from tests.data import files
 
 
@@ -73,7 +73,7 @@ def test_page_of_html_in_place_of_a_file(tmp_path: Path) -> None:
 def test_longer_than_declared(extra: bytes) -> None:
     content = files.idx_bytes(np.arange(3)) + extra
     with pytest.raises(DataError, match="longer than the 3 bytes"):
-        idx.read(io.BytesIO(content), "it")
+        _idx.read(io.BytesIO(content), "it")
 
 
 def test_bomb_is_not_unpacked() -> None:
@@ -81,7 +81,7 @@ def test_bomb_is_not_unpacked() -> None:
     declared = b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3
     bomb = io.BytesIO(gzip.compress(declared + bytes(2**20)))
     with gzip.open(bomb) as file, pytest.raises(DataError, match="more than the 4294967296"):
-        idx.read(file, "it")
+        _idx.read(file, "it")
 
 
 def test_single_file_points_to_its_folder(tmp_path: Path) -> None:

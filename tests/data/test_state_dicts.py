@@ -272,6 +272,6 @@ def test_no_file_of_weights(content, tmp_path):
 
 
 def test_a_file_larger_than_memory_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("dilax.data.files.MAX_BYTES", 100)
+    monkeypatch.setattr("dilax.data._files.MAX_BYTES", 100)
     with pytest.raises(DataError, match="more than the 100 that are read into memory"):
         read(tmp_path, bytes(101))

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dilax.data import DataError, load, tfds
-from dilax.data.tfrecord import masked_crc
+from dilax.data import DataError, _tfds, load
+from dilax.data._tfrecord import masked_crc
 from tests.data import files
 
 pytestmark = [
@@ -45,11 +45,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 @pytest.fixture
 def builders(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
     """The builders, with the served folder in place of the hosts of the sets."""
-    from dilax.data import tfds_builders
+    from dilax.data import _tfds_builders
 
     for name in ("mnist", "fashion_mnist", "kmnist"):
-        monkeypatch.setattr(tfds_builders.BUILDERS[name], "URL", server[1] + name + "/")
-    return tfds_builders.BUILDERS
+        monkeypatch.setattr(_tfds_builders.BUILDERS[name], "URL", server[1] + name + "/")
+    return _tfds_builders.BUILDERS
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +57,15 @@ def prepared(
     server: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """KMNIST of a few images, prepared by TFDS; its data folder and the arrays."""
-    from dilax.data import tfds_builders
+    from dilax.data import _tfds_builders
 
     data_dir = tmp_path_factory.mktemp("tensorflow_datasets")
     written = files.write_idx(
         server[0] / "kmnist", counts={"train": 30, "test": 20}, compressed=True
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfds_builders.BUILDERS["kmnist"], "URL", server[1] + "kmnist/")
-        tfds.load("kmnist", data_dir=data_dir)
+        patch.setattr(_tfds_builders.BUILDERS["kmnist"], "URL", server[1] + "kmnist/")
+        _tfds.load("kmnist", data_dir=data_dir)
     return data_dir, written
 
 
@@ -77,7 +77,7 @@ def assert_holds(data, written) -> None:
 
 def test_prepared_set_is_read_again_without_network(prepared) -> None:
     data_dir, written = prepared
-    data = tfds.load("kmnist", data_dir=data_dir)
+    data = _tfds.load("kmnist", data_dir=data_dir)
     assert_holds(data, written)
     assert data.class_names[:2] == ("o", "ki")
     assert data.source == "TFDS kmnist/3.0.1"
@@ -132,7 +132,7 @@ def framed(record: bytes) -> bytes:
 
 def test_tfrecord(as_tfrecord: Path, prepared) -> None:
     assert_holds(load(as_tfrecord), prepared[1])
-    assert_holds(tfds.load("kmnist", data_dir=as_tfrecord.parents[1]), prepared[1])
+    assert_holds(_tfds.load("kmnist", data_dir=as_tfrecord.parents[1]), prepared[1])
 
 
 @pytest.mark.parametrize("cut", [1, 30, 100])
@@ -190,7 +190,7 @@ def test_cifar(
         files.write_tar(folder / archive, {"train.bin": rows, "test.bin": rows})
     info = builders[name]._cifar_info.fget(builders[name])._replace(url=url + archive)
     monkeypatch.setattr(builders[name], "_cifar_info", info)
-    data = tfds.load(name, data_dir=tmp_path)
+    data = _tfds.load(name, data_dir=tmp_path)
     files.assert_same(data, load(folder / archive))
 
     import tensorflow_datasets
@@ -216,15 +216,15 @@ def test_no_network_is_noticed_within_seconds(
 
 def test_silent_host_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that never comes back is not waited for."""
-    monkeypatch.setattr(tfds, "_PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(tfds, "_probe", lambda url, failures: time.sleep(1))
+    monkeypatch.setattr(_tfds, "_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(_tfds, "_probe", lambda url, failures: time.sleep(1))
     with pytest.raises(DataError, match=r"cannot be reached \(no answer\)"):
-        tfds._check_network("http://host/")
+        _tfds._check_network("http://host/")
 
 
 def test_missing_file_on_the_host(builders, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"fashion_mnist/train-images.* cannot be reached .HTTPErr"):
-        tfds.load("fashion_mnist", data_dir=tmp_path)
+        _tfds.load("fashion_mnist", data_dir=tmp_path)
 
 
 def test_damaged_download_leaves_nothing_prepared(builders, server, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_damaged_download_leaves_nothing_prepared(builders, server, tmp_path: Pa
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(DataError, match=r"TFDS could not prepare 'mnist'.*not a whole gzip file"):
-        tfds.load("mnist", data_dir=tmp_path)
+        _tfds.load("mnist", data_dir=tmp_path)
     assert not list(tmp_path.glob("mnist/*"))
 
 
@@ -242,12 +242,12 @@ def test_load_prepares_caches_and_uses_the_cache(
 ) -> None:
     import dataclasses
 
-    from dilax.data.names import KNOWN_SETS
+    from dilax.data._names import KNOWN_SETS
 
     small = dataclasses.replace(KNOWN_SETS["kmnist"], counts={"train": 30, "test": 20})
     monkeypatch.setitem(KNOWN_SETS, "kmnist", small)
     first = load("kmnist", cache_dir=tmp_path, data_dir=prepared[0])
-    monkeypatch.setattr(tfds, "load", None)
+    monkeypatch.setattr(_tfds, "load", None)
     again = load("kmnist", cache_dir=tmp_path, data_dir=prepared[0])
     assert_holds(again, prepared[1])
     assert (again.source, again.fingerprint) == (first.source, first.fingerprint)
@@ -267,20 +267,20 @@ def test_other_sets_need_tensorflow(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no_such_set", "no such set"])
 def test_unknown_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(tfds.UnknownNameError, match="TFDS has no data set"):
-        tfds.load(name, data_dir=tmp_path)
+    with pytest.raises(_tfds.UnknownNameError, match="TFDS has no data set"):
+        _tfds.load(name, data_dir=tmp_path)
 
 
 def test_first_address_of_any_builder() -> None:
     import tensorflow_datasets
 
     builder = tensorflow_datasets.builder("svhn_cropped")
-    assert tfds._first_address(builder) in builder.url_infos
+    assert _tfds._first_address(builder) in builder.url_infos
 
 
 def test_builders_that_import_tensorflow(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="prepares 'titanic' with TensorFlow only"):
-        tfds.load("titanic", data_dir=tmp_path)
+        _tfds.load("titanic", data_dir=tmp_path)
 
 
 def test_image_and_label_are_found() -> None:
@@ -289,10 +289,10 @@ def test_image_and_label_are_found() -> None:
 
     label = features.ClassLabel(num_classes=2)
     kinds = {"a": features.Image(), "b": features.Image(), "c": label, "d": label}
-    assert tfds._feature_keys(fake_builder(kinds, ("b", "d"))) == ("b", "d")
-    assert tfds._feature_keys(fake_builder(kinds, None)) == ("a", "c")
+    assert _tfds._feature_keys(fake_builder(kinds, ("b", "d"))) == ("b", "d")
+    assert _tfds._feature_keys(fake_builder(kinds, None)) == ("a", "c")
     with pytest.raises(DataError, match=r"must have an image and a class label .* \['a'\]"):
-        tfds._feature_keys(fake_builder({"a": features.Image()}, None))
+        _tfds._feature_keys(fake_builder({"a": features.Image()}, None))
 
 
 def fake_builder(kinds: dict[str, object], supervised: tuple[str, str] | None) -> object:

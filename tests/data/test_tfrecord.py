@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dilax.data import DataError
-from dilax.data.tfrecord import masked_crc, read_records
+from dilax.data._tfrecord import masked_crc, read_records
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import json
 import accelerate_speed
 import jax.numpy as jnp
 import pytest
+from baselines import keras_mobilenet
 from jax import lax
-from rivals import keras_mobilenet
 
 
 def tiny(image_size: int) -> keras_mobilenet.Network:

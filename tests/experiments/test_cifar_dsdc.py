@@ -14,7 +14,7 @@ from common.task import Task
 from flax import nnx
 
 from dilax import data, models
-from dilax.models import vgg
+from dilax.models import _vgg
 from dilax.training.plan import Plan
 from tests.data.weights import safetensors
 
@@ -59,7 +59,7 @@ def published(tmp_path, monkeypatch):
     random, arrays = np.random.default_rng(0), {}
     network = nnx.eval_shape(lambda: models.VGG16Dilated(rngs=nnx.Rngs(0)))
     for name, param in network._torch_params().items():
-        shape = vgg._torch_shape(param.shape)
+        shape = _vgg._torch_shape(param.shape)
         arrays[name] = 0.1 * random.standard_normal(shape, np.float32)
     path = tmp_path / "vgg16.safetensors"
     path.write_bytes(safetensors(arrays))
@@ -85,7 +85,7 @@ def test_published_parameters_are_tuned_but_for_the_frozen_blocks(
     )
     trained, arrays = restore(task), data.read_state_dict(published)
     for name, param in trained._torch_params().items():
-        same = np.array_equal(vgg._from_torch(arrays[name]), param[...])
+        same = np.array_equal(_vgg._from_torch(arrays[name]), param[...])
         assert same == (int(name.split(".")[1]) < 10), name  # blocks 1 and 2, their pools counted
 
 

@@ -1,4 +1,4 @@
-"""The study of the cures: its networks, its composed digits, its record and what it concludes."""
+"""The study of gridding: its networks, its composed digits, its record and what it concludes."""
 
 import json
 
@@ -6,9 +6,9 @@ import gridding_accuracy
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from degridding import report, tasks
-from degridding.networks import FEATURES, VARIANTS, Network
 from flax import nnx
+from gridding_study import report, tasks
+from gridding_study.networks import FEATURES, VARIANTS, Network
 
 from dilax import analysis, data
 

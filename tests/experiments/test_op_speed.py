@@ -55,7 +55,7 @@ def test_the_yardstick_is_the_convolution(case: cases.Case) -> None:
 
 
 @every_small_case
-@pytest.mark.parametrize("name", ["dilax", "dilax:taps", "dilax:dense", "lax", "nnx"])
+@pytest.mark.parametrize("name", ["dilax", "dilax:shift_and_add", "dilax:per_group", "lax", "nnx"])
 def test_contestants_compute_the_case(case: cases.Case, name: str) -> None:
     operands = arrays.operands(case)
     calls, seconds, answers = by_jax.prepare(name, case, operands)
@@ -111,25 +111,29 @@ def test_a_race_leaves_a_record(tmp_path, capsys) -> None:
     assert output.with_suffix(".png").stat().st_size > 0
 
 
-def test_lowerings_race_too(tmp_path) -> None:
-    output = tmp_path / "lowerings.json"
-    arguments = ["--contestants", "lowerings", "--families", "tiny", "--rounds", "1"]
+def test_algorithms_race_too(tmp_path) -> None:
+    output = tmp_path / "algorithms.json"
+    arguments = ["--contestants", "algorithms", "--families", "tiny", "--rounds", "1"]
     assert op_speed.main([*arguments, *AT_ONCE, "--output", str(output)]) == 0
     (row,) = json.loads(output.read_text())["rows"]
-    assert set(row["passes"]["kernel gradient"]) == set(op_speed.LOWERINGS)
+    assert set(row["passes"]["kernel gradient"]) == set(op_speed.ALGORITHMS)
     assert row["name"] in output.with_suffix(".md").read_text()
 
 
-def test_the_fastest_lowering_is_named() -> None:
-    found = row("a", **{"lax": 6, "dilax:taps": 0.5, "dilax": 1}) | {"case": {"kind": "conv"}}
-    assert report.lowerings({"rows": [found]}) == [
-        ("a", "taps 12.0 (2.00)", "", "", "taps 12.0 (2.00)")
+def test_the_fastest_algorithm_is_named() -> None:
+    found = row("a", **{"lax": 6, "dilax:shift_and_add": 0.5, "dilax": 1}) | {
+        "case": {"kind": "conv"}
+    }
+    assert report.algorithms({"rows": [found]}) == [
+        ("a", "shift_and_add 12.0 (2.00)", "", "", "shift_and_add 12.0 (2.00)")
     ]
 
 
 def test_what_is_chosen_is_held_against_the_fastest() -> None:
     case = next(case for case in cases.CASES if case.depthwise)
-    found = row(case.name, **{"lax": 6, "dilax:taps": 1.5, "dilax:dense": 0.5, "dilax": 1})
+    found = row(
+        case.name, **{"lax": 6, "dilax:shift_and_add": 1.5, "dilax:per_group": 0.5, "dilax": 1}
+    )
     record = {"device": "cpu (any)", "rows": [found | {"case": {"kind": "conv"}}]}
     assert report.choices(record) == [(3, f"{case.name}, forward")]
     assert report.choices(record | {"device": "gpu"}) == [(12, f"{case.name}, forward")]
@@ -181,5 +185,5 @@ def test_tables_tell_losses_beside_wins() -> None:
         f"a1, {report.BOTH}: torch 0.50",
     ]
     assert report.losses(record, "lax") == [f"a2, {report.BOTH}: lax 0.25"]
-    assert [report.comparisons(record, rival) for rival in ("lax", "torch")] == [4, 2]
+    assert [report.comparisons(record, baseline) for baseline in ("lax", "torch")] == [4, 2]
     assert math.isnan(report.geometric_mean([]))

@@ -1,4 +1,4 @@
-"""The race of training steps: the rivals are the same network, and a race leaves a record."""
+"""The race of training steps: the baselines are the same network, and a race leaves a record."""
 
 import json
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import step_speed
+from baselines.stock_flax import StockMnistDSDC
 from flax import nnx
-from rivals.stock_flax import StockMnistDSDC
 
 from dilax import models
 from dilax.analysis import multiply_adds, parameter_count
@@ -46,13 +46,13 @@ def test_stock_flax_is_the_same_network(key, model):
 
 def test_pytorch_is_the_same_network(key, model):
     torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-    from rivals.pytorch import TorchMnistDSDC, tensor
+    from baselines.pytorch import TorchMnistDSDC, tensor
 
-    rival = TorchMnistDSDC(model).eval()
+    baseline = TorchMnistDSDC(model).eval()
     images = jax.random.normal(key, (2, 28, 28, 1))
     model.eval()
     with torch.no_grad():
-        logits = rival(tensor(images.transpose(0, 3, 1, 2))).numpy()
+        logits = baseline(tensor(images.transpose(0, 3, 1, 2))).numpy()
     np.testing.assert_allclose(logits, model(images), rtol=1e-3, atol=1e-3)
 
 
@@ -63,21 +63,24 @@ def test_a_race_takes_turns_and_leaves_a_record(monkeypatch, tmp_path, capsys):
         step_speed,
         "line_up",
         lambda *_: (
-            {name: lambda name=name: calls.append(name) for name in ("dilax, in a scan", "rival")},
+            {
+                name: lambda name=name: calls.append(name)
+                for name in ("dilax, in a scan", "baseline")
+            },
             {"dilax, in a scan": [3.0, 3.0], "stock Flax, in a scan": [2.0, 1.0]},
         ),
     )
     output = tmp_path / "record.json"
     assert step_speed.main(["--rounds", "2", "--steps", "3", "--output", str(output)]) == 0
-    assert calls == ["dilax, in a scan", "rival"] * 3
+    assert calls == ["dilax, in a scan", "baseline"] * 3
     record = json.loads(output.read_text())
     assert record["contestants"]["dilax, in a scan"]["ratio"]["median"] == 1
     compiling = record["contestants"]["dilax, in a scan"]["compile_seconds"]
     assert (compiling["median"], compiling["of_stock"]["median"]) == (3, 2.25)
-    assert record["contestants"]["rival"]["milliseconds"]["n"] == 2
-    assert record["contestants"]["rival"]["compile_seconds"] is None
+    assert record["contestants"]["baseline"]["milliseconds"]["n"] == 2
+    assert record["contestants"]["baseline"]["compile_seconds"] is None
     assert {"device", "versions", "rounds", "steps", "git_commit"} <= record.keys()
-    assert "rival" in capsys.readouterr().out
+    assert "baseline" in capsys.readouterr().out
 
 
 def test_both_forms_of_a_step_train(model):

@@ -24,7 +24,7 @@ def convolve(
     bias: Any = None,
     precision: Any = None,
     preferred_element_type: Any = None,
-    lowering: Any = None,
+    algorithm: Any = None,
 ) -> np.ndarray:
     """`dilax.conv` by the loops of the reference."""
     x, kernel = np.asarray(x), np.asarray(kernel)

@@ -67,7 +67,7 @@ BAD_WINDOW = {
     "kernel_dilation": values.tuples(),
     "dtype": TYPES,
     "param_dtype": TYPES,
-    "lowering": st.sampled_from(["taps", [], dilax.lowerings, 3, True]),
+    "algorithm": st.sampled_from(["shift_and_add", [], dilax.algorithms, 3, True]),
 }
 BAD_FILTER = {
     **BAD_MODULE,
@@ -136,7 +136,7 @@ CALLS = {
     "Conv": Call(
         shape_of(nn.Conv),
         {**MODULE, "in_features": 4, "out_features": 6},
-        {"x": values.arrays(x), "lowering": st.sampled_from(["taps", [], 3, True])},
+        {"x": values.arrays(x), "algorithm": st.sampled_from(["shift_and_add", [], 3, True])},
         lambda x, **_: (*np.shape(x)[:-1], 6),
         as_lax_says=True,
     ),

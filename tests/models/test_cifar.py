@@ -10,9 +10,9 @@ from flax import nnx
 
 from dilax import models
 from dilax.analysis import Layer, coverage, receptive_field
-from dilax.models.context import ContextModule
-from dilax.models.registry import MODELS
-from dilax.models.tiniest import GatedBlock
+from dilax.models._context import ContextModule
+from dilax.models._registry import MODELS
+from dilax.models._tiniest import GatedBlock
 from dilax.training.functional import functional
 from tests.models import abstract
 

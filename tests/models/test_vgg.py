@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from dilax import data, models
-from dilax.models.vgg import CONVOLUTIONS
+from dilax.models._vgg import CONVOLUTIONS
 from tests.data.weights import safetensors
 from tests.models import abstract
 

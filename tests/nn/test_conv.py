@@ -90,11 +90,13 @@ def test_dtype_sets_the_type_to_compute_in(key, module):
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(layer))} == {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize("lowering", [dilax.lowerings.direct, dilax.lowerings.taps])
-def test_lowering_given_by_value_changes_no_answer(key, lowering):
+@pytest.mark.parametrize("algorithm", [dilax.algorithms.lax, dilax.algorithms.shift_and_add])
+def test_algorithm_given_by_value_changes_no_answer(key, algorithm):
     x = jax.random.normal(key, (2, 8, 8, 4))
     chosen = dilax.nn.Conv(4, 4, (3, 3), feature_group_count=4, rngs=nnx.Rngs(0))
-    given = dilax.nn.Conv(4, 4, (3, 3), feature_group_count=4, lowering=lowering, rngs=nnx.Rngs(0))
+    given = dilax.nn.Conv(
+        4, 4, (3, 3), feature_group_count=4, algorithm=algorithm, rngs=nnx.Rngs(0)
+    )
     chex.assert_trees_all_close(given(x), chosen(x), rtol=1e-5, atol=1e-5)
 
 

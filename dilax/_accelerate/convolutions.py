@@ -1,0 +1,207 @@
+"""The rule for ``conv_general_dilated``: which of a convolution's three passes is it?
+
+JAX has one primitive for all three, so a gradient that it derived is told by its form:
+
+    forward          nothing spread, one batch group
+    input gradient   the cotangent spread by the forward strides (``lhs_dilation``)
+    kernel gradient  batch and features exchanged, groups of the batch where there were of features
+
+Every form is computed as what it is: all three are one trilinear sum over the same integers, read
+off by solving the forward convolution's equations for them. Each reading is exact for any program,
+derived by JAX or written by hand; the form only says which reading is the fast one.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dilax import algorithms
+from dilax._accelerate.rule import Equation, Left, Passes, Replacement, any_above_one
+from dilax._choice import TABLE, PassName, Problem, choose
+from dilax._functions import conv_general_dilated
+from dilax._functions.layouts import channels_last, inverse, kernel_last
+from dilax._primitives import input_gradient_p, kernel_gradient_p
+from dilax.geometry import ConvGeometry, exact_padding
+
+FLOATS = ("float32", "bfloat16", "float16", "float64")
+ALL_PASSES: tuple[PassName, ...] = ("conv", "input_gradient", "kernel_gradient")
+
+
+def convolution(equation: Equation) -> Replacement | Left:
+    """A convolution of floats, of one to three window axes, in any order of dimensions."""
+    lhs, rhs = equation.operands
+    params = equation.params
+    if {str(array.dtype) for array in (*equation.operands, *equation.results)} - set(FLOATS):
+        return Left(f"dilax computes floats, these are {lhs.dtype} and {rhs.dtype}")
+    if not 1 <= lhs.ndim - 2 <= 3:
+        return Left(f"dilax computes one to three window axes, here are {lhs.ndim - 2}")
+    if not all(math.prod(array.shape) for array in (lhs, rhs, *equation.results)):
+        return Left("an array without entries")
+    if params.get("out_sharding") is not None:
+        return Left("its result's sharding is prescribed")
+    if params["batch_group_count"] > 1 or _exchanged(params["dimension_numbers"]):
+        return _kernel_gradient(equation)
+    if any_above_one(params["lhs_dilation"]):
+        return _input_gradient(equation)
+    return _forward(equation)
+
+
+def _exchanged(numbers: lax.ConvDimensionNumbers) -> bool:
+    """Whether features come before the batch, as in the kernel gradients that JAX derives."""
+    batch, features, *_ = numbers.lhs_spec
+    return features < batch
+
+
+# --- the three readings ---------------------------------------------------------------------------
+
+
+def _forward(equation: Equation) -> Replacement | Left:
+    params = dict(equation.params)
+    if any_above_one(params["lhs_dilation"]):
+        return Left("its input is spread, and it has strides or groups that no gradient has")
+    lhs, rhs = equation.operands
+    numbers = params["dimension_numbers"]
+    geometry = ConvGeometry(
+        input_size=_sizes(lhs, numbers.lhs_spec),
+        kernel_size=_sizes(rhs, numbers.rhs_spec),
+        strides=params["window_strides"],
+        padding=params["padding"],
+        kernel_dilation=params["rhs_dilation"],
+        feature_group_count=params["feature_group_count"],
+    )
+    features = lhs.shape[numbers.lhs_spec[1]], rhs.shape[numbers.rhs_spec[0]]
+    compute = functools.partial(conv_general_dilated, **params)
+    return _if_faster(compute, Problem(geometry, *features), ALL_PASSES)
+
+
+def _input_gradient(equation: Equation) -> Replacement | Left:
+    """``y[i] = sum_k g'[i + d k - low] w'[k]`` with ``g'`` spread by ``s``: taps reversed again."""
+    params = equation.params
+    if any_above_one(params["window_strides"]):
+        return _forward(equation)
+    g, kernel = equation.operands
+    numbers, groups = params["dimension_numbers"], params["feature_group_count"]
+    (y,) = equation.results
+    window = _sizes(kernel, numbers.rhs_spec)
+    reach = [d * (k - 1) for d, k in zip(params["rhs_dilation"], window, strict=True)]
+    geometry = _solved(
+        input_size=_sizes(y, numbers.out_spec),
+        kernel_size=window,
+        strides=params["lhs_dilation"],
+        low=[far - low for far, (low, _) in zip(reach, params["padding"], strict=True)],
+        kernel_dilation=params["rhs_dilation"],
+        output_size=_sizes(g, numbers.lhs_spec),
+        groups=groups,
+    )
+
+    def compute(g: jax.Array, kernel: jax.Array) -> jax.Array:
+        kernel = lax.rev(jnp.transpose(kernel, kernel_last(numbers.rhs_spec)), range(len(window)))
+        x = input_gradient_p.bind(
+            jnp.transpose(g, channels_last(numbers.lhs_spec)),
+            _exchange_features(kernel, groups),
+            geometry=geometry,
+            precision=params["precision"],
+            dtype=y.dtype,
+            algorithm=None,
+        )
+        return jnp.transpose(x, inverse(channels_last(numbers.out_spec)))
+
+    features = y.shape[numbers.out_spec[1]], g.shape[numbers.lhs_spec[1]]
+    return _if_faster(compute, Problem(geometry, *features), ("input_gradient",))
+
+
+def _kernel_gradient(equation: Equation) -> Replacement | Left:
+    """``y[k] = sum_i x[d k + s i - low] g[i]``: the cotangent in the kernel's place."""
+    params = equation.params
+    if any_above_one(params["lhs_dilation"]) or params["feature_group_count"] > 1:
+        grouped = params["batch_group_count"] > 1
+        return Left("groups of the batch in a spread input") if grouped else _unexchanged(equation)
+    x, g = equation.operands
+    (y,) = equation.results
+    numbers, groups = params["dimension_numbers"], params["batch_group_count"]
+    geometry = _solved(
+        input_size=_sizes(x, numbers.lhs_spec),
+        kernel_size=_sizes(y, numbers.out_spec),
+        strides=params["rhs_dilation"],
+        low=[low for low, _ in params["padding"]],
+        kernel_dilation=params["window_strides"],
+        output_size=_sizes(g, numbers.rhs_spec),
+        groups=groups,
+    )
+
+    def compute(x: jax.Array, g: jax.Array) -> jax.Array:
+        features, batch, *window = numbers.lhs_spec
+        out_features, also_batch, *places = numbers.rhs_spec
+        kernel = kernel_gradient_p.bind(
+            jnp.transpose(x, (batch, *window, features)),
+            jnp.transpose(g, (also_batch, *places, out_features)),
+            geometry=geometry,
+            precision=params["precision"],
+            dtype=y.dtype,
+            algorithm=None,
+        )
+        members, outputs, *taps = numbers.out_spec
+        return jnp.transpose(kernel, inverse((*taps, members, outputs)))
+
+    features = x.shape[numbers.lhs_spec[0]], g.shape[numbers.rhs_spec[0]]
+    return _if_faster(compute, Problem(geometry, *features), ("kernel_gradient",))
+
+
+def _unexchanged(equation: Equation) -> Replacement | Left:
+    """Features before the batch, but no kernel gradient: groups, or a spread input."""
+    spread = any_above_one(equation.params["lhs_dilation"])
+    return _input_gradient(equation) if spread else _forward(equation)
+
+
+# --- the choice -----------------------------------------------------------------------------------
+
+
+def _if_faster(compute: Any, problem: Problem, passes: Sequence[PassName]) -> Replacement | Left:
+    """The replacement, if the table has anything but lax for it, on any platform."""
+    platforms = {row.platform for row in TABLE}
+    choices = [choose(platform, name, problem) for platform in platforms for name in passes]
+    if all(algorithm is algorithms.lax for algorithm in choices):
+        return Left("nothing faster than lax is known for its shapes")
+    return Replacement(compute, _named(problem, passes))
+
+
+def _named(problem: Problem, passes: Sequence[PassName]) -> Passes:
+    platform = jax.default_backend()
+    return tuple((name, choose(platform, name, problem).name) for name in passes)
+
+
+# --- integers -------------------------------------------------------------------------------------
+
+
+def _solved(
+    *,
+    input_size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    strides: tuple[int, ...],
+    low: Sequence[int],
+    kernel_dilation: tuple[int, ...],
+    output_size: tuple[int, ...],
+    groups: int,
+) -> ConvGeometry:
+    """The forward convolution of known sizes: its padding at the high end is what is missing."""
+    axes = zip(input_size, output_size, kernel_size, strides, kernel_dilation, low, strict=True)
+    padding = tuple(exact_padding(*axis) for axis in axes)
+    return ConvGeometry(input_size, kernel_size, strides, padding, kernel_dilation, groups)
+
+
+def _exchange_features(kernel: jax.Array, groups: int) -> jax.Array:
+    """``(*K, O, (G, I))`` as ``(*K, I, (G, O))``."""
+    *window, outputs, features = kernel.shape
+    split = kernel.reshape(*window, outputs, groups, features // groups)
+    return jnp.swapaxes(split, -1, -3).reshape(*window, features // groups, groups * outputs)
+
+
+def _sizes(array: Any, spec: Sequence[int]) -> tuple[int, ...]:
+    return tuple(array.shape[axis] for axis in spec[2:])

@@ -1,0 +1,141 @@
+"""The report: what `accelerate` replaces in a function, what it leaves, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jax.extend.core import JaxprEqn
+
+from dilax._accelerate.calls import UntraceableError, trace, wrap
+from dilax._accelerate.internals import equations
+from dilax._accelerate.rewriter import decide, is_entered
+from dilax._accelerate.rule import Left, Passes
+from dilax._accelerate.rules import RULES
+from dilax._checks import check_callable
+from dilax._jaxprs import Program, inner_programs, source_line
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One convolution or pool: where it is, what it takes and gives, what becomes of it.
+
+    ``where`` is its way from the function's body inwards, as ``scan/jit(relu)``; ``source`` the
+    line it came from. ``passes`` pairs each pass with what computes it on the default platform, and
+    is empty where the operation is left for ``reason``.
+    """
+
+    where: str
+    source: str
+    primitive: str
+    operands: tuple[tuple[int, ...], ...]
+    result: tuple[int, ...]
+    dtype: str
+    passes: Passes
+    reason: str
+
+    @property
+    def replaced(self) -> bool:
+        """Whether `accelerate` puts something in its place."""
+        return not self.reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """All convolutions and pools of a function, in order; as text, a table of them.
+
+    ``untraceable`` says why the function cannot be traced, if so: it is then called as it is.
+    """
+
+    findings: tuple[Finding, ...]
+    untraceable: str = ""
+
+    def __str__(self) -> str:
+        if self.untraceable:
+            return f"called as it is, for it cannot be traced: {self.untraceable}"
+        if not self.findings:
+            return "no convolution and no pool found"
+        count = sum(finding.replaced for finding in self.findings)
+        rows: list[tuple[str, ...]] = [
+            ("where", "operation", "shapes", "type", "becomes", "source")
+        ]
+        rows += [_row(finding) for finding in self.findings]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(map(str.ljust, row, widths)).rstrip()
+            for row in (*rows[:1], tuple("-" * width for width in widths), *rows[1:])
+        ]
+        return "\n".join([*lines, f"{count} of {len(self.findings)} replaced"])
+
+
+def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
+    """What `accelerate` makes of ``fn(*args, **kwargs)``: a list of its convolutions and pools.
+
+    Nothing is computed: ``args`` may hold ``jax.ShapeDtypeStruct`` for arrays.
+
+    Args:
+      fn: the function, not accelerated.
+      args: its arguments.
+      kwargs: its keyword arguments.
+
+    Returns:
+      An `Explanation`; printed, it is a table.
+
+    Raises:
+      TypeError: if ``fn`` is no function. A function that cannot be traced is reported as such.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jax import lax
+    >>> def f(x):
+    ...     return lax.conv_general_dilated(x, jnp.ones((4, 4, 3), int), (1,), "SAME")
+    >>> explanation = explain(f, jax.ShapeDtypeStruct((2, 4, 9), jnp.int32))
+    >>> explanation.findings[0].reason
+    'dilax computes floats, these are int32 and int32'
+    """
+    check_callable(fn, "fn")
+    try:
+        program, _ = trace(fn, wrap((args, kwargs)))
+    except UntraceableError as error:
+        return Explanation((), untraceable=str(error))
+    return Explanation(tuple(_findings(program, path=(), entered=True)))
+
+
+def _findings(program: Program, path: tuple[str, ...], entered: bool) -> Iterator[Finding]:
+    for equation in equations(program):
+        if equation.primitive.name in RULES:
+            yield _finding(equation, path, entered)
+            continue
+        for inner in inner_programs(equation):
+            name = equation.params.get("name")
+            step = f"{equation.primitive.name}({name})" if name else equation.primitive.name
+            yield from _findings(inner, (*path, step), entered and is_entered(equation))
+
+
+def _finding(equation: JaxprEqn, path: tuple[str, ...], entered: bool) -> Finding:
+    outcome = decide(equation) if entered else Left("in a body that is not looked into")
+    shaped: tuple[Any, ...] = tuple(v.aval for v in (*equation.invars, *equation.outvars))
+    *operands, result = shaped
+    return Finding(
+        where="/".join(path),
+        source=source_line(equation),
+        primitive=equation.primitive.name,
+        operands=tuple(tuple(operand.shape) for operand in operands),
+        result=tuple(result.shape),
+        dtype=str(result.dtype),
+        passes=() if isinstance(outcome, Left) else outcome[0].passes,
+        reason=outcome.reason if isinstance(outcome, Left) else "",
+    )
+
+
+def _row(finding: Finding) -> tuple[str, ...]:
+    shapes = ", ".join("x".join(map(str, shape)) for shape in finding.operands)
+    by = ", ".join(f"{name}: {how}" for name, how in finding.passes)
+    return (
+        finding.where or ".",
+        finding.primitive,
+        f"{shapes} -> {'x'.join(map(str, finding.result))}",
+        finding.dtype,
+        by if finding.replaced else f"left: {finding.reason}",
+        finding.source,
+    )

@@ -1,0 +1,161 @@
+"""From a traced program to a faster one that takes and gives the same.
+
+Nothing is evaluated: an equation that a rule replaces becomes one call of a jitted function, an
+equation that holds programs gets them rewritten, and every other stands where it stood, the same
+object, with its parameters, effects, context and source.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from dilax._accelerate.calls import UntraceableError, trace, unwrap, wrap
+from dilax._accelerate.internals import (
+    equations,
+    evaluate,
+    with_custom_rules,
+    with_equations,
+)
+from dilax._accelerate.rule import Equation, Left, Replacement
+from dilax._accelerate.rules import RULES
+from dilax._jaxprs import Program
+
+ENTERED = frozenset(
+    {
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "remat2",
+        "checkpoint",
+        "scan",
+        "while",
+        "cond",
+        "custom_jvp_call",
+        "custom_vjp_call",
+    }
+)
+"""Primitives whose programs mean what they say; any other is bound exactly as it was."""
+
+REPLACED = "dilax_"
+"""How the names of replacements begin; they are not looked into again."""
+
+
+class Rewriter:
+    """Rewrites programs, each of them once."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[Program, Program] = weakref.WeakKeyDictionary()
+
+    def __call__(self, program: Program) -> Program:
+        """The faster program; the same object where there is nothing to do."""
+        if program not in self._known:
+            self._known[program] = self._rewritten(program)
+        return self._known[program]
+
+    def run(self, program: ClosedJaxpr, structure: Any, call: Any) -> Any:
+        """What a traced call gives, after rewriting: a tree of ``structure``."""
+        results = evaluate(self(program), *jax.tree.leaves(call))
+        return jax.tree.unflatten(structure, results)
+
+    def function(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """``fn``, rewritten at each call as part of the program that is being traced."""
+
+        def rewritten(*args: Any) -> Any:
+            try:
+                call = wrap((args, {}))
+                return unwrap(self.run(*trace(fn, call), call))
+            except UntraceableError:
+                pass
+            return fn(*args)
+
+        return rewritten
+
+    def _rewritten(self, program: Program) -> Program:
+        old = equations(program)
+        new = [self._equation(equation) for equation in old]
+        same = all(a is b for a, b in zip(old, new, strict=True))
+        return program if same else with_equations(program, new)
+
+    def _equation(self, equation: JaxprEqn) -> JaxprEqn:
+        if equation.primitive.name in RULES:
+            outcome = decide(equation)
+            return equation if isinstance(outcome, Left) else _in_place_of(equation, outcome[1])
+        if not is_entered(equation):
+            return equation
+        params = {name: self._parameter(value) for name, value in equation.params.items()}
+        if equation.primitive.name.startswith("custom"):
+            params = with_custom_rules(params, self, self.function)
+        same = all(params[name] is value for name, value in equation.params.items())
+        return equation if same else equation.replace(params=params)
+
+    def _parameter(self, value: Any) -> Any:
+        if isinstance(value, (Jaxpr, ClosedJaxpr)):
+            return self(value)
+        if isinstance(value, tuple) and any(isinstance(i, (Jaxpr, ClosedJaxpr)) for i in value):
+            return tuple(self._parameter(item) for item in value)
+        return value
+
+
+def is_entered(equation: JaxprEqn) -> bool:
+    """Whether the programs that an equation holds are looked into."""
+    replaced = str(equation.params.get("name", "")).startswith(REPLACED)
+    return equation.primitive.name in ENTERED and not replaced
+
+
+# --- one equation ---------------------------------------------------------------------------------
+
+
+def decide(equation: JaxprEqn) -> tuple[Replacement, JaxprEqn] | Left:
+    """What its rule makes of an equation: a call to put in its place, or why it stays."""
+    operands = tuple(variable.aval for variable in equation.invars)
+    results = tuple(variable.aval for variable in equation.outvars)
+    params = tuple(sorted(equation.params.items()))
+    context = (jax.sharding.get_abstract_mesh(), jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    try:
+        hash(params)
+    except TypeError:
+        return Left("a parameter that dilax does not know")
+    return _decide(equation.primitive, operands, results, params, context)
+
+
+@functools.lru_cache(maxsize=1024)
+def _decide(
+    primitive: Any, operands: tuple, results: tuple, params: tuple, context: tuple
+) -> tuple[Replacement, JaxprEqn] | Left:
+    """Equal equations share one call, so that it is traced and compiled once."""
+    del context  # what else the call depends on
+    equation = Equation(primitive, operands, results, dict(params))
+    outcome = RULES[primitive.name](equation)
+    if isinstance(outcome, Left):
+        return outcome
+    call = _as_call(outcome.compute, f"{REPLACED}{primitive.name}", operands)
+    if tuple(variable.aval for variable in call.outvars) != results:
+        return Left("dilax would give its result another type")
+    return outcome, call
+
+
+def _as_call(compute: Callable[..., jax.Array], name: str, operands: tuple) -> JaxprEqn:
+    """The equation that calls a function on operands of these types."""
+
+    def function(*arrays: jax.Array) -> jax.Array:
+        return compute(*arrays)
+
+    function.__name__ = function.__qualname__ = name
+    (call,) = jax.make_jaxpr(jax.jit(function))(*operands).eqns
+    return call
+
+
+def _in_place_of(equation: JaxprEqn, call: JaxprEqn) -> JaxprEqn:
+    return call.replace(
+        invars=equation.invars,
+        outvars=equation.outvars,
+        source_info=equation.source_info,
+        ctx=equation.ctx,
+    )

@@ -1,0 +1,96 @@
+"""The transformation: trace, rewrite, run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+
+from dilax._accelerate.calls import UntraceableError, trace, unwrap, wrap
+from dilax._accelerate.rewriter import Rewriter
+from dilax._checks import check_callable
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class _ReadsArrays(Exception):  # noqa: N818 - a message to the caller, not an error
+    """The function closes over arrays, which may be others at the next call."""
+
+
+def accelerate(fn: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """``fn``, with every convolution and maximum pool in it computed as dilax computes them.
+
+    Whatever library wrote ``fn``, it is traced to its operations; those that dilax does faster are
+    replaced, and everything else stays as it is. Replaced are convolutions of floats (forward, and
+    both gradients in the form that JAX derives) and, on CPU, pools of the largest entry and their
+    gradients. So it does not matter which comes first: ``accelerate(jax.grad(f))`` and
+    ``jax.grad(accelerate(f))`` are equally fast, and ``jit``, ``vmap``, ``scan`` and ``checkpoint``
+    may stand on either side. The bodies of ``jit``, ``scan``, ``while_loop``, ``cond``,
+    ``checkpoint``, ``custom_jvp`` and ``custom_vjp`` are looked into, with the rules of the latter
+    two; those of ``shard_map``, of kernels and of primitives that dilax does not know are not.
+    `explain` lists what was replaced, and what was not, and why.
+
+    A call outside of `jit` is compiled, for a convolution on its own gains little: the fold that is
+    a pool, say, is many small operations until XLA makes them one. As under `jit`, the program
+    is kept for the next call with arguments of the same structure, shapes and types; arguments that
+    are not arrays (``train=True``) belong to the structure. Unlike under `jit`, arrays that
+    ``fn`` closes over are read anew at every call: such a function is traced each time and run
+    operation by operation, so pass parameters as arguments where speed matters outside of `jit`.
+
+    What cannot be traced (Python control flow on values, arguments changed in place) is called as
+    it is: same result, nothing gained. ``fn`` must have no other side effects, as under `jit`.
+
+    The results equal those of ``fn`` up to rounding. Where a window holds a NaN, or nothing
+    but ``-inf``, the gradient of a pool may go to another of its entries.
+
+    Args:
+      fn: a function of any arguments, of pytrees of arrays or of anything else.
+
+    Returns:
+      A function of the same arguments with the same results.
+
+    Raises:
+      TypeError: if ``fn`` is no function. Otherwise whatever ``fn`` raises.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jax import lax
+    >>> def network(kernel, x):
+    ...     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=16,
+    ...                                     dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))
+    >>> accelerate(network)(kernel, x).shape
+    (8, 28, 28, 16)
+    >>> jax.grad(lambda kernel: accelerate(network)(kernel, x).sum())(kernel).shape
+    (3, 3, 1, 16)
+    """
+    check_callable(fn, "fn")
+    rewriter = Rewriter()
+    reads_arrays = False
+
+    def compiled(call: Any) -> Any:
+        program, structure = trace(fn, call)
+        if any(isinstance(value, jax.Array) for value in program.consts):
+            raise _ReadsArrays
+        return rewriter.run(program, structure, call)
+
+    jitted = jax.jit(compiled, inline=True)
+
+    @functools.wraps(fn)
+    def accelerated(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        nonlocal reads_arrays
+        try:
+            call = wrap((args, kwargs))
+            if not reads_arrays:
+                try:
+                    return unwrap(jitted(call))
+                except _ReadsArrays:
+                    reads_arrays = True
+            return unwrap(rewriter.run(*trace(fn, call), call))
+        except UntraceableError:
+            pass
+        return fn(*args, **kwargs)
+
+    return accelerated

@@ -1,0 +1,36 @@
+"""What people call: pure functions over arrays, batch axes first and features last."""
+
+from dilax._functions.blocks import (
+    Activation,
+    BatchNormParams,
+    DilatedBlockParams,
+    SeparableBlockParams,
+    batch_norm,
+    dilated_block,
+    separable_block,
+)
+from dilax._functions.convolution import conv
+from dilax._functions.drop_in import conv_general_dilated
+from dilax._functions.pooling import avg_pool, max_pool
+from dilax._functions.separable import depthwise_conv, pointwise_conv, separable_conv
+
+__all__ = [
+    # convolution
+    "conv",
+    "depthwise_conv",
+    "pointwise_conv",
+    "separable_conv",
+    # lax's own signature
+    "conv_general_dilated",
+    # pooling
+    "avg_pool",
+    "max_pool",
+    # blocks
+    "Activation",
+    "BatchNormParams",
+    "DilatedBlockParams",
+    "SeparableBlockParams",
+    "batch_norm",
+    "dilated_block",
+    "separable_block",
+]

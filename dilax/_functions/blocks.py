@@ -1,0 +1,305 @@
+"""Blocks as pure functions: convolution, batch normalisation, activation, perhaps a residual.
+
+A block takes ``(x, params)`` and returns ``(y, params)``: in training, with the running statistics
+moved towards the batch's; otherwise with the params as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from dilax._arrays import as_array
+from dilax._checks import check_callable, check_instance, shown
+from dilax._functions.arguments import as_scalar
+from dilax._functions.convolution import conv
+from dilax._functions.separable import separable_conv
+from dilax.algorithms import Algorithm
+from dilax.geometry import PaddingLike
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+class BatchNormParams(NamedTuple):
+    """Batch normalisation of ``C`` features, each field of shape ``(C,)``."""
+
+    scale: jax.Array
+    bias: jax.Array
+    mean: jax.Array  # running
+    var: jax.Array  # running
+
+
+class DilatedBlockParams(NamedTuple):
+    """A convolution and its normalisation."""
+
+    kernel: jax.Array  # (*window, C // groups, O)
+    norm: BatchNormParams  # O features
+
+
+class SeparableBlockParams(NamedTuple):
+    """A depthwise separable convolution and its normalisation."""
+
+    depthwise_kernel: jax.Array  # (*window, 1, C m)
+    pointwise_kernel: jax.Array  # (C m, O)
+    norm: BatchNormParams  # O features
+
+
+def batch_norm(
+    x: ArrayLike,
+    params: BatchNormParams,
+    *,
+    use_running_average: bool = True,
+    momentum: float = 0.99,
+    epsilon: float = 1e-5,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, BatchNormParams]:
+    """Normalise each feature over all other axes: ``(x - mean) / sqrt(var + eps) scale + bias``.
+
+    With ``use_running_average``, mean and variance are the running ones. Without, they are the
+    batch's (the variance ``E[x^2] - E[x]^2``, in float32), over the devices of ``axis_name`` too
+    where one is given, and the running ones become ``momentum old + (1 - momentum) new``.
+
+    Args:
+      x: ``(..., C)``.
+      params: the statistics, scale and bias, each ``(C,)``.
+      use_running_average: whether to normalise by the running statistics.
+      momentum: share of the running statistics that a batch leaves.
+      epsilon: added to the variance.
+      axis_name: mapped axis (of pmap, shard_map or vmap) to take the statistics over.
+
+    Returns:
+      The normalised array, and the params with their statistics moved.
+
+    Raises:
+      ValueError: if the features do not fit, or ``axis_name`` is not mapped.
+      TypeError: if ``params`` are no `BatchNormParams` of arrays.
+
+    Source: Ioffe and Szegedy, "Batch normalization" (2015).
+
+    >>> import jax.numpy as jnp
+    >>> ones, zeros = jnp.ones(4), jnp.zeros(4)
+    >>> x = jnp.arange(8.0).reshape(2, 4)
+    >>> y, moved = batch_norm(x, BatchNormParams(ones, zeros, zeros, ones),
+    ...                       use_running_average=False, momentum=0.9)
+    >>> moved.mean.round(1)
+    Array([0.2, 0.3, 0.4, 0.5], dtype=float32)
+    """
+    x = as_array(x, "x")
+    given = check_norm(params, "params", x.shape[-1:], f"x has shape {x.shape}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x must be of floating point, to be normalised, got {x.dtype}.")
+    momentum, epsilon = as_scalar(momentum, "momentum"), as_scalar(epsilon, "epsilon")
+    mean, var = given.mean, given.var
+    if not use_running_average:
+        mean, var = _batch_statistics(x, axis_name)
+        moved = [_lerp(*pair, momentum) for pair in ((given.mean, mean), (given.var, var))]
+        params = params._replace(mean=moved[0], var=moved[1])
+    gain = lax.rsqrt(var + epsilon) * given.scale
+    y = (x - _over_features(mean, x)) * _over_features(gain, x) + _over_features(given.bias, x)
+    return y.astype(x.dtype), params
+
+
+def check_norm(params: Any, name: str, features: tuple[int, ...], whose: str) -> BatchNormParams:
+    """The params of a normalisation as arrays, each with an entry for each feature."""
+    check_instance(params, BatchNormParams, name)
+    fields = {
+        field: as_array(getattr(params, field), f"{name}.{field}") for field in params._fields
+    }
+    for field, array in fields.items():
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            raise TypeError(f"{name}.{field} must be of real numbers, got {array.dtype}.")
+        if array.shape != features:
+            raise ValueError(
+                f"{name}.{field} is for features of shape {array.shape}, {whose}; required: "
+                f"{features}, an entry for each feature."
+            )
+    return BatchNormParams(**fields)
+
+
+def dilated_block(
+    x: ArrayLike,
+    params: DilatedBlockParams,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: PaddingLike = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
+    activation: Activation = jax.nn.relu,
+    residual: bool = False,
+    use_running_average: bool = True,
+    momentum: float = 0.99,
+    epsilon: float = 1e-5,
+    axis_name: str | None = None,
+    precision: lax.PrecisionLike = None,
+    algorithm: Algorithm | None = None,
+) -> tuple[jax.Array, DilatedBlockParams]:
+    """Dilated block: ``act(norm(conv(x)))``, ``+ x`` if residual.
+
+    Args:
+      x: ``(batch..., *window, C)``.
+      params: kernel ``(*window, C // groups, O)`` and normalisation of ``O`` features.
+      strides: as in `conv`.
+      padding: as in `conv`.
+      kernel_dilation: as in `conv`.
+      feature_group_count: as in `conv`.
+      activation: applied last, before the residual is added.
+      residual: add ``x``; the shapes must agree.
+      use_running_average: as in `batch_norm`.
+      momentum: as in `batch_norm`.
+      epsilon: as in `batch_norm`.
+      axis_name: as in `batch_norm`.
+      precision: as in `conv`.
+      algorithm: as in `conv`.
+
+    Returns:
+      ``(batch..., *window_out, O)``, and the params with their statistics moved.
+
+    Raises:
+      ValueError: if shapes do not fit.
+
+    >>> import jax.numpy as jnp
+    >>> norm = BatchNormParams(jnp.ones(24), jnp.zeros(24), jnp.zeros(24), jnp.ones(24))
+    >>> params = DilatedBlockParams(jnp.ones((3, 3, 16, 24)), norm)
+    >>> y, params = dilated_block(jnp.ones((8, 28, 28, 16)), params, kernel_dilation=2)
+    >>> y.shape
+    (8, 28, 28, 24)
+    """
+    check_instance(params, DilatedBlockParams, "params")
+    check_callable(activation, "activation")
+    filtered = conv(
+        x,
+        params.kernel,
+        strides=strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        precision=precision,
+        algorithm=algorithm,
+    )
+    y, norm = batch_norm(
+        filtered,
+        params.norm,
+        use_running_average=use_running_average,
+        momentum=momentum,
+        epsilon=epsilon,
+        axis_name=axis_name,
+    )
+    return _activated(y, x if residual else None, activation), params._replace(norm=norm)
+
+
+def separable_block(
+    x: ArrayLike,
+    params: SeparableBlockParams,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: PaddingLike = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    activation: Activation = jax.nn.relu,
+    residual: bool = False,
+    use_running_average: bool = True,
+    momentum: float = 0.99,
+    epsilon: float = 1e-5,
+    axis_name: str | None = None,
+    precision: lax.PrecisionLike = None,
+    algorithm: Algorithm | None = None,
+) -> tuple[jax.Array, SeparableBlockParams]:
+    """Separable dilated block: ``act(norm(pointwise(depthwise(x))))``, ``+ x`` if residual.
+
+    Args:
+      x: ``(batch..., *window, C)``.
+      params: kernels ``(*window, 1, C m)`` and ``(C m, O)``, and normalisation of ``O`` features.
+      strides: as in `separable_conv`.
+      padding: as in `separable_conv`.
+      kernel_dilation: as in `separable_conv`.
+      activation: applied last, before the residual is added.
+      residual: add ``x``; the shapes must agree.
+      use_running_average: as in `batch_norm`.
+      momentum: as in `batch_norm`.
+      epsilon: as in `batch_norm`.
+      axis_name: as in `batch_norm`.
+      precision: as in `separable_conv`.
+      algorithm: as in `separable_conv`.
+
+    Returns:
+      ``(batch..., *window_out, O)``, and the params with their statistics moved.
+
+    Raises:
+      ValueError: if shapes do not fit.
+
+    >>> import jax.numpy as jnp
+    >>> norm = BatchNormParams(jnp.ones(24), jnp.zeros(24), jnp.zeros(24), jnp.ones(24))
+    >>> params = SeparableBlockParams(jnp.ones((3, 3, 1, 16)), jnp.ones((16, 24)), norm)
+    >>> y, params = separable_block(jnp.ones((8, 28, 28, 16)), params, kernel_dilation=2)
+    >>> y.shape
+    (8, 28, 28, 24)
+    """
+    check_instance(params, SeparableBlockParams, "params")
+    check_callable(activation, "activation")
+    filtered = separable_conv(
+        x,
+        params.depthwise_kernel,
+        params.pointwise_kernel,
+        strides=strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        precision=precision,
+        algorithm=algorithm,
+    )
+    y, norm = batch_norm(
+        filtered,
+        params.norm,
+        use_running_average=use_running_average,
+        momentum=momentum,
+        epsilon=epsilon,
+        axis_name=axis_name,
+    )
+    return _activated(y, x if residual else None, activation), params._replace(norm=norm)
+
+
+def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    others = tuple(range(x.ndim - 1))
+    moments = jnp.stack([wide.mean(axis=others), (wide * wide).mean(axis=others)])
+    if axis_name is not None:
+        moments = _over_devices(moments, axis_name)
+    mean, square = moments
+    return mean, jnp.maximum(square - mean * mean, 0)
+
+
+def _over_devices(moments: jax.Array, axis_name: str) -> jax.Array:
+    try:
+        if isinstance(axis_name, int):  # which lax would take for the place of an axis
+            raise NameError(axis_name)
+        return lax.pmean(moments, axis_name)
+    except (NameError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"axis_name {shown(axis_name)} is not the name of a mapped axis here; leave it out, or "
+            f"call inside jax.pmap, jax.shard_map or jax.vmap with that axis_name."
+        ) from error
+
+
+def _lerp(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
+    return momentum * old.astype(new.dtype) + (1 - momentum) * new
+
+
+def _over_features(values: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.expand_dims(values, range(x.ndim - 1))
+
+
+def _activated(y: jax.Array, residual: ArrayLike | None, activation: Activation) -> jax.Array:
+    """The activation of ``y``, added to the residual where there is one."""
+    y = activation(y)
+    if residual is None:
+        return y
+    residual = jnp.asarray(residual)
+    if y.shape != residual.shape:
+        raise ValueError(
+            f"residual=True needs an output of the input's shape {residual.shape}, got {y.shape}; "
+            f"use strides=1, padding='SAME' and as many out-features as in-features."
+        )
+    return y + residual

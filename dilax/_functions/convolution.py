@@ -1,0 +1,158 @@
+"""Convolution of one, two or three window axes, dilated, strided, grouped."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec, auto_axes
+from jax.typing import ArrayLike, DTypeLike
+
+from dilax._arrays import as_array, holds
+from dilax._checks import check_instance
+from dilax._functions.arguments import (
+    as_arrays,
+    check_features,
+    check_growth,
+    check_ranks,
+    check_result,
+    conv_geometry,
+    pad_beyond_zeros,
+)
+from dilax._primitives import conv as bilinear_conv
+from dilax.algorithms import Algorithm
+from dilax.algorithms import lax as by_lax
+from dilax.geometry import ConvGeometry, PaddingLike, canonical_tuple
+
+
+def conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: PaddingLike = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
+    bias: ArrayLike | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm | None = None,
+) -> jax.Array:
+    """Dilated convolution (cross-correlation), channels last.
+
+    For one window axis, with stride ``s``, dilation ``d`` and ``low`` zeros padded in front::
+
+        y[..., i, o] = bias[o] + sum_k sum_c x[..., s i + d k - low, c] kernel[k, c, o]
+
+    and so for each of two or three axes. Out-feature ``o`` sees the ``C // groups`` in-features of
+    its own group. Half-precision inputs are summed in float32 and rounded once.
+
+    Args:
+      x: ``(batch..., *window, C)``, with any number of batch axes, none too.
+      kernel: ``(*window, C // feature_group_count, O)``; its rank says how many window axes.
+      strides: entries between neighbouring outputs, one integer or one for each window axis.
+      padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, ``"CAUSAL"`` (no output looks ahead, on
+        any axis), ``"CIRCULAR"``, ``"REFLECT"``, an integer, or for each axis an integer or pair.
+      kernel_dilation: entries between neighbouring kernel taps.
+      feature_group_count: number of groups that the features are split into.
+      bias: ``(O,)``.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      preferred_element_type: type of the result; the inputs' type when left out.
+      algorithm: how to compute this convolution and all its derivatives; left out, each pass is
+        chosen by platform and shape.
+
+    Returns:
+      ``(batch..., *window_out, O)``, along each axis ``floor((n + pads - d (k - 1) - 1) / s) + 1``.
+
+    Raises:
+      ValueError: if shapes do not fit each other, or the dilated kernel not the padded input.
+      TypeError: if an array is not of numbers, or strides, padding or dilations are no integers.
+
+    Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016).
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.arange(1.0, 10.0)[:, None]
+    >>> kernel = jnp.array([1.0, 0.0, -1.0])[:, None, None]
+    >>> conv(x, kernel, kernel_dilation=2, padding="VALID")[:, 0]
+    Array([-4., -4., -4., -4., -4.], dtype=float32)
+    """
+    x, kernel = as_arrays(x, kernel)
+    rank = check_ranks(x, kernel)
+    check_features(x, kernel, feature_group_count)
+    check_result(x.dtype, precision, preferred_element_type)
+    kernel_size = kernel.shape[:rank]
+    dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
+    x, padding = pad_beyond_zeros(x, kernel_size, dilation, padding)
+    window = x.shape[-rank - 1 : -1]
+    geometry = conv_geometry(window, kernel_size, strides, padding, dilation, feature_group_count)
+    check_growth(x, window, geometry.padding, "kernel_dilation")
+    batch = x.shape[: -rank - 1]
+    y = conv_canonical(
+        x.reshape(math.prod(batch), *x.shape[-rank - 1 :]) if len(batch) != 1 else x,
+        kernel,
+        geometry,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        algorithm=algorithm,
+    )
+    y = y.reshape(*batch, *y.shape[1:])
+    return y if bias is None else add_bias(y, bias)
+
+
+def conv_canonical(
+    x: jax.Array,
+    kernel: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any,
+    preferred_element_type: Any,
+    algorithm: Algorithm | None,
+) -> jax.Array:
+    """The convolution of ``(N, *S, C)`` and ``(*K, C // groups, O)``; `lax` is lax itself."""
+    if algorithm is not None:
+        check_instance(algorithm, Algorithm, "algorithm")
+    if algorithm is by_lax:
+        options = {"precision": precision, "preferred_element_type": preferred_element_type}
+        return by_lax.conv(x, kernel, geometry, **options)
+    dtype = x.dtype if preferred_element_type is None else preferred_element_type
+    if not kernel.size or 0 in geometry.output_size:
+        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), dtype)
+    run = functools.partial(
+        bilinear_conv,
+        geometry=geometry,
+        precision=tuple(precision) if isinstance(precision, list) else precision,
+        dtype=dtype,
+        algorithm=algorithm,
+    )
+    return _as_sharded(run, x, kernel)(x, kernel)
+
+
+def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
+    """``y + bias`` over the features, in ``y``'s type."""
+    bias = as_array(bias, "bias")
+    if not holds(y.dtype, bias.dtype):
+        raise TypeError(f"bias of {bias.dtype} cannot be added to a result of {y.dtype}.")
+    if bias.shape != y.shape[-1:]:
+        raise ValueError(
+            f"bias must have one entry for each out-feature, shape {y.shape[-1:]}, got "
+            f"{bias.shape}; reshape it, or check the kernel's last axis."
+        )
+    return y + jnp.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
+
+
+def _as_sharded(
+    run: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """``run`` itself, or for arrays whose types name mesh axes, its form that types its result.
+
+    Batches stay sharded as the input's, features as the kernel's; inside, the compiler decides.
+    """
+    specs = [jax.typeof(array).sharding.spec for array in (x, kernel)]
+    if all(entry is None for spec in specs for entry in spec):
+        return run
+    result = PartitionSpec(specs[0][0], *specs[0][1:-1], specs[1][-1])
+    return auto_axes(run, out_sharding=result)

@@ -1,0 +1,293 @@
+"""Pooling whose gradients are slices and sums, not a search for the window that won.
+
+A maximum over a box is a maximum along each axis in turn, and along one axis it is a fold of
+shifted, strided slices. XLA fuses those, and their transposes are paddings; the transpose of lax's
+``reduce_window`` maximum (select-and-scatter) is twenty times slower on CPU.
+
+A sum over a box is a depthwise convolution by ones, whose gradient is such a sum again.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from dilax._arrays import as_array
+from dilax._checks import entries
+from dilax._functions.arguments import check_growth
+from dilax._functions.window_sums import window_sums
+from dilax.geometry import (
+    AxisPadding,
+    ConvGeometry,
+    PaddingLike,
+    canonical_tuple,
+    effective_kernel_size,
+    output_size,
+    resolve_padding,
+)
+
+FOLDED_WINDOW = 32
+"""Longer windows are left to lax: a fold would unroll too many slices."""
+
+LEAST_SUM = 5
+"""Sums of fewer entries are left to lax, which is the faster one there."""
+
+LARGEST_BOX = 16
+"""Sums of more entries are taken along one axis after the other."""
+
+
+def max_pool(
+    x: ArrayLike,
+    window_shape: Sequence[int],
+    *,
+    strides: int | Sequence[int] | None = None,
+    padding: PaddingLike = "VALID",
+    kernel_dilation: int | Sequence[int] = 1,
+) -> jax.Array:
+    """Largest entry of each window: ``y[..., i, c] = max_k x[..., s i + d k - low, c]``.
+
+    Where several entries are largest, the gradient goes to the first, as in lax. A NaN in the
+    window makes the result NaN.
+
+    Args:
+      x: ``(batch..., *window, features)``.
+      window_shape: entries of the window, one for each window axis.
+      strides: entries between neighbouring windows; ones when left out, as in Flax.
+      padding: as in `conv`, without "CIRCULAR" and "REFLECT"; padding is never the largest.
+      kernel_dilation: entries between neighbouring entries of a window.
+
+    Returns:
+      ``(batch..., *window_out, features)``.
+
+    Raises:
+      ValueError: if an argument does not fit the window axes, or a window fits nowhere.
+      TypeError: if ``x`` is not of real numbers, or another argument not of integers.
+
+    >>> import jax.numpy as jnp
+    >>> max_pool(jnp.ones((8, 28, 28, 16)), (2, 2), strides=2).shape
+    (8, 14, 14, 16)
+    """
+    x = as_array(x, "x")
+    if jnp.issubdtype(x.dtype, np.complexfloating):
+        raise TypeError(f"x must be of real numbers, of which one is the largest, got {x.dtype}.")
+    axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
+    if not all(axis.outputs for axis in axes):
+        return _empty(x, axes)
+    if max(axis.size for axis in axes) > FOLDED_WINDOW:
+        return _reduce_window(x, _lowest(x.dtype), lax.max, axes)
+    return _fold_max(x, axes)
+
+
+def fold_max(
+    x: jax.Array,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[AxisPadding],
+    window_dilation: Sequence[int],
+) -> jax.Array:
+    """`max_pool` in the words of ``lax.reduce_window``: an entry for every axis of ``x``."""
+    columns = zip(window_dimensions, window_strides, window_dilation, padding, strict=True)
+    pooled = [
+        _WindowAxis(axis, x.shape[axis], *column)
+        for axis, column in enumerate(columns)
+        if column != (1, 1, 1, (0, 0))
+    ]
+    return _fold_max(x, pooled)
+
+
+def _fold_max(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    """The last axis first, so that the first in row-major order of equal entries is kept."""
+    for axis in reversed(axes):
+        x = _largest_along(x, axis)
+    return x
+
+
+def avg_pool(
+    x: ArrayLike,
+    window_shape: Sequence[int],
+    *,
+    strides: int | Sequence[int] | None = None,
+    padding: PaddingLike = "VALID",
+    kernel_dilation: int | Sequence[int] = 1,
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """Mean of each window: ``y[..., i, c] = sum_k x[..., s i + d k - low, c] / count``.
+
+    Args:
+      x: ``(batch..., *window, features)``, floating point; half precision is summed in float32.
+      window_shape: entries of the window, one for each window axis.
+      strides: entries between neighbouring windows; ones when left out, as in Flax.
+      padding: as in `conv`, without "CIRCULAR" and "REFLECT".
+      kernel_dilation: entries between neighbouring entries of a window.
+      count_include_pad: divide by the window's size; if false, by its entries that are not padding.
+
+    Returns:
+      ``(batch..., *window_out, features)``.
+
+    Raises:
+      ValueError: if an argument does not fit the window axes, or a window fits nowhere.
+      TypeError: if ``x`` is not of floating point, or another argument not of integers.
+
+    >>> import jax.numpy as jnp
+    >>> avg_pool(jnp.arange(6.0)[:, None], (2,), strides=2)[:, 0]
+    Array([0.5, 2.5, 4.5], dtype=float32)
+    """
+    x = as_array(x, "x")
+    if not jnp.issubdtype(x.dtype, np.inexact):
+        raise TypeError(f"x must be of floating point, to have a mean, got {x.dtype}.")
+    axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
+    if x.size == 0 or not all(axis.outputs for axis in axes):
+        return _empty(x, axes)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    total = _window_sums(wide, axes)
+    count = _counts(axes, count_include_pad, total.ndim)
+    return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
+
+
+def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
+    """What each window of an array of ``ndim`` axes divides by; one number if all do alike."""
+    counts = np.ix_(*(axis.counts(include_pad) for axis in axes))
+    count = functools.reduce(np.multiply, counts)[..., None]
+    if (count == count.flat[0]).all():
+        return count.flat[0]
+    return count.reshape((1,) * (ndim - count.ndim) + count.shape)
+
+
+def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    taps = math.prod(axis.size for axis in axes)
+    if taps < LEAST_SUM or max(axis.size for axis in axes) > FOLDED_WINDOW:
+        return _reduce_window(x, x.dtype.type(0), lax.add, axes)
+    boxes = [axes] if taps <= LARGEST_BOX else [[axis] for axis in axes]
+    return functools.reduce(_box_sums, boxes, x)
+
+
+def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    """Sums over windows of neighbouring axes: those before are the batch, those after features."""
+    batch, rest = x.shape[: axes[0].axis], x.shape[axes[-1].axis + 1 :]
+    features = math.prod(rest)
+    geometry = ConvGeometry(
+        input_size=tuple(axis.length for axis in axes),
+        kernel_size=tuple(axis.size for axis in axes),
+        strides=tuple(axis.stride for axis in axes),
+        padding=tuple(axis.padding for axis in axes),
+        kernel_dilation=tuple(axis.dilation for axis in axes),
+        feature_group_count=features,
+    )
+    rows = x.reshape(math.prod(batch), *geometry.input_size, features)
+    return window_sums(rows, geometry).reshape(*batch, *geometry.output_size, *rest)
+
+
+class _WindowAxis:
+    """One axis of a pool: which axis of the array, and the integers of its windows."""
+
+    def __init__(
+        self, axis: int, length: int, size: int, stride: int, dilation: int, padding: AxisPadding
+    ) -> None:
+        self.axis, self.length, self.size = axis, length, size
+        self.stride, self.dilation, self.padding = stride, dilation, padding
+        self.outputs = output_size(length, size, stride, dilation, padding)
+        span = effective_kernel_size(size, dilation)
+        if not self.outputs and length:
+            raise ValueError(
+                f"window_shape does not fit: at kernel_dilation {dilation} a window spans {span} "
+                f"entries of axis {axis} of x, which has {length + sum(padding)} with padding "
+                f"{padding}; pad more, or take a smaller window."
+            )
+
+    def starts(self) -> range:
+        """Where each entry of a window begins in the padded input."""
+        return range(0, self.size * self.dilation, self.dilation)
+
+    def counts(self, include_pad: bool) -> np.ndarray:
+        """Entries that each window divides by."""
+        if include_pad:
+            return np.full(self.outputs, self.size)
+        first = np.arange(self.outputs) * self.stride - self.padding[0]
+        places = first[:, None] + np.asarray(self.starts())
+        return ((places >= 0) & (places < self.length)).sum(axis=1)
+
+
+def _window_axes(
+    x: jax.Array,
+    window_shape: Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: PaddingLike,
+    kernel_dilation: int | Sequence[int],
+) -> list[_WindowAxis]:
+    window_shape = entries(window_shape, "window_shape", "integers")
+    rank = len(window_shape)
+    sizes = canonical_tuple(window_shape, rank, "window_shape")
+    if rank == 0 or x.ndim < rank + 1:
+        raise ValueError(
+            f"x must have shape (batch..., *window, features) with {rank} window axes for "
+            f"window_shape {window_shape}, got {x.shape}."
+        )
+    steps = canonical_tuple(1 if strides is None else strides, rank, "strides")
+    dilations = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
+    first = x.ndim - rank - 1
+    lengths = x.shape[first:-1]
+    pads = resolve_padding(padding, lengths, sizes, steps, dilations)
+    check_growth(x, lengths, pads, "kernel_dilation")
+    columns = zip(lengths, sizes, steps, dilations, pads, strict=True)
+    return [_WindowAxis(first + place, *column) for place, column in enumerate(columns)]
+
+
+def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+    """The result where the input is empty, or no window fits along an empty axis."""
+    batch = x.shape[: axes[0].axis]
+    return jnp.zeros((*batch, *(axis.outputs for axis in axes), x.shape[-1]), x.dtype)
+
+
+def _largest_along(x: jax.Array, window: _WindowAxis) -> jax.Array:
+    """Fold, along one axis, the slices that each entry of the windows sees, first to last."""
+    config = [(0, 0, 0)] * x.ndim
+    config[window.axis] = (*window.padding, 0)
+    padded = lax.pad(x, _lowest(x.dtype), config)
+    span = window.stride * (window.outputs - 1) + 1 if window.outputs else 0
+    slices = [
+        lax.slice_in_dim(padded, start, start + span, window.stride, axis=window.axis)
+        for start in window.starts()
+    ]
+    return functools.reduce(_first_larger, slices)
+
+
+def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
+    """The larger one; the first if equal, and NaN if either is."""
+    keep = (best >= candidate) | (best != best)
+    return jnp.where(keep, best, candidate)
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    if dtype == np.bool_:
+        return np.False_
+    lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    return np.asarray(lowest).astype(dtype)[()]
+
+
+def _reduce_window(
+    x: jax.Array,
+    neutral: Any,
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    axes: Sequence[_WindowAxis],
+) -> jax.Array:
+    def per_axis(value: Callable[[_WindowAxis], object], other: object) -> tuple:
+        batch = (other,) * (x.ndim - len(axes) - 1)
+        return (*batch, *map(value, axes), other)
+
+    return lax.reduce_window(
+        x,
+        neutral,
+        combine,
+        per_axis(lambda a: a.size, 1),
+        per_axis(lambda a: a.stride, 1),
+        per_axis(lambda a: a.padding, (0, 0)),
+        window_dilation=per_axis(lambda a: a.dilation, 1),
+    )

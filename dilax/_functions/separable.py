@@ -1,0 +1,196 @@
+"""Convolution taken apart: over space for each feature alone, then over features at each place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from dilax._arrays import as_array
+from dilax._functions.arguments import as_arrays, check_result
+from dilax._functions.convolution import add_bias, conv
+from dilax.algorithms import Algorithm
+from dilax.algorithms._algorithm import accumulation_type, result_type
+from dilax.geometry import PaddingLike
+
+
+def depthwise_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: PaddingLike = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    bias: ArrayLike | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm | None = None,
+) -> jax.Array:
+    """Dilated convolution of each feature with kernels of its own.
+
+    With ``m`` kernels for each of ``C`` features (the channel multiplier)::
+
+        y[..., i, c m + j] = bias[c m + j] + sum_k x[..., s i + d k - low, c] kernel[k, 0, c m + j]
+
+    Args:
+      x: ``(batch..., *window, C)``.
+      kernel: ``(*window, 1, C m)``, one to three window axes.
+      strides: entries between neighbouring outputs, one integer or one for each window axis.
+      padding: as in `conv`.
+      kernel_dilation: entries between neighbouring kernel taps.
+      bias: ``(C m,)``.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      preferred_element_type: type of the result; the inputs' type when left out.
+      algorithm: how to compute this convolution and all its derivatives.
+
+    Returns:
+      ``(batch..., *window_out, C m)``.
+
+    Raises:
+      ValueError: if the kernel's second-last axis is not 1, or shapes do not fit.
+
+    Source: Chollet, "Xception: deep learning with depthwise separable convolutions" (2017).
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 32))
+    >>> depthwise_conv(x, kernel, kernel_dilation=(1, 2), padding="CAUSAL").shape
+    (8, 28, 28, 32)
+    """
+    x, kernel = as_array(x, "x"), as_array(kernel, "kernel")
+    if kernel.ndim < 3 or kernel.shape[-2] != 1:
+        raise ValueError(
+            f"kernel of a depthwise convolution must have shape (*window, 1, features * "
+            f"multiplier), got {kernel.shape}; for a dense or grouped kernel call dilax.conv."
+        )
+    if x.ndim == 0 or not x.shape[-1] or kernel.shape[-1] % x.shape[-1]:
+        raise ValueError(
+            f"kernel has {kernel.shape[-1]} out-features, which must be a multiple of x's "
+            f"features, got x of shape {x.shape}; are its features the last axis?"
+        )
+    return conv(
+        x,
+        kernel,
+        strides=strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=x.shape[-1],
+        bias=bias,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        algorithm=algorithm,
+    )
+
+
+def pointwise_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """Convolution of size one: a matrix product over the features, at every place alike.
+
+    ``y[..., o] = bias[o] + sum_c x[..., c] kernel[..., c, o]``
+
+    Args:
+      x: ``(..., C)``.
+      kernel: ``(C, O)``, or ``(1, ..., 1, C, O)`` as a convolution of size one has it.
+      bias: ``(O,)``.
+      precision: as in ``jax.lax.dot_general``.
+      preferred_element_type: type of the result; the inputs' type when left out.
+
+    Returns:
+      ``(..., O)``.
+
+    Raises:
+      ValueError: if the kernel's window is not of size one, or features do not fit.
+
+    >>> import jax.numpy as jnp
+    >>> pointwise_conv(jnp.ones((8, 28, 28, 16)), jnp.ones((16, 24))).shape
+    (8, 28, 28, 24)
+    """
+    x, kernel = as_arrays(x, kernel)
+    if kernel.ndim < 2 or set(kernel.shape[:-2]) - {1}:
+        raise ValueError(
+            f"kernel of a pointwise convolution must have shape (C, O) or (1, ..., 1, C, O), got "
+            f"{kernel.shape}; for a larger window call dilax.conv."
+        )
+    if x.ndim < 1 or x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(
+            f"kernel has {kernel.shape[-2]} in-features, x has shape {x.shape}; required: "
+            f"x.shape[-1] == kernel.shape[-2]. Are x's features its last axis?"
+        )
+    check_result(x.dtype, precision, preferred_element_type)
+    rows = jnp.dot(
+        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
+        kernel.reshape(kernel.shape[-2:]),
+        precision=precision,
+        preferred_element_type=accumulation_type(x, kernel),
+    ).astype(result_type(x, preferred_element_type))
+    y = rows.reshape(*x.shape[:-1], rows.shape[-1])
+    return y if bias is None else add_bias(y, bias)
+
+
+def separable_conv(
+    x: ArrayLike,
+    depthwise_kernel: ArrayLike,
+    pointwise_kernel: ArrayLike,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: PaddingLike = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    bias: ArrayLike | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm | None = None,
+) -> jax.Array:
+    """Depthwise separable dilated convolution: `depthwise_conv`, then `pointwise_conv`.
+
+    For ``k`` taps, ``C`` features in and ``O`` out it has ``k C + C O`` weights where a dense
+    kernel has ``k C O``: a share of ``1 / O + 1 / k``.
+
+    Args:
+      x: ``(batch..., *window, C)``.
+      depthwise_kernel: ``(*window, 1, C m)``.
+      pointwise_kernel: ``(C m, O)`` or ``(1, ..., 1, C m, O)``.
+      strides: of the depthwise part.
+      padding: of the depthwise part, as in `conv`.
+      kernel_dilation: of the depthwise part.
+      bias: ``(O,)``.
+      precision: of both parts.
+      preferred_element_type: type of the result; the inputs' type when left out.
+      algorithm: of the depthwise part.
+
+    Returns:
+      ``(batch..., *window_out, O)``.
+
+    Raises:
+      ValueError: if shapes do not fit.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.ones((8, 28, 28, 16))
+    >>> separable_conv(x, jnp.ones((3, 3, 1, 16)), jnp.ones((16, 24)), kernel_dilation=3).shape
+    (8, 28, 28, 24)
+    """
+    x, depthwise_kernel = as_arrays(x, depthwise_kernel, "depthwise_kernel")
+    pointwise_kernel = as_array(pointwise_kernel, "pointwise_kernel")
+    filtered = depthwise_conv(
+        x,
+        depthwise_kernel,
+        strides=strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        precision=precision,
+        algorithm=algorithm,
+    )
+    return pointwise_conv(
+        filtered,
+        pointwise_kernel,
+        bias=bias,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )

@@ -1,0 +1,62 @@
+"""What a algorithm is: one convolution's three passes, computed in one way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from dilax.geometry import ConvGeometry
+
+
+class Pass(Protocol):
+    """One of the three passes: two arrays and the integers in, one array out.
+
+    ``preferred_element_type`` is the type of the result (that of the first array when left out);
+    half-precision products are summed in float32 before they are rounded to it.
+    """
+
+    def __call__(
+        self,
+        lhs: jax.Array,
+        rhs: jax.Array,
+        geometry: ConvGeometry,
+        *,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+    ) -> jax.Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """A way to compute a convolution and both of its gradients.
+
+    With ``x`` of shape ``(N, *S, C)``, ``kernel`` of shape ``(*K, C // groups, O)`` and ``g`` of
+    the output's shape ``(N, *S_out, O)``:
+
+    - ``conv(x, kernel, geometry)`` gives the output,
+    - ``input_gradient(g, kernel, geometry)`` gives ``x``'s cotangent,
+    - ``kernel_gradient(x, g, geometry)`` gives ``kernel``'s cotangent.
+    """
+
+    name: str
+    conv: Pass
+    input_gradient: Pass
+    kernel_gradient: Pass
+
+    def __repr__(self) -> str:
+        return f"dilax.algorithms.{self.name}"
+
+
+def result_type(lhs: jax.Array, preferred_element_type: Any) -> jnp.dtype:
+    """The type of a pass's result: the preferred one, or that of its first array."""
+    return jnp.dtype(lhs.dtype if preferred_element_type is None else preferred_element_type)
+
+
+def accumulation_type(*types: Any) -> jnp.dtype:
+    """The type to sum in: the arrays' common type, and float32 at least for floating point."""
+    common = jnp.result_type(*types)
+    half = jnp.issubdtype(common, jnp.floating) and jnp.finfo(common).bits < 32
+    return jnp.dtype(jnp.float32) if half else common

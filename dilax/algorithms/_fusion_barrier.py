@@ -1,0 +1,35 @@
+"""An expression kept whole: computed once, whatever reads its result.
+
+XLA on CPU hands a reduction to a library together with the multiplications and additions before it.
+If those are a convolution written as shifted slices, every slice is then written to memory of its
+own, and a layer normalisation or a mean over the image costs many times the convolution before it.
+Nothing is fused across the edge of a branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dilax.algorithms._vma import vary, varying_axes
+
+
+def fusion_barrier(
+    compute: Callable[[], jax.Array], shape: tuple[int, ...], dtype: Any, operand: jax.Array
+) -> jax.Array:
+    """``compute()`` of ``shape`` and ``dtype``; on CPU in a branch of its own, taken always.
+
+    It varies over the mesh axes that ``operand`` varies over. An optimisation barrier hides from
+    XLA on CPU that the other branch is never taken; elsewhere XLA sees it, and the branch is gone.
+    Around the result itself a barrier would do nothing: it is gone before anything is fused.
+    """
+    never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
+    return lax.cond(never, lambda: vary(jnp.zeros(shape, dtype), varying_axes(operand)), compute)
+
+
+def _false() -> jax.Array:
+    return jnp.array(False)

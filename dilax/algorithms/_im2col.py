@@ -1,0 +1,247 @@
+"""A convolution as one matrix product: all taps' windows side by side, times the flat kernel.
+
+    y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
+
+The kernel's gradient is ``P(x)^T g``, summed over blocks whose patches stay in the cache. The
+input's is ``g W^T``, with taps side by side again, each moved to where it belongs and summed, phase
+by phase of the strides. Where windows lie side by side, as those of a kernel of size one do, the
+patches are the input itself, cut up. Elsewhere forward and input's gradient are worth their memory
+while ``taps * C`` is small beside the arrays: the first layer of a network, strided layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
+from dilax.algorithms._phases import Phase, Phases
+from dilax.algorithms._vma import vary, varying_axes
+from dilax.algorithms._windows import (
+    block,
+    input_offsets,
+    pad_input,
+    window,
+)
+from dilax.geometry import ConvGeometry
+
+BLOCK_BYTES = 1 << 22
+"""The kernel gradient lays out patches of so many bytes at a time: they stay in the cache."""
+
+
+def conv(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``y[n, i, o] = sum_(k, c) P(x)[n, i, (k, c)] w[(k, c), o]``, group by group."""
+    groups = geometry.feature_group_count
+    dtype = result_type(lhs, preferred_element_type)
+    flat = _product(
+        "gmk,gko->gmo",
+        _input_patches(lhs, geometry),
+        _matrices(rhs, groups),
+        precision,
+        dtype,
+    )
+    shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
+    return jnp.moveaxis(flat, 0, 1).reshape(shape).astype(dtype)
+
+
+def input_gradient(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``x'[n, i, c] = sum_k p[n, i + d (K - 1 - k), (k, c)]``, ``p = g W^T``, group by group."""
+    groups = geometry.feature_group_count
+    shape = (lhs.shape[0], *geometry.input_size, groups * rhs.shape[-2])
+    dtype = result_type(lhs, preferred_element_type)
+    if lhs.size == 0:
+        return jnp.zeros(shape, dtype)
+    batch, members = groups * lhs.shape[0], rhs.shape[-2]
+    products = _product(
+        "gmo,gko->gmk", _by_group(lhs, groups), _matrices(rhs, groups), precision, dtype
+    )
+    by_tap = products.reshape(batch, *geometry.output_size, *geometry.kernel_size, members)
+    summed = _joined if non_overlapping(geometry) else _overlapped
+    whole = summed(by_tap, geometry).reshape(groups, *shape[:-1], members)
+    return jnp.moveaxis(whole, 0, -2).reshape(shape).astype(dtype)
+
+
+def kernel_gradient(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``w'[k, c, o] = sum_(n, i) P(x)[n, i, (k, c)] g[n, i, o]``, group by group."""
+    groups = geometry.feature_group_count
+    members, outputs = lhs.shape[-1] // groups, rhs.shape[-1] // groups
+    dtype = result_type(lhs, preferred_element_type)
+    if lhs.size == 0 or rhs.size == 0:
+        return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
+    if non_overlapping(geometry):
+        pieces = _input_patches(lhs, geometry), _by_group(rhs, groups)
+        matrices = _product("gmk,gmo->gko", *pieces, precision, dtype)
+    else:
+        matrices = _sum_over_blocks(lhs, rhs, geometry, precision, dtype)
+    taps = jnp.moveaxis(matrices.reshape(groups, geometry.taps, members, outputs), 0, 2)
+    return taps.reshape(*geometry.kernel_size, members, rhs.shape[-1]).astype(dtype)
+
+
+def _sum_over_blocks(
+    x: jax.Array, g: jax.Array, geometry: ConvGeometry, precision: Any, dtype: jnp.dtype
+) -> jax.Array:
+    """``P(x)^T g`` as ``(G, taps C, O)``, summed over some rows or some examples at a time."""
+    examples, rows = _block(x, g, geometry)
+    (batch, length), groups, stride = g.shape[:2], geometry.feature_group_count, geometry.strides[0]
+    across, span = -(-length // rows), stride * (rows - 1) + geometry.effective_kernel_size[0]
+    g = _fill(g, -batch % examples, across * rows - length)
+    x = pad_input(x, geometry)
+    x = _fill(x, -batch % examples, stride * (across - 1) * rows + span - x.shape[1])
+    inner = dataclasses.replace(
+        geometry, input_size=(span, *x.shape[2:-1]), padding=((0, 0),) * geometry.rank
+    )
+
+    def product(place: jax.Array) -> jax.Array:
+        place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
+        first, row = place // across * examples, place % across * rows
+        some = _by_group(block(g, (first, row), (examples, rows)), groups)
+        seen = block(x, (first, row * stride), (examples, span))
+        return _product("gmo,gmk->gok", some, _input_patches(seen, inner), precision, dtype)
+
+    rounds = g.shape[0] // examples * across
+    one = jax.eval_shape(product, jax.ShapeDtypeStruct((), jnp.int32))
+    nothing = vary(jnp.zeros(one.shape, one.dtype), varying_axes(g))
+    total = lax.fori_loop(0, rounds, lambda place, total: total + product(place), nothing)
+    return total.swapaxes(1, 2)
+
+
+def _block(x: jax.Array, g: jax.Array, geometry: ConvGeometry) -> tuple[int, int]:
+    """How many examples, and how many rows of outputs of each, have patches of `BLOCK_BYTES`."""
+    batch, length, *sizes = g.shape[:-1]
+    row_bytes = math.prod(sizes) * geometry.taps * x.shape[-1] * x.dtype.itemsize
+    fit = max(BLOCK_BYTES // row_bytes, 1)
+    if fit <= length or not isinstance(batch, int):
+        return 1, _even(length, fit)
+    return _even(batch, fit // length), length
+
+
+def _even(number: int, most: int) -> int:
+    """The size of equal parts, none larger than ``most``: a divisor, or else the last ends late."""
+    least = -(-number // -(-number // most))
+    return next((size for size in range(least, least // 2, -1) if number % size == 0), least)
+
+
+def _fill(x: jax.Array, examples: int, rows: int) -> jax.Array:
+    """``x`` with so many more examples and rows of zeros at the end; none where fewer than one."""
+    ends = (max(examples, 0), max(rows, 0), *(0 for _ in x.shape[2:]))
+    return lax.pad(x, x.dtype.type(0), [(0, end, 0) for end in ends]) if max(ends) else x
+
+
+def non_overlapping(geometry: ConvGeometry) -> bool:
+    """Whether each input is seen by one window, and through one tap of it."""
+    return geometry.kernel_size == geometry.strides and max(geometry.kernel_dilation) == 1
+
+
+def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """What each output sees, as ``(G, N S, taps C)``."""
+    groups = geometry.feature_group_count
+    if non_overlapping(geometry):
+        pieces = _by_group(_cut(x, geometry), groups)
+        rows, members = pieces.shape[1:]
+        return pieces.reshape(groups, rows // geometry.taps, geometry.taps * members)
+    padded = pad_input(x, geometry)
+    windows = [
+        _by_group(window(padded, offset, geometry.output_size, geometry.strides), groups)
+        for offset in input_offsets(geometry)
+    ]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The windows of an input, which lie side by side in it, as ``(N, *S, *K, G C)``."""
+    lows = [low for low, _ in geometry.padding]
+    places = list(zip(geometry.output_size, geometry.strides, strict=True))
+    sizes, ones = [count * step for count, step in places], (1,) * geometry.rank
+    whole = window(x, [-low for low in lows], sizes, ones)
+    axes = whole.reshape(x.shape[0], *itertools.chain(*places), x.shape[-1])
+    rank = geometry.rank
+    order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return axes.transpose(order)
+
+
+def _joined(pieces: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The inputs of which ``_cut`` made ``(N, *S, *K, C)``; zeros where it had cut none."""
+    rank = geometry.rank
+    inner = [axis for pair in zip(range(rank), range(rank, 2 * rank), strict=True) for axis in pair]
+    axes = pieces.transpose(0, *(1 + axis for axis in inner), 2 * rank + 1)
+    sizes = map(operator.mul, geometry.output_size, geometry.strides)
+    whole = axes.reshape(pieces.shape[0], *sizes, pieces.shape[-1])
+    lows = [low for low, _ in geometry.padding]
+    return window(whole, lows, geometry.input_size, (1,) * rank)
+
+
+def _overlapped(by_tap: jax.Array, geometry: ConvGeometry) -> jax.Array:
+    """The sum of what ``(N, *S, *K, C)`` gives each input, phase by phase of the strides."""
+    phases = Phases.of(geometry)
+
+    def part(phase: Phase) -> jax.Array:
+        some = by_tap[(..., *phase.taps, slice(None))]
+        flat = some.reshape(*some.shape[: 1 + geometry.rank], phase.geometry.taps, some.shape[-1])
+        sizes, strides = phase.geometry.input_size, (1,) * geometry.rank
+        windows = [
+            window(phases.pad(flat[..., tap, :]), offset, sizes, strides)
+            for tap, offset in enumerate(phase.offsets(phases.edges))
+        ]
+        return functools.reduce(lax.add, windows)
+
+    return phases.gradient(part)
+
+
+def _by_group(x: jax.Array, groups: int) -> jax.Array:
+    """``(N, *S, G C)`` as ``(G, N S, C)``."""
+    rows = x.reshape(math.prod(x.shape[:-1]), groups, x.shape[-1] // groups)
+    return jnp.moveaxis(rows, 1, 0)
+
+
+def _matrices(kernel: jax.Array, groups: int) -> jax.Array:
+    """``(*K, I, G O)`` as ``(G, taps I, O)``."""
+    members, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    by_tap = kernel.reshape(math.prod(kernel.shape[:-2]), members, groups, outputs)
+    return jnp.moveaxis(by_tap, 2, 0).reshape(groups, len(by_tap) * members, outputs)
+
+
+def _product(
+    equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any, dtype: jnp.dtype
+) -> jax.Array:
+    """A product of matrices for each group; of one group, without an axis to be moved about."""
+    common = jnp.result_type(lhs, rhs)
+    alone = lhs.shape[0] == 1
+    product = jnp.einsum(
+        equation.replace("g", "") if alone else equation,
+        *(x.astype(common).reshape(x.shape[1:] if alone else x.shape) for x in (lhs, rhs)),
+        precision=precision,
+        preferred_element_type=accumulation_type(common, dtype),
+    )
+    return product[None] if alone else product
+
+
+im2col = Algorithm("im2col", conv, input_gradient, kernel_gradient)

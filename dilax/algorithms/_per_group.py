@@ -1,0 +1,199 @@
+"""Group by group, as the dense channels-last convolutions that XLA on CPU computes well.
+
+XLA's fast CPU routine takes one kind of convolution: channels-last, all channels in one group.
+Groups run through it one by one with strided memory, the gradient of a grouped kernel is computed
+for all pairs of channels, and the permuted convolutions that JAX derives for gradients are brought
+into the routine's order outside of loops only: in the body of a ``scan`` they run as scalar code.
+So each group becomes a convolution of its own here, and the permutations are written out:
+
+    conv              x[N, S, I]   *  w[K, I, O],   strided by s, dilated by d
+    input gradient    g'[N, S, O]  *  w[K, O, I],   taps reversed, dilated by d
+    kernel gradient   x[I, S, N]   *  g[S', N, O],  strided by d, dilated by s
+
+where ``g'`` is ``g`` spread by the strides and padded. The routine is fast with two axes and slow
+with three: volumes are computed plane by plane.
+
+Source of the cause: ``xla/service/cpu/conv_canonicalization.cc`` walks the entry computation only.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dilax.algorithms import _per_plane
+from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
+from dilax.algorithms._lax import channels_last
+from dilax.algorithms._windows import cotangent_padding, each_axis, pad_and_spread
+from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
+
+MOST_PLANES = 16
+"""Kernels of so many planes are taken apart; a deeper one would be long to compile."""
+
+UNROLLED_GROUPS = 32
+"""Up to so many groups are written out; more run in a loop."""
+
+
+def conv(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, for each group."""
+    dtype = result_type(lhs, preferred_element_type)
+    if _in_planes(geometry):
+        wide = accumulation_type(lhs, rhs, dtype)
+        plane = functools.partial(conv, precision=precision, preferred_element_type=wide)
+        return _per_plane.conv(plane, lhs, rhs, geometry).astype(dtype)
+
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _convolve(
+            x,
+            kernel,
+            strides=geometry.strides,
+            padding=geometry.padding,
+            dilation=geometry.kernel_dilation,
+            precision=precision,
+            dtype=dtype,
+        )
+
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def input_gradient(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``x'[n, i, c] = sum_k sum_o g'[n, i + d (K - 1 - k), o] w[k, c, o]``, for each group."""
+    dtype = result_type(lhs, preferred_element_type)
+    if lhs.size == 0:
+        features = geometry.feature_group_count * rhs.shape[-2]
+        return jnp.zeros((lhs.shape[0], *geometry.input_size, features), dtype)
+    if _in_planes(geometry):
+        wide = accumulation_type(lhs, rhs, dtype)
+        plane = functools.partial(input_gradient, precision=precision, preferred_element_type=wide)
+        return _per_plane.input_gradient(plane, lhs, rhs, geometry).astype(dtype)
+
+    def convolve(g: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _convolve(
+            pad_and_spread(g, ((0, 0),) * geometry.rank, geometry.strides),
+            lax.rev(kernel, range(geometry.rank)).swapaxes(-1, -2),
+            strides=(1,) * geometry.rank,
+            padding=cotangent_padding(geometry),
+            dilation=geometry.kernel_dilation,
+            precision=precision,
+            dtype=dtype,
+        )
+
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def kernel_gradient(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """``w'[k, c, o] = sum_n sum_i x[n, d k + s i - low, c] g[n, i, o]``, for each group."""
+    dtype = result_type(lhs, preferred_element_type)
+    if lhs.size == 0 or rhs.size == 0:
+        members = lhs.shape[-1] // geometry.feature_group_count
+        return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
+    if _in_planes(geometry):
+        plane = functools.partial(
+            kernel_gradient, precision=precision, preferred_element_type=dtype
+        )
+        return _per_plane.kernel_gradient(plane, lhs, rhs, geometry)
+
+    def convolve(x: jax.Array, g: jax.Array) -> jax.Array:
+        batch_first = _convolve(
+            x.swapaxes(0, -1),
+            jnp.moveaxis(g, 0, -2),
+            strides=geometry.kernel_dilation,
+            padding=_kernel_padding(geometry),
+            dilation=geometry.strides,
+            precision=precision,
+            dtype=dtype,
+        )
+        return jnp.moveaxis(batch_first, 0, -2)
+
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+
+
+def _in_planes(geometry: ConvGeometry) -> bool:
+    """Whether a convolution is one of volumes, and its kernel not deep."""
+    return geometry.rank > 2 and geometry.kernel_size[0] <= MOST_PLANES
+
+
+def _each_group(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    lhs: jax.Array,
+    rhs: jax.Array,
+    groups: int,
+) -> jax.Array:
+    """``function`` of each group's features, the last axis of both arrays and of the result."""
+    if groups == 1:
+        return function(lhs, rhs)
+    if groups <= UNROLLED_GROUPS:
+        pairs = zip(jnp.split(lhs, groups, axis=-1), jnp.split(rhs, groups, axis=-1), strict=True)
+        parts = [function(a, b) for a, b in pairs]
+        return lax.concatenate(parts, parts[0].ndim - 1)
+    pair = _groups_first(lhs, groups), _groups_first(rhs, groups)
+    stacked = lax.map(lambda group: function(*group), pair)
+    shape = stacked.shape[1:-1]
+    flat = stacked.reshape(groups, math.prod(shape), stacked.shape[-1]).swapaxes(0, 1)
+    return flat.reshape(*shape, groups * stacked.shape[-1])
+
+
+def _groups_first(array: jax.Array, groups: int) -> jax.Array:
+    """``(..., (G, C))`` as ``(G, ..., C)``."""
+    features = array.shape[-1] // groups
+    shape = array.shape[:-1]
+    flat = array.reshape(math.prod(shape), groups, features).swapaxes(0, 1)
+    return flat.reshape(groups, *shape, features)
+
+
+def _convolve(
+    lhs: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: tuple[int, ...],
+    padding: tuple[AxisPadding, ...],
+    dilation: tuple[int, ...],
+    precision: Any,
+    dtype: jnp.dtype,
+) -> jax.Array:
+    common = jnp.result_type(lhs, kernel, dtype)
+    return lax.conv_general_dilated(
+        lhs.astype(common),
+        kernel.astype(common),
+        window_strides=strides,
+        padding=padding,
+        rhs_dilation=dilation,
+        dimension_numbers=channels_last(len(strides)),
+        precision=precision,
+        preferred_element_type=accumulation_type(common),
+    ).astype(dtype)
+
+
+def _kernel_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
+    """Padding under which the output, used as a kernel, fits once for each tap."""
+    return tuple(exact_padding(*axis) for axis in each_axis(geometry))
+
+
+per_group = Algorithm("per_group", conv, input_gradient, kernel_gradient)

@@ -1,0 +1,36 @@
+"""Marks of ``shard_map``: over which mesh axes an array's values differ from device to device.
+
+An operation on a replicated array and a sharded one first marks the replicated one as varying; the
+transpose of that mark sums its gradient over the devices. JAX does so for its own operations, not
+for new primitives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax import lax
+
+
+def match_vma(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both arrays, marked as varying over every axis that either varies over."""
+    axes = varying_axes(lhs) | varying_axes(rhs)
+    return vary(lhs, axes), vary(rhs, axes)
+
+
+def varying_axes(array: jax.Array) -> frozenset[Any]:
+    """The mesh axes that an array varies over; none outside ``shard_map``."""
+    aval = jax.typeof(array)
+    manual = getattr(aval, "manual_axis_type", None)  # newer JAX; before it, `vma`
+    return manual.varying if manual is not None else aval.vma
+
+
+def vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
+    """The array, marked as varying over ``axes`` too."""
+    missing = tuple(axes - varying_axes(array))
+    if not missing:
+        return array
+    if hasattr(lax, "pcast"):
+        return lax.pcast(array, missing, to="varying")
+    return lax.pvary(array, missing)  # type: ignore[attr-defined]

@@ -1,0 +1,201 @@
+"""VGG16 with dilation in place of its last pools, to be tuned from published parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+import dilax
+from dilax._checks import entries, integer
+from dilax.models._classifier import Classifier
+from dilax.nn import Conv
+from dilax.nn._flax import nnx
+
+KERNEL_INIT = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+CONVOLUTIONS = (2, 2, 3, 3, 3)
+"""How many each block has."""
+DILATIONS = (1, 1, 1, 1, 2)
+"""Of the convolutions of each block."""
+BLOCKS = tuple(f"block_{place}" for place, _ in enumerate(CONVOLUTIONS, start=1))
+"""Their names."""
+POOLED_BLOCKS = 3
+"""The first blocks, which end in a pool; the published network has one after all five."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pixels in [0, 1], red, green and blue, that the published parameters were trained on."""
+SMALLEST = 2**POOLED_BLOCKS
+"""Pixels along an axis that the pools need."""
+
+
+class VGGBlock(nnx.Module):
+    """So many 3x3 convolutions, ReLU after each, and at the end perhaps a 2x2 maximum pool."""
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        *,
+        convolutions: int,
+        dilation: int,
+        pooled: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        convs = []
+        for _ in range(convolutions):
+            conv = Conv(
+                in_features,
+                features,
+                (3, 3),
+                kernel_dilation=dilation,
+                kernel_init=KERNEL_INIT,
+                rngs=rngs,
+            )
+            convs.append(conv)
+            in_features = features
+        self.convs, self.pooled = nnx.data(convs), pooled
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``(N, H, W, in_features)`` to ``(N, H, W, features)``, or half of H and W."""
+        for conv in self.convs:
+            x = jax.nn.relu(conv(x))
+        return dilax.max_pool(x, (2, 2), strides=2) if self.pooled else x
+
+
+class VGG16Dilated(Classifier):
+    """VGG16 whose last two pools are replaced by dilation: 14,719,818 parameters.
+
+    Five blocks, ``block_1`` to ``block_5``, of 2, 2, 3, 3 and 3 convolutions 3x3 with ReLU, of
+    `WIDTHS` features; a 2x2 maximum pool after each of the first three; mean over the image;
+    linear. 398,136,320 multiply-adds for an image of 32 x 32; receptive field of the convolutions
+    188.
+
+    It differs from the published network as Yu and Koltun's front end does: the pools after blocks
+    4 and 5 are gone, so 32 x 32 pixels end in 4 x 4 places, not in one; and the convolutions of
+    block 5 are dilated by 2, so that each sees what it saw behind the pool, and the published
+    parameters fit. The fully connected layers, which there become convolutions dilated by 4, are
+    left out: the mean and one linear layer, ours, stand for them.
+
+    Images are of 8 x 8 pixels or more. The published parameters are for images in ``[0, 1]`` less
+    `MEAN`, divided by `STD`.
+
+    Source: Simonyan and Zisserman, "Very deep convolutional networks" (2015), configuration D; Yu
+    and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), section 4.
+
+    >>> from flax import nnx
+    >>> images = jnp.ones((8, 32, 32, 3))
+    >>> nnx.eval_shape(lambda: VGG16Dilated(rngs=nnx.Rngs(0))(images)).shape
+    (8, 10)
+    """
+
+    WIDTHS: Sequence[int] = (64, 128, 256, 512, 512)
+    """Features of each block."""
+
+    def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
+        features = 3
+        rows = zip(BLOCKS, self.WIDTHS, CONVOLUTIONS, DILATIONS, strict=True)
+        for name, width, convolutions, dilation in rows:
+            block = VGGBlock(
+                features,
+                width,
+                convolutions=convolutions,
+                dilation=dilation,
+                pooled=name in BLOCKS[:POOLED_BLOCKS],
+                rngs=rngs,
+            )
+            setattr(self, name, block)
+            features = width
+        self.head = nnx.Linear(features, classes, rngs=rngs)
+
+    def activations(self, images: jax.Array) -> dict[str, jax.Array]:
+        """The output of every block by name, in order; the last is ``logits``.
+
+        Raises:
+            ValueError: if the images are smaller than 8 x 8, or not of three channels.
+        """
+        if images.ndim != 4 or min(images.shape[1:3]) < SMALLEST or images.shape[3] != 3:
+            raise ValueError(
+                f"images must have shape (N, H, W, 3) with H and W of {SMALLEST} or more, which "
+                f"{POOLED_BLOCKS} pools halve, got {images.shape}."
+            )
+        x, layers = images, {}
+        for name in BLOCKS:
+            x = layers[name] = getattr(self, name)(x)
+        layers["logits"] = self.head(x.mean(axis=(1, 2)))
+        return layers
+
+    def load_torch(self, arrays: Mapping[str, ArrayLike]) -> tuple[str, ...]:
+        """Take over the convolutions of VGG16 as torchvision's state dict has them.
+
+        ``features.0.weight``, ``(out_features, in_features, 3, 3)``, becomes the first kernel of
+        ``block_1``, ``(3, 3, in_features, out_features)``, and so on. The head stays as it is.
+
+        Returns:
+            The names that were not used: those of the published classifier.
+
+        Raises:
+            ValueError: if entries are missing, or have another shape, or belong to no layer of
+                VGG16; each is named, and nothing is taken over.
+        """
+        params = self._torch_params()
+        unused = tuple(name for name in arrays if name.startswith("classifier."))
+        wrong = [f"{name} is missing" for name in params if name not in arrays]
+        wrong += [f"{name} is of no layer" for name in arrays if name not in (*params, *unused)]
+        for name in params.keys() & arrays.keys():
+            shape, required = jnp.shape(arrays[name]), _torch_shape(params[name].shape)
+            if shape != required:
+                wrong.append(f"{name} has shape {shape}, required {required}")
+        if wrong:
+            raise ValueError(f"arrays must be the state dict of VGG16: {'; '.join(sorted(wrong))}.")
+        for name, param in params.items():
+            param[...] = _from_torch(jnp.asarray(arrays[name], param.dtype))
+        return unused
+
+    def _torch_params(self) -> dict[str, nnx.Param]:
+        """The parameters by their names in torchvision, which counts ReLUs and pools too."""
+        params, place = {}, 0
+        for name in BLOCKS:
+            for conv in getattr(self, name).convs:
+                params[f"features.{place}.weight"] = conv.kernel
+                params[f"features.{place}.bias"] = conv.bias
+                place += 2
+            place += 1
+        return params
+
+
+def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
+    """Whether a parameter of `VGG16Dilated` belongs to its first so many blocks.
+
+    Args:
+      path: of the parameter: names and places, or the keys of ``jax.tree_util`` for them.
+      blocks: how many, from 0 to 5.
+
+    Raises:
+      ValueError: if there are not so many blocks, or the path is empty.
+      TypeError: if an argument is not of its kind.
+
+    >>> in_first_blocks(("block_2", "convs", 0, "kernel"), 2)
+    True
+    >>> in_first_blocks(("block_3", "convs", 0, "kernel"), 2)
+    False
+    """
+    integer(blocks, "blocks", minimum=0, maximum=len(BLOCKS))
+    path = entries(path, "path", "names and places")
+    if not path:
+        raise ValueError("path must have a name, got ().")
+    return getattr(path[0], "key", path[0]) in BLOCKS[:blocks]
+
+
+def _from_torch(array: ArrayLike) -> jax.Array:
+    """An array of the state dict as a kernel or a bias here."""
+    return jnp.moveaxis(array, (1, 0), (-2, -1)) if jnp.ndim(array) > 1 else jnp.asarray(array)
+
+
+def _torch_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Of a kernel ``(*window, in, out)``, ``(out, in, *window)``; of a bias, its own."""
+    if len(shape) < 2:
+        return tuple(shape)
+    *window, in_features, out_features = shape
+    return out_features, in_features, *window

@@ -1,0 +1,201 @@
+"""Do the degridding for gridding help? One small network in many variants, on three tasks.
+
+    python experiments/benchmarks/gridding_accuracy.py  # all of it: an hour or two on two cores
+    python experiments/benchmarks/gridding_accuracy.py --tasks digits --variants naive
+
+writes `experiments/results/gridding_accuracy.json` and `.md`.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import _programs  # noqa: F401
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common.task import normaliser
+from flax import nnx
+from gridding_study import report, tasks
+from gridding_study.networks import VARIANTS, Network
+from jax import Array
+
+from dilax import analysis
+from dilax.training import optimizers, schedules
+from dilax.training.device import describe_device
+from dilax.training.epoch import make_train_steps, shuffled_batches
+from dilax.training.flags import parse
+from dilax.training.functional import functional, load_into
+from dilax.training.record import git_commit, versions
+from dilax.training.state import TrainState, Weights, create_state
+from dilax.training.step import Totals, make_train_step
+
+TaskName = Literal["mnist", "cifar10", "digits"]
+FIELD_IMAGES = 8
+"""Test images that gradients are averaged over."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Train every variant on every task with every seed, and write a record."""
+
+    tasks: tuple[TaskName, ...] = ("mnist", "cifar10", "digits")
+    """What to learn."""
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    """What stands for the dilated convolutions."""
+    seeds: int = 3
+    """Runs of each."""
+    epochs: int = 3
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images in a step; canvases, of which every pixel is an example, are a thirty-second."""
+    learning_rate: float = 0.01
+    """The peak of one cycle."""
+    weight_decay: float = 0.01
+    """Of AdamW, on kernels."""
+    limit: int = 20_000
+    """Training images of mnist and cifar10; all if 0."""
+    canvases: int = 1200
+    """Training canvases of digits."""
+    output: Path = Path(__file__).parents[1] / "results" / "gridding_accuracy.json"
+    """The record; a table goes beside it."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.variants) - set(VARIANTS):
+            raise ValueError(
+                f"--variants must be of {', '.join(VARIANTS)}; received {', '.join(unknown)}"
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; give its exit status."""
+    try:
+        config = parse(Config, sys.argv[1:] if arguments is None else arguments)
+    except ValueError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    found: dict[str, dict[str, Any]] = {}
+    for name in config.tasks:
+        task = make_task(name, config)
+        found[name] = {}
+        for variant in config.variants:
+            started = time.perf_counter()
+            found[name][variant] = row = compare(task, variant, config)
+            mean = 100 * np.mean(row["held_out_accuracy"])
+            print(f"{name:8} {variant:22} {mean:6.2f} %  {time.perf_counter() - started:4.0f} s")
+        write(found, config)
+    return 0
+
+
+def write(found: dict[str, dict[str, Any]], config: Config) -> None:
+    """Write the record and its table, of the tasks done so far."""
+    record = {
+        "program": Path(__file__).name,
+        "config": dataclasses.asdict(config) | {"output": config.output.name},
+        "tasks": found,
+        "device": describe_device(jax.devices()[0]),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    config.output.write_text(json.dumps(record, indent=1) + "\n")
+    if "naive" in config.variants:
+        config.output.with_suffix(".md").write_text(report.page(record))
+
+
+def make_task(name: TaskName, config: Config) -> tasks.Task:
+    """The images and labels of a task."""
+    if name == "digits":
+        return tasks.composed_digits(train=config.canvases, held_out=500, test=1000)
+    return tasks.classification(name, limit=config.limit, held_out=500)
+
+
+def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
+    """All seeds of a variant."""
+    batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
+    steps = len(task.train.labels) // batch_size * config.epochs
+    learning_rate = schedules.one_cycle(config.learning_rate, total_steps=steps)
+    optimizer = optimizers.adamw(learning_rate, weight_decay=config.weight_decay)
+    prepare = normaliser(np.asarray(task.train.images))
+    apply = functional(make_network(task, variant, 0)).apply
+    train_step = make_train_step(
+        apply, optimizer, augment=lambda key, images, step: prepare(images)
+    )
+    train_steps = jax.jit(make_train_steps(train_step), donate_argnums=(0, 1))
+
+    @jax.jit
+    def evaluate(weights: Weights, images: Array) -> Array:
+        return apply(*weights, prepare(images), train=False)[0].argmax(axis=-1)
+
+    rows = []
+    for seed in range(config.seeds):
+        network = make_network(task, variant, seed)
+        _, params, batch_stats = functional(network)
+        state = create_state(jax.random.key(seed), params, batch_stats, optimizer)
+        for epoch in range(config.epochs):
+            batches = shuffled_batches(
+                state.order_key(epoch), num_images=len(task.train.labels), batch_size=batch_size
+            )
+            state, _ = train_steps(state, Totals.zero(), task.train, batches)
+        rows.append(measure(task, network, state, evaluate, prepare))
+    return {name: [row[name] for row in rows] for name in rows[0]} | {
+        "parameters": analysis.parameter_count(params)
+    }
+
+
+def make_network(task: tasks.Task, variant: str, seed: int) -> Network:
+    """A network with parameters drawn from the seed."""
+    make = functools.partial(
+        Network,
+        VARIANTS[variant],
+        channels=task.train.images.shape[-1],
+        classes=task.classes,
+        per_pixel=task.per_pixel,
+    )
+    return make(rngs=nnx.Rngs(seed))
+
+
+def measure(
+    task: tasks.Task, network: Network, state: TrainState, evaluate: Any, prepare: Any
+) -> dict[str, float]:
+    """What a trained network gets right, and which inputs it uses."""
+    weights = state.weights("final")
+    load_into(network, *weights)
+    network.eval()
+    images = prepare(task.test.images[:FIELD_IMAGES])
+    field = analysis.effective_receptive_field(network.features, images)
+    touched, unevenness = gridding(field.weights)
+    return {
+        "accuracy": accuracy(functools.partial(evaluate, weights), task.test),
+        "held_out_accuracy": accuracy(functools.partial(evaluate, weights), task.held_out),
+        "touched": touched,
+        "unevenness": unevenness,
+    }
+
+
+def accuracy(predict: Any, batch: tasks.Batch, *, batch_size: int = 250) -> float:
+    """Share of images, or of the pixels that belong to a digit, that are told right."""
+    right, counted = 0, 0
+    for start in range(0, len(batch.labels), batch_size):
+        labels = batch.labels[start : start + batch_size]
+        asked = labels != tasks.BACKGROUND if labels.ndim > 1 else jnp.ones(labels.shape, bool)
+        told: Array = predict(batch.images[start : start + batch_size]) == labels
+        right += int((told & asked).sum())
+        counted += int(asked.sum())
+    return right / counted
+
+
+def gridding(weights: np.ndarray) -> tuple[float, float]:
+    """Share of the inputs within the field that have a gradient, and how uneven these are."""
+    rows, columns = (np.flatnonzero(weights.any(axis=1 - axis)) for axis in range(2))
+    inside = weights[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return float((inside > 0).mean()), float(inside.std() / inside.mean())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""One small network; a variant is what stands in it for its dilated depthwise convolutions.
+
+    stem 3x3, then layers of [filter, 1x1, normalisation, ReLU], then a linear classifier of every
+    pixel, or of the mean over the image.
+
+No layer is residual: a residual connection carries a grid past the layers that would remove it.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+from flax import nnx
+from jax import Array
+
+from dilax import analysis, degridding
+from dilax.nn import (
+    EESP,
+    Conv,
+    DepthwiseConv,
+    InteractingDepthwiseConv,
+    LearnedDepthwiseConv,
+    ParallelDepthwiseConv,
+    RandomDepthwiseConv,
+    SmoothedDepthwiseConv,
+)
+
+FEATURES = 32
+RATE = 4
+"""Of every layer of the naive network."""
+DEPTH = 4
+SPAN = 1 + 2 * RATE * DEPTH
+"""What the naive layers see along an axis."""
+KERNEL = (3, 3)
+MOMENTUM = 0.9
+
+Layers = Callable[[nnx.Rngs], list[nnx.Module]]
+
+
+class Layer(nnx.Module):
+    """A filter of each feature, and what mixes the features."""
+
+    def __init__(self, filter: nnx.Module, *, rngs: nnx.Rngs) -> None:
+        self.filter = filter
+        self.pointwise = Conv(FEATURES, FEATURES, (1, 1), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(FEATURES, momentum=MOMENTUM, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        """Map `(N, H, W, FEATURES)` to the same shape."""
+        return jax.nn.relu(self.norm(self.pointwise(self.filter(x))))
+
+
+class Network(nnx.Module):
+    """Stem, layers, classifier."""
+
+    def __init__(
+        self, layers: Layers, *, channels: int, classes: int, per_pixel: bool, rngs: nnx.Rngs
+    ) -> None:
+        strides = 1 if per_pixel else 2
+        self.stem = Conv(channels, FEATURES, (3, 3), strides, use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(FEATURES, momentum=MOMENTUM, rngs=rngs)
+        self.layers = nnx.data(layers(rngs))
+        self.head = nnx.Linear(FEATURES, classes, rngs=rngs)
+        self.per_pixel = per_pixel
+
+    def features(self, images: Array) -> Array:
+        """Map images to what the classifier sees, at every place."""
+        x = jax.nn.relu(self.norm(self.stem(images)))
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __call__(self, images: Array) -> Array:
+        """Logits of every pixel, or of every image."""
+        x = self.features(images)
+        return self.head(x if self.per_pixel else x.mean(axis=(1, 2)))
+
+
+def filtered(*makers: Callable[[nnx.Rngs], nnx.Module]) -> Layers:
+    """Layers around these filters."""
+    return lambda rngs: [Layer(make(rngs), rngs=rngs) for make in makers]
+
+
+def at_rates(*rates: int) -> Layers:
+    """Plain dilated layers."""
+
+    def maker(rate: int) -> Callable[[nnx.Rngs], nnx.Module]:
+        return lambda rngs: DepthwiseConv(
+            FEATURES, KERNEL, kernel_dilation=rate, use_bias=False, rngs=rngs
+        )
+
+    return filtered(*map(maker, rates))
+
+
+def hybrid_rates() -> tuple[int, ...]:
+    """Rates that see as far as the naive ones, and everything in between."""
+    return analysis.hybrid_dilation(3, DEPTH, SPAN, most=1)[0]
+
+
+def smoothed(rngs: nnx.Rngs, *, learned: bool) -> nnx.Module:
+    """Smoothing before, by a shared kernel or an average."""
+    return SmoothedDepthwiseConv(FEATURES, KERNEL, kernel_dilation=RATE, learned=learned, rngs=rngs)
+
+
+def interacting(rngs: nnx.Rngs) -> nnx.Module:
+    """Phases mixed after."""
+    return InteractingDepthwiseConv(FEATURES, KERNEL, kernel_dilation=RATE, rngs=rngs)
+
+
+def parallel(rngs: nnx.Rngs) -> nnx.Module:
+    """A branch at each rate up to the naive one's."""
+    rates = tuple(range(1, RATE + 1))
+    return ParallelDepthwiseConv(
+        FEATURES, [KERNEL] * len(rates), kernel_dilation=rates, momentum=MOMENTUM, rngs=rngs
+    )
+
+
+def learned(rngs: nnx.Rngs) -> nnx.Module:
+    """As many taps, anywhere within the naive kernel's reach."""
+    size = 2 * RATE + 1
+    return LearnedDepthwiseConv(FEATURES, (size, size), taps=9, rngs=rngs)
+
+
+def random(rngs: nnx.Rngs) -> nnx.Module:
+    """A rate drawn at every step; the naive one in evaluation."""
+    rates = tuple(range(1, 2 * RATE))
+    return RandomDepthwiseConv(FEATURES, KERNEL, kernel_dilation=RATE, rates=rates, rngs=rngs)
+
+
+def pyramid(rngs: nnx.Rngs) -> list[nnx.Module]:
+    """ESPNetv2's units, with their residuals."""
+    rates = tuple(range(1, RATE + 1))
+    return [
+        EESP(FEATURES, KERNEL, kernel_dilation=rates, momentum=MOMENTUM, rngs=rngs)
+        for _ in range(DEPTH)
+    ]
+
+
+VARIANTS: Mapping[str, Layers] = {
+    "no dilation": at_rates(*[1] * DEPTH),
+    "naive": at_rates(*[RATE] * DEPTH),
+    "hybrid rates": at_rates(*hybrid_rates()),
+    "degridding rates": at_rates(RATE, RATE, *degridding.degridding_dilation(RATE)),
+    "average before": filtered(*[lambda rngs: smoothed(rngs, learned=False)] * DEPTH),
+    "shared kernel before": filtered(*[lambda rngs: smoothed(rngs, learned=True)] * DEPTH),
+    "group interaction": filtered(*[interacting] * DEPTH),
+    "parallel branches": filtered(*[parallel] * DEPTH),
+    "learned positions": filtered(*[learned] * DEPTH),
+    "random rates": filtered(*[random] * DEPTH),
+    "ESPNetv2 units": pyramid,
+}
+"""Every variant by its name in the record."""

@@ -1,0 +1,120 @@
+"""Every algorithm meets every case: forward and both gradients, against the NumPy reference.
+
+Float64 goes through the whole table; the other types through a few rows of it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dilax import algorithms
+from dilax.algorithms import Algorithm
+from dilax.geometry import ConvGeometry
+from tests import cases
+
+ALGORITHMS = [algorithms.per_group, algorithms.lax, algorithms.shift_and_add, algorithms.im2col]
+TOLERANCE = {jnp.float32: 1e-5, jnp.float64: 1e-13}
+SOME = (
+    "1d_70_taps_depthwise",
+    "1d_cut_low",
+    "2d_pointwise",
+    "2d_strided_dilated",
+    "2d_batch_0",
+    "2d_groups_3_fewer_outputs",
+    "2d_multiplier_2",
+    "2d_depthwise_17_channels",
+    "3d_depthwise",
+)
+some_cases = pytest.mark.parametrize(
+    "case", [case for case in cases.CASES if case.id in SOME], ids=lambda case: case.id
+)
+every_case = pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+every_algorithm = pytest.mark.parametrize(
+    "algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name
+)
+
+
+def geometry_of(case: cases.Case) -> ConvGeometry:
+    return ConvGeometry(
+        case.input_size,
+        case.kernel_size,
+        case.strides,
+        case.padding,
+        case.kernel_dilation,
+        case.feature_group_count,
+    )
+
+
+def all_passes(algorithm: Algorithm, case: cases.Case, dtype, *operands: np.ndarray):
+    """Output, input gradient and kernel gradient, in one compilation."""
+    geometry = geometry_of(case)
+
+    @jax.jit
+    def run(x, kernel, g):
+        return (
+            algorithm.conv(x, kernel, geometry),
+            algorithm.input_gradient(g, kernel, geometry),
+            algorithm.kernel_gradient(x, g, geometry),
+        )
+
+    return run(*(jnp.asarray(operand, dtype) for operand in operands))
+
+
+def assert_close(results, expected: cases.Answer, dtype) -> None:
+    wanted = (expected.output, expected.input_gradient, expected.kernel_gradient)
+    for result, want in zip(results, wanted, strict=True):
+        assert result.dtype == dtype
+        tolerance = TOLERANCE[dtype] * np.abs(want).max(initial=1)
+        np.testing.assert_allclose(result, want, rtol=0, atol=tolerance)
+
+
+@every_algorithm
+@every_case
+def test_float64_equals_the_reference(
+    algorithm: Algorithm, case: cases.Case, double, compile_quickly
+) -> None:
+    expected = cases.solve(case)
+    results = all_passes(algorithm, case, jnp.float64, expected.x, expected.kernel, expected.g)
+    assert_close(results, expected, jnp.float64)
+
+
+@every_algorithm
+@some_cases
+def test_float32_equals_the_reference(algorithm: Algorithm, case: cases.Case) -> None:
+    expected = cases.solve(case)
+    results = all_passes(algorithm, case, jnp.float32, expected.x, expected.kernel, expected.g)
+    assert_close(results, expected, jnp.float32)
+
+
+@every_algorithm
+@some_cases
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
+def test_half_precision_is_rounded_once(
+    algorithm: Algorithm, case: cases.Case, dtype, compile_quickly
+) -> None:
+    expected = cases.solve(case, exact=True)
+    results = all_passes(algorithm, case, dtype, expected.x, expected.kernel, expected.g)
+    wanted = (expected.output, expected.input_gradient, expected.kernel_gradient)
+    for result, want in zip(results, wanted, strict=True):
+        assert result.dtype == dtype
+        np.testing.assert_array_equal(result, want.astype(dtype))
+
+
+@every_algorithm
+def test_half_precision_can_give_its_float32_sum(algorithm: Algorithm) -> None:
+    case = next(case for case in cases.CASES if case.id == "2d_groups_2")
+    expected = cases.solve(case, exact=True)
+    x, kernel, g = (
+        jnp.asarray(operand, jnp.bfloat16) for operand in (expected.x, expected.kernel, expected.g)
+    )
+    window, wide = geometry_of(case), {"preferred_element_type": jnp.float32}
+    results = (
+        algorithm.conv(x, kernel, window, **wide),
+        algorithm.input_gradient(g, kernel, window, **wide),
+        algorithm.kernel_gradient(x, g, window, **wide),
+    )
+    wanted = (expected.output, expected.input_gradient, expected.kernel_gradient)
+    for result, want in zip(results, wanted, strict=True):
+        assert result.dtype == jnp.float32
+        np.testing.assert_array_equal(result, want)

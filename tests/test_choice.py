@@ -1,0 +1,61 @@
+"""The table of algorithms: what is taken where, for the convolutions that people use."""
+
+import pytest
+
+from dilax import algorithms
+from dilax._choice import Problem, choose
+from dilax.geometry import ConvGeometry
+
+# kernel, groups, in-features, out-features, stride: forward, input gradient, kernel gradient
+ON_CPU = {
+    "depthwise": ((3, 3), 32, 32, 32, 1, "shift_and_add shift_and_add shift_and_add"),
+    "depthwise_strided": ((3, 3), 32, 32, 32, 2, "shift_and_add shift_and_add shift_and_add"),
+    "multiplier_2": ((3, 3), 32, 32, 64, 1, "shift_and_add shift_and_add shift_and_add"),
+    "two_a_group": ((3, 3), 16, 32, 32, 1, "shift_and_add shift_and_add shift_and_add"),
+    "four_a_group": ((3, 3), 8, 32, 32, 1, "shift_and_add shift_and_add per_group"),
+    "one_channel": ((3, 3), 1, 1, 1, 1, "shift_and_add shift_and_add shift_and_add"),
+    "three_to_one": ((3, 3), 1, 3, 1, 1, "shift_and_add shift_and_add per_group"),
+    "sixteen_a_group": ((3, 3), 2, 32, 32, 1, "per_group per_group per_group"),
+    "sixteen_strided": ((3, 3), 2, 32, 32, 2, "per_group im2col per_group"),
+    "dense": ((3, 3), 1, 32, 32, 1, "lax per_group im2col"),
+    "dense_strided": ((3, 3), 1, 32, 32, 2, "lax im2col im2col"),
+    "widening": ((3, 3), 1, 32, 64, 2, "lax im2col im2col"),
+    "large_window": ((5, 5), 1, 32, 32, 1, "lax per_group per_group"),
+    "sequence": ((3,), 1, 32, 32, 1, "lax per_group per_group"),
+    "wide_and_strided": ((7, 7), 1, 32, 32, 2, "lax lax per_group"),
+    "pointwise": ((1, 1), 1, 32, 32, 1, "im2col im2col im2col"),
+    "grey_stem": ((3, 3), 1, 1, 16, 1, "shift_and_add im2col per_group"),
+    "colour_stem": ((3, 3), 1, 3, 32, 1, "shift_and_add im2col im2col"),
+    "strided_stem": ((3, 3), 1, 3, 32, 2, "shift_and_add im2col per_group"),
+    "large_stem": ((7, 7), 1, 3, 64, 1, "lax per_group per_group"),
+    "large_strided_stem": ((7, 7), 1, 3, 64, 2, "lax im2col per_group"),
+    "many_phases": ((17, 17), 1, 3, 64, 16, "lax lax per_group"),
+    "non_overlapping": ((16, 16), 1, 3, 64, 16, "im2col im2col im2col"),
+    "groups_side_by_side": ((2, 2), 2, 32, 32, 2, "per_group im2col per_group"),
+    "volume": ((3, 3, 3), 1, 32, 32, 1, "per_group per_group im2col"),
+    "strided_volume": ((3, 3, 3), 1, 32, 32, 2, "per_group im2col im2col"),
+    "volume_stem": ((3, 3, 3), 1, 3, 16, 1, "shift_and_add im2col per_group"),
+    "wide_volume_stem": ((3, 3, 3), 1, 3, 32, 1, "im2col im2col im2col"),
+    "large_volume_strided": ((7, 7, 7), 1, 32, 32, 2, "per_group per_group per_group"),
+    "depthwise_volume": ((3, 3, 3), 32, 32, 32, 1, "shift_and_add shift_and_add shift_and_add"),
+    "large_kernel": ((31, 31), 32, 32, 32, 1, "shift_and_add shift_and_add shift_and_add"),
+}
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_each_pass_on_cpu(name: str) -> None:
+    kernel, groups, inputs, outputs, stride, wanted = ON_CPU[name]
+    rank = len(kernel)
+    axes = (64,) * rank, kernel, (stride,) * rank, ((0, 0),) * rank, (1,) * rank
+    problem = Problem(ConvGeometry(*axes, groups), inputs, outputs)
+    chosen = [
+        choose("cpu", pass_name, problem)
+        for pass_name in ("conv", "input_gradient", "kernel_gradient")
+    ]
+    assert chosen == [getattr(algorithms, name) for name in wanted.split()]
+
+
+def test_a_platform_that_nobody_measured_runs_lax() -> None:
+    geometry = ConvGeometry((64, 64), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 32)
+    chosen = choose("elsewhere", "kernel_gradient", Problem(geometry, 32, 32))
+    assert chosen is algorithms.lax
