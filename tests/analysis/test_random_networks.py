@@ -61,7 +61,7 @@ def pools(draw):
     def largest(x):
         return pooled(x, -jnp.inf, lax.max)
 
-    options = {"strides": strides, "padding": padding, "window_dilation": dilation}
+    options = {"strides": strides, "padding": padding, "kernel_dilation": dilation}
 
     def folded(x):
         return dilax.max_pool(x, window, **options)

@@ -104,7 +104,7 @@ def test_dilated_windows_are_those_of_lax(dilation, padding, reduction) -> None:
         ((0, 0), *padding, (0, 0)),
         window_dilation=steps,
     )
-    options = {"strides": (2, 1), "padding": padding, "window_dilation": dilation}
+    options = {"strides": (2, 1), "padding": padding, "kernel_dilation": dilation}
     pool = dilax.max_pool if reduction == "max" else dilax.avg_pool
     assert_close(pool(x, (3, 2), **options) * (6 if reduction == "sum" else 1), expected)
 

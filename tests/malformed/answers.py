@@ -107,7 +107,7 @@ def pool(
     *,
     strides: Any,
     padding: Any,
-    window_dilation: Any,
+    kernel_dilation: Any,
     count_include_pad: bool = False,
 ) -> np.ndarray:
     """A pool by a loop over windows, of the entries that are there."""
@@ -116,7 +116,7 @@ def pool(
     rank = len(window_shape)
     per_axis = functools.partial(each_axis, rank=rank)
     strides = [min(stride, 10**6) for stride in per_axis(strides)]
-    dilation, window = per_axis(window_dilation), x.shape[-rank - 1 : -1]
+    dilation, window = per_axis(kernel_dilation), x.shape[-rank - 1 : -1]
     spans = [d * (k - 1) + 1 for k, d in zip(window_shape, dilation, strict=True)]
     pads = [explicit(*axis) for axis in zip(per_axis(padding), window, spans, strides, strict=True)]
     sizes = [

@@ -67,13 +67,13 @@ BAD_WINDOW = {
 }
 RESULT = {"precision": None, "preferred_element_type": None}
 BAD_RESULT = {"precision": PRECISIONS, "preferred_element_type": TYPES}
-POOL = {"x": x, "window_shape": (2, 3), "strides": (2, 1), "padding": "SAME", "window_dilation": 1}
+POOL = {"x": x, "window_shape": (2, 3), "strides": (2, 1), "padding": "SAME", "kernel_dilation": 1}
 BAD_POOL = {
     "x": values.arrays(x),
     "window_shape": values.tuples(),
     "strides": values.tuples(),
     "padding": values.paddings(),
-    "window_dilation": values.tuples(),
+    "kernel_dilation": values.tuples(),
 }
 NORM = {"use_running_average": False, "momentum": 0.9, "epsilon": 1e-3, "axis_name": None}
 BAD_NORM = {
