@@ -8,12 +8,13 @@ Pure functions over arrays that are channels-last, ``(batch..., *window, feature
 >>> dilax.conv(x, jnp.ones((3, 3, 16, 24)), kernel_dilation=2).shape
 (8, 28, 28, 24)
 
-`accelerate` gives them to any JAX program, whatever library wrote it.
+``accelerate`` gives them to any JAX program, whatever library wrote it.
 
-Beside the functions: `dilax.geometry` (the integers of a convolution), `dilax.algorithms` (ways to
-compute it), `dilax.degridding` (blocks against gridding), `dilax.analysis` (receptive field and
-cost), `dilax.nn` (Flax NNX modules), `dilax.models`, `dilax.data` and `dilax.training`. The last
-six are imported when they are first used, so that ``import dilax`` needs JAX and NumPy alone.
+Beside the functions: ``dilax.geometry`` (the integers of a convolution), ``dilax.algorithms``
+(ways to compute it), ``dilax.degridding`` (blocks against gridding), ``dilax.analysis`` (receptive
+field and cost), ``dilax.nn`` (Flax NNX modules), ``dilax.models``, ``dilax.data`` and
+``dilax.training``. The last six are imported when they are first used, so that ``import dilax``
+needs JAX and NumPy alone.
 """
 
 import importlib

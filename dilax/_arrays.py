@@ -1,4 +1,4 @@
-"""Arrays and their types as callers pass them: refused with an error that names the argument."""
+"""Checks of arrays and their types; each error names the argument."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import numpy as np
 
 from dilax._checks import shown
 
+_KINDS = frozenset("biufc")
+"""Kinds of NumPy's own types of numbers, and of booleans."""
+
 
 def as_array(value: Any, name: str) -> jax.Array:
-    """``value`` as an array of numbers or booleans.
+    """Give ``value`` as an array of numbers or booleans.
 
     Raises:
-        TypeError: if it is none.
+        TypeError: if it is not one.
     """
     array = value if isinstance(value, jax.Array) else _converted(value, name)
-    if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+    if getattr(array.dtype, "kind", None) in _KINDS:
+        return array
+    if not jnp.issubdtype(array.dtype, np.number):
         raise TypeError(
             f"{name} must be an array of numbers, got {array.dtype} of shape {array.shape}."
         )
@@ -26,10 +31,10 @@ def as_array(value: Any, name: str) -> jax.Array:
 
 
 def as_dtype(value: Any, name: str) -> np.dtype:
-    """``value`` as a type of numbers.
+    """Give ``value`` as a type of numbers.
 
     Raises:
-        TypeError: if it is none.
+        TypeError: if it is not one.
     """
     try:
         dtype = jnp.dtype(value)
@@ -41,7 +46,7 @@ def as_dtype(value: Any, name: str) -> np.dtype:
 
 
 def holds(dtype: np.dtype, other: np.dtype) -> bool:
-    """Whether numbers of ``other`` are of a kind that ``dtype`` holds: no fractions in integers."""
+    """Say whether ``dtype`` can hold numbers of ``other``'s kind: integers hold no fractions."""
     kinds = (np.inexact, np.complexfloating)
     return all(jnp.issubdtype(dtype, k) or not jnp.issubdtype(other, k) for k in kinds)
 

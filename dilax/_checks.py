@@ -1,4 +1,4 @@
-"""Arguments that are no arrays, as callers pass them: refused with an error that names them."""
+"""Checks of arguments that are not arrays; each error names the argument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 LONGEST = 2**31 - 1
-"""No axis has more entries: devices count them in 32 bits."""
+"""Largest size of an axis: devices count its entries in 32 bits."""
 
 _SHOWN = 200
 
@@ -53,15 +53,26 @@ def number(value: object, name: str) -> float:
     return result
 
 
+def as_python(value: Any) -> Any:
+    """Give NumPy's integers and arrays as Python's integers and lists; anything else as it is."""
+    if type(value) in (int, tuple, list, str) or not hasattr(value, "tolist"):
+        return value
+    try:
+        return value.tolist()
+    except Exception:  # an array whose values are not known while a program is traced
+        return value
+
+
 def entries(value: object, name: str, what: str) -> tuple[Any, ...]:
     """``value`` as a tuple of what a caller gives several of.
 
     Raises:
         TypeError: if it is no sequence, or a text.
     """
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+    plain = as_python(value)
+    if isinstance(plain, str | bytes) or not isinstance(plain, Sequence):
         raise TypeError(f"{name} must be a sequence of {what}, got {shown(value)}.")
-    return tuple(value)
+    return tuple(plain)
 
 
 def check_callable(value: object, name: str) -> None:

@@ -1,25 +1,21 @@
-"""Which algorithm computes which pass where: the one table, read top to bottom.
+"""Which algorithm computes a pass, and with which settings.
 
-Each row holds a platform, a pass, a condition on the convolution and the algorithm to use; the
-first row that fits is taken, and where none fits, `lax`, so a platform that nobody has measured
-runs what lax runs. The rows rest on a measurement of every algorithm in every case,
-`experiments/results/algorithms.json`.
+One plain function for each pass names the algorithm of a platform and a problem; a second one, for
+the algorithms that have settings, fills these in. Every constant that steers an algorithm stands
+here. The choice of algorithms rests on ``experiments/results/algorithms.json``, a measurement of
+every algorithm in every pass of 87 convolutions; the names in brackets are its families. A platform
+that nobody has measured runs ``lax``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
-from dilax.algorithms import _im2col
-from dilax.algorithms._algorithm import Algorithm
-from dilax.algorithms._im2col import im2col
-from dilax.algorithms._lax import lax
-from dilax.algorithms._live_taps import LiveTaps
-from dilax.algorithms._per_group import per_group
-from dilax.algorithms._phases import few_phases
-from dilax.algorithms._shift_and_add import shift_and_add
+from dilax.algorithms import Algorithm, im2col, lax, per_group, per_plane, shift_and_add
+from dilax.algorithms._shift_and_add_gradient import Blocks
 from dilax.geometry import ConvGeometry
 
 PassName = Literal["conv", "input_gradient", "kernel_gradient"]
@@ -27,135 +23,298 @@ PassName = Literal["conv", "input_gradient", "kernel_gradient"]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a choice may depend on: the integers of a convolution and its channels."""
+    """What a choice may depend on: the integers of a convolution, its channels and its type."""
 
     geometry: ConvGeometry
     in_features: int
     out_features: int
+    batch: Any = 1
+    """Examples; not always an integer, where a program is exported for any number of them."""
+    itemsize: int = 4
 
     @property
-    def members(self) -> int:
+    def in_channels_per_group(self) -> int:
         """Input channels that each output channel sees."""
         return self.in_features // self.geometry.feature_group_count
 
     @property
-    def kernel_entries(self) -> int:
-        """Weights, all together."""
-        return self.geometry.taps * self.members * self.out_features
+    def out_channels_per_group(self) -> int:
+        """Output channels that each input channel reaches."""
+        return self.out_features // self.geometry.feature_group_count
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there are several groups."""
+        return self.geometry.feature_group_count > 1
+
+    @property
+    def strided(self) -> bool:
+        """Whether the windows of neighbouring outputs start more than one entry apart."""
+        return max(self.geometry.strides) > 1
+
+    @property
+    def volume(self) -> bool:
+        """Whether there are three window axes."""
+        return self.geometry.rank == 3
 
 
-class Row(NamedTuple):
-    """One line of the table; ``None`` stands for every pass."""
+MEASURED_PLATFORMS = ("cpu",)
+"""All others run ``lax``."""
 
-    platform: str
-    pass_name: PassName | None
-    condition: Callable[[Problem], bool]
+
+class Choice(NamedTuple):
+    """An algorithm and the settings of one of its passes."""
+
     algorithm: Algorithm
+    settings: Mapping[str, Any]
 
 
-def few_members(problem: Problem) -> bool:
-    """Depthwise, also of one channel, or a grouped convolution that is nearly so."""
-    depthwise = grouped(problem) or problem.out_features == 1
-    return depthwise and problem.members <= 4
+def choose(
+    platform: str, pass_name: PassName, problem: Problem, algorithm: Algorithm | None = None
+) -> Choice:
+    """Choose how to compute a pass: by ``algorithm`` if one is given, else by the fastest known."""
+    chosen = algorithm or _ALGORITHM[pass_name](platform, problem)
+    settings = _SETTINGS.get((chosen.name, pass_name), _no_settings)
+    return Choice(chosen, settings(problem))
 
 
-def two_members(problem: Problem) -> bool:
-    """The same of one input channel or two: more make the kernel's gradient slow."""
-    return few_members(problem) and problem.members <= 2
+# --- algorithms: one function a pass --------------------------------------------------------------
 
 
-def pointwise(problem: Problem) -> bool:
-    """A dense kernel of size one: a matrix product, whatever the strides."""
-    return problem.geometry.taps == 1 and not grouped(problem)
+def conv_algorithm(platform: str, problem: Problem) -> Algorithm:
+    """Choose the algorithm of the forward pass."""
+    if platform not in MEASURED_PLATFORMS:
+        return lax
+    if _nearly_depthwise(problem, 4):
+        return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
+    if _one_product(problem):
+        return im2col  # [pointwise, strided]
+    if problem.volume and _wide_stem(problem):
+        return im2col  # [volume]
+    if _stem(problem):
+        return shift_and_add  # [stem]
+    if problem.volume:
+        return _by_plane(problem)  # [volume]
+    if problem.grouped:
+        return per_group  # [grouped]
+    return lax  # [dense]
 
 
-def non_overlapping(problem: Problem) -> bool:
-    """Dense windows that lie side by side, as in the first layer of a vision transformer."""
-    return _im2col.non_overlapping(problem.geometry) and not grouped(problem)
+def input_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
+    """Choose the algorithm of the input gradient."""
+    if platform not in MEASURED_PLATFORMS:
+        return lax
+    if _nearly_depthwise(problem, 4):
+        return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
+    if _one_product(problem) or _stem(problem):
+        return im2col  # [pointwise, stem]
+    small = problem.geometry.taps <= 32 or problem.in_channels_per_group <= 4
+    if _few_phases(problem.geometry) and small:
+        return im2col  # [strided]
+    if problem.strided and not problem.volume:
+        return lax  # [strided]
+    return _by_plane(problem)  # [dense, grouped, volume]
 
 
-def volumes(problem: Problem) -> bool:
-    """Three window axes; lax takes many times as long as plane by plane."""
-    return problem.geometry.rank == 3
+def kernel_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
+    """Choose the algorithm of the kernel gradient."""
+    if platform not in MEASURED_PLATFORMS:
+        return lax
+    if _nearly_depthwise(problem, 2):
+        return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
+    if _one_product(problem) or _wide_stem(problem) or _small_and_deep(problem):
+        return im2col  # [pointwise, stem, dense, strided, volume]
+    return _by_plane(problem)  # [dense, grouped, volume, stem]
 
 
-def strided_planes(problem: Problem) -> bool:
-    """Strides of one axis or two."""
-    return strided(problem) and not volumes(problem)
+def _nearly_depthwise(problem: Problem, most_channels: int) -> bool:
+    """Depthwise, or nearly so: an output sees few input channels, other outputs see others."""
+    apart = problem.grouped or problem.out_features == 1
+    return apart and problem.in_channels_per_group <= most_channels
 
 
-def grouped(problem: Problem) -> bool:
-    """Several groups, of any number of channels."""
-    return problem.geometry.feature_group_count > 1
+def _one_product(problem: Problem) -> bool:
+    """A dense kernel of size one, or dense windows that do not overlap: one product of matrices."""
+    geometry = problem.geometry
+    return (geometry.taps == 1 or geometry.non_overlapping) and not problem.grouped
 
 
-def every(problem: Problem) -> bool:
-    """All the rest."""
-    del problem
-    return True
-
-
-def stem(problem: Problem) -> bool:
+def _stem(problem: Problem) -> bool:
     """The first layer of a network: dense, few input channels, a small kernel or few outputs."""
-    taps = 27 if volumes(problem) else 9
-    small = problem.geometry.taps <= taps or problem.kernel_entries <= 512
-    return problem.geometry.feature_group_count == 1 and problem.members <= 4 and small
+    taps = problem.geometry.taps
+    entries = taps * problem.in_features * problem.out_features
+    small = taps <= (27 if problem.volume else 9) or entries <= 512
+    return not problem.grouped and problem.in_features <= 4 and small
 
 
-def wide_stem(problem: Problem) -> bool:
-    """The same without strides, with a small kernel and many outputs."""
-    small = (problem.geometry.taps <= 9 or volumes(problem)) and not strided(problem)
-    return stem(problem) and small and problem.out_features >= 32
+def _wide_stem(problem: Problem) -> bool:
+    """A first layer without strides, with a small kernel and many outputs."""
+    small = problem.geometry.taps <= 9 or problem.volume
+    return _stem(problem) and small and not problem.strided and problem.out_features >= 32
 
 
-def wide_volume_stem(problem: Problem) -> bool:
-    """The same of volumes."""
-    return wide_stem(problem) and volumes(problem)
-
-
-def strided(problem: Problem) -> bool:
-    """The windows of neighbouring outputs start apart."""
-    return max(problem.geometry.strides) > 1
-
-
-def strided_in_phases(problem: Problem) -> bool:
-    """The same by few phases, whose kernel is small or has few input channels."""
-    small = problem.geometry.taps <= 32 or problem.members <= 4
-    return few_phases(problem.geometry) and small
-
-
-def deep(problem: Problem) -> bool:
+def _small_and_deep(problem: Problem) -> bool:
     """Dense, past the first layer, with a small kernel of two axes or three."""
     rank = problem.geometry.rank
     small = rank > 1 and problem.geometry.taps <= 3**rank
-    return small and not grouped(problem) and problem.members > 4
+    return small and not problem.grouped and problem.in_channels_per_group > 4
 
 
-TABLE = (
-    Row("cpu", "conv", few_members, shift_and_add),
-    Row("cpu", "input_gradient", few_members, shift_and_add),
-    Row("cpu", "kernel_gradient", two_members, shift_and_add),
-    Row("cpu", None, pointwise, im2col),
-    Row("cpu", None, non_overlapping, im2col),
-    Row("cpu", "conv", wide_volume_stem, im2col),
-    Row("cpu", "conv", stem, shift_and_add),
-    Row("cpu", "kernel_gradient", wide_stem, im2col),
-    Row("cpu", "conv", grouped, per_group),
-    Row("cpu", "conv", volumes, per_group),
-    Row("cpu", "input_gradient", stem, im2col),
-    Row("cpu", "input_gradient", strided_in_phases, im2col),
-    Row("cpu", "input_gradient", strided_planes, lax),
-    Row("cpu", "input_gradient", every, per_group),
-    Row("cpu", "kernel_gradient", deep, im2col),
-    Row("cpu", "kernel_gradient", every, per_group),
-)
+def _by_plane(problem: Problem) -> Algorithm:
+    """Volumes plane by plane; a kernel of more than 16 planes would take long to compile."""
+    shallow = problem.geometry.kernel_size[0] <= 16
+    return per_plane if problem.volume and shallow else per_group
 
 
-def choose(platform: str, pass_name: PassName, problem: Problem) -> Algorithm:
-    """The algorithm of the first row that fits, or `lax`."""
-    problem = dataclasses.replace(problem, geometry=LiveTaps.of(problem.geometry).geometry)
-    for row in TABLE:
-        fits = row.platform == platform and row.pass_name in (None, pass_name)
-        if fits and row.condition(problem):
-            return row.algorithm
-    return lax
+_ALGORITHM: dict[PassName, Callable[[str, Problem], Algorithm]] = {
+    "conv": conv_algorithm,
+    "input_gradient": input_gradient_algorithm,
+    "kernel_gradient": kernel_gradient_algorithm,
+}
+
+
+# --- settings: what speed depends on, within an algorithm -----------------------------------------
+
+
+def _no_settings(problem: Problem) -> dict[str, Any]:
+    del problem
+    return {}
+
+
+def _unrolled_groups(problem: Problem) -> dict[str, Any]:
+    """More groups would take long to compile, written out one by one."""
+    del problem
+    return {"unrolled_groups": 32}
+
+
+UNROLLED_TAPS = 64
+"""Sums of more taps would take long to compile, written out for XLA to fuse."""
+
+
+def _conv_by_shift_and_add(problem: Problem) -> dict[str, Any]:
+    few = 9 if problem.out_channels_per_group == 1 else 4
+    padded = _better_padded(problem.geometry, problem.in_channels_per_group, few)
+    return {"padded": padded, "unrolled_taps": UNROLLED_TAPS}
+
+
+def _input_gradient_by_shift_and_add(problem: Problem) -> dict[str, Any]:
+    return {
+        "padded": _better_padded(problem.geometry, problem.out_channels_per_group, 9),
+        "unrolled_taps": UNROLLED_TAPS,
+        "unrolled_outputs": 32,
+        "by_phase": _few_phases(problem.geometry),
+    }
+
+
+def _conv_by_window_sums(problem: Problem) -> dict[str, Any]:
+    """A product by one is no more than what it reads: padding is sooner worth it."""
+    padded = _better_padded(problem.geometry, 1, 4)
+    return {"padded": padded, "unrolled_taps": UNROLLED_TAPS}
+
+
+def _input_gradient_by_window_sums(problem: Problem) -> dict[str, Any]:
+    padded = _better_padded(problem.geometry, 1, 4)
+    return _input_gradient_by_shift_and_add(problem) | {"padded": padded}
+
+
+def _better_padded(geometry: ConvGeometry, channels: int, few_terms: int) -> bool:
+    """Whether a padded copy is read faster than the array itself.
+
+    A sum of few terms is computed faster from the array as it is: XLA then computes products only
+    where they lie inside, and reads no zeros. With few channels, neighbours in memory differ in
+    whether they lie inside, and fewer terms are few.
+    """
+    many_channels = geometry.feature_group_count >= 24 or max(geometry.strides) > 1
+    few = few_terms if many_channels else 4
+    return geometry.taps * channels > few or max(geometry.kernel_size) >= 9
+
+
+def _few_phases(geometry: ConvGeometry) -> bool:
+    """Whether strides leave several phases, and not so many that their code would be long."""
+    return 1 < math.prod(geometry.strides) <= 16
+
+
+def _input_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
+    return {"by_phase": _few_phases(problem.geometry)}
+
+
+def _kernel_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
+    """Patches of 4 MB at a time stay in the cache until they are multiplied."""
+    geometry, batch = problem.geometry, problem.batch
+    if not problem.batch:
+        return {"block": None}
+    length, *others = geometry.output_size
+    taps = geometry.taps * problem.in_features
+    row_bytes = math.prod(others) * taps * problem.itemsize
+    fit = max((1 << 22) // max(row_bytes, 1), 1)
+    if fit <= length or not isinstance(batch, int):
+        return {"block": (1, _even_part(length, fit))}
+    return {"block": (_even_part(batch, fit // length), length)}
+
+
+TAPS_AT_ONCE = 16
+"""Taps that one kernel of the gradient multiplies: their sums stay near."""
+
+
+def _kernel_gradient_by_shift_and_add(problem: Problem) -> dict[str, Any]:
+    return {"blocks": _blocks(problem)}
+
+
+def _blocks(
+    problem: Problem, *, sums_bytes: int = 3 << 19, few_products: int = 1 << 13
+) -> Blocks | None:
+    """Blocks whose running sums, of ``sums_bytes``, stay in a core's cache.
+
+    Where there are few products, they are summed as they stand: a loop would take longer to run. A
+    loop of fewer than 8 rounds XLA takes apart, into code that it does not fuse.
+    """
+    geometry, batch, channels = problem.geometry, problem.batch, problem.out_features
+    length, *others = geometry.output_size
+    outputs = batch * length * math.prod(others) * channels if isinstance(batch, int) else math.inf
+    if not outputs or (outputs <= few_products and geometry.taps <= TAPS_AT_ONCE):
+        return None
+    last = geometry.kernel_size[-1]
+    fills_no_vector = channels < 16
+    whole_rows = fills_no_vector and geometry.strides[-1] == 1 and last <= TAPS_AT_ONCE
+    kernels = last if whole_rows else 1
+    taps = _largest_divisor(geometry.taps // kernels, TAPS_AT_ONCE // kernels)
+    most_rows = sums_bytes // (4 * kernels * taps * math.prod(others) * channels)
+    examples = _largest_divisor(batch, 7)
+    rounds = batch // examples if isinstance(batch, int) else 8
+    growth = math.prod(geometry.padded_size) / math.prod(geometry.input_size)
+    if growth >= 1.5 and most_rows >= length and rounds >= 8:
+        return Blocks(examples, length, taps, whole_rows, padded_in_loop=True)
+    parts = max(8 // rounds, 1)
+    rows = _largest_divisor(length, min(most_rows, length // parts))
+    return Blocks(examples, rows, taps, whole_rows, padded_in_loop=False)
+
+
+def _even_part(number: int, most: int) -> int:
+    """The size of equal parts, none larger than ``most``: a divisor, or else the last ends late."""
+    least = -(-number // -(-number // most))
+    return next((size for size in range(least, least // 2, -1) if number % size == 0), least)
+
+
+def _largest_divisor(number: Any, limit: int) -> int:
+    """The largest divisor of ``number`` up to ``limit``; 1 of a number not known until it runs."""
+    if not isinstance(number, int):
+        return 1
+    return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)
+
+
+_SETTINGS: dict[tuple[str, PassName], Callable[[Problem], dict[str, Any]]] = {
+    ("shift_and_add", "conv"): _conv_by_shift_and_add,
+    ("shift_and_add", "input_gradient"): _input_gradient_by_shift_and_add,
+    ("shift_and_add", "kernel_gradient"): _kernel_gradient_by_shift_and_add,
+    ("window_sums", "conv"): _conv_by_window_sums,
+    ("window_sums", "input_gradient"): _input_gradient_by_window_sums,
+    ("window_sums", "kernel_gradient"): _kernel_gradient_by_shift_and_add,
+    ("im2col", "input_gradient"): _input_gradient_by_im2col,
+    ("im2col", "kernel_gradient"): _kernel_gradient_by_im2col,
+    ("per_group", "conv"): _unrolled_groups,
+    ("per_group", "input_gradient"): _unrolled_groups,
+    ("per_group", "kernel_gradient"): _unrolled_groups,
+    ("per_plane", "conv"): _unrolled_groups,
+    ("per_plane", "input_gradient"): _unrolled_groups,
+    ("per_plane", "kernel_gradient"): _unrolled_groups,
+}

@@ -28,8 +28,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from dilax._choice import PassName, Problem, choose
-from dilax.algorithms._algorithm import Algorithm
-from dilax.algorithms._live_taps import LiveTaps
+from dilax.algorithms import Algorithm
 from dilax.algorithms._vma import match_vma
 from dilax.geometry import ConvGeometry
 
@@ -62,23 +61,22 @@ def conv(
     dtype: Any,
     algorithm: Algorithm | None,
 ) -> jax.Array:
-    """The convolution of canonical arrays, every derivative of which uses ``algorithm`` too."""
-    static = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
-    return _bind(conv_p, x, kernel, dtype=jnp.dtype(dtype), **static)
+    """Convolve canonical arrays; every derivative uses ``algorithm`` too."""
+    params = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
+    return _bind(conv_p, x, kernel, dtype=jnp.dtype(dtype), **params)
 
 
 def _bind(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    lhs, rhs = match_vma(lhs, rhs)
-    return primitive.bind(lhs, rhs, **params)
+    return primitive.bind(*match_vma(lhs, rhs), **params)
 
 
 def problem(lhs: Any, rhs: Any, roles: tuple[Role, Role, Role], geometry: ConvGeometry) -> Problem:
-    """The convolution that two of its three arrays (or their types) belong to."""
+    """Give the convolution that two of its three arrays (or their types) belong to."""
     arrays = dict(zip(roles, (lhs, rhs), strict=False))
     groups = geometry.feature_group_count
     in_features = arrays["x"].shape[-1] if "x" in arrays else arrays["w"].shape[-2] * groups
     out_features = (arrays["w"] if "w" in arrays else arrays["g"]).shape[-1]
-    return Problem(geometry, in_features, out_features)
+    return Problem(geometry, in_features, out_features, lhs.shape[0], lhs.dtype.itemsize)
 
 
 def roles(primitive: Primitive) -> tuple[Role, Role, Role]:
@@ -96,7 +94,7 @@ def _abstract_eval(primitive: Primitive, lhs: Any, rhs: Any, **params: Any) -> A
     shapes: dict[Role, tuple[int, ...]] = {
         "x": (lhs.shape[0], *geometry.input_size, case.in_features),
         "g": (lhs.shape[0], *geometry.output_size, case.out_features),
-        "w": (*geometry.kernel_size, case.members, case.out_features),
+        "w": (*geometry.kernel_size, case.in_channels_per_group, case.out_features),
     }
     return lhs.update(shape=shapes[roles[2]], dtype=params["dtype"], weak_type=False)
 
@@ -105,20 +103,21 @@ def _abstract_eval(primitive: Primitive, lhs: Any, rhs: Any, **params: Any) -> A
 
 
 def _compute(
-    primitive: Primitive, platform: str, lhs: jax.Array, rhs: jax.Array, **params: Any
+    primitive: Primitive,
+    platform: str,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    *,
+    geometry: ConvGeometry,
+    precision: Any,
+    dtype: Any,
+    algorithm: Algorithm | None,
 ) -> jax.Array:
-    geometry, name = params["geometry"], _PASS_NAMES[primitive]
+    name = _PASS_NAMES[primitive]
     case = problem(lhs, rhs, _ROLES[primitive], geometry)
-    algorithm = params["algorithm"] or choose(platform, name, case)
-    reach = LiveTaps.of(geometry)
-    result = getattr(algorithm, name)(
-        lhs,
-        reach.crop(rhs) if _ROLES[primitive][1] == "w" else rhs,
-        reach.geometry,
-        precision=params["precision"],
-        preferred_element_type=params["dtype"],
-    )
-    return reach.fill(result, geometry) if _ROLES[primitive][2] == "w" else result
+    chosen, settings = choose(platform, name, case, algorithm)
+    options = {"precision": precision, "preferred_element_type": dtype, **settings}
+    return getattr(chosen, name)(lhs, rhs, geometry, **options)
 
 
 def _run_eagerly(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

@@ -15,14 +15,15 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
 
-from dilax._checks import LONGEST, entries, integer, shown
+from dilax._checks import LONGEST, as_python, entries, integer, shown
 
 __all__ = [
     "AxisPadding",
     "ConvGeometry",
     "PaddingLike",
+    "canonical_geometry",
     "canonical_tuple",
     "effective_kernel_size",
     "exact_padding",
@@ -38,73 +39,85 @@ _MOST_AXES = 64
 
 
 def effective_kernel_size(kernel_size: int, dilation: int) -> int:
-    """Inputs that a dilated kernel spans along one axis, ``d (k - 1) + 1``.
+    """Compute the inputs that a dilated kernel spans along one axis, ``d (k - 1) + 1``.
 
     Raises:
-        TypeError: if an argument is no integer.
+        TypeError: if an argument is not an integer.
         ValueError: if one is below 1.
 
     >>> effective_kernel_size(3, dilation=2)
     5
     """
     kernel_size = integer(kernel_size, "kernel_size", minimum=1)
-    dilation = integer(dilation, "dilation", minimum=1)
-    return dilation * (kernel_size - 1) + 1
+    return _span(kernel_size, integer(dilation, "dilation", minimum=1))
 
 
 def output_size(
     input_size: int, kernel_size: int, stride: int, dilation: int, padding: AxisPadding
 ) -> int:
-    """Outputs along one axis, ``floor((n + low + high - d (k - 1) - 1) / s) + 1``, at least 0.
+    """Compute the outputs along one axis, ``floor((n + low + high - d (k - 1) - 1) / s) + 1``.
+
+    It is 0 where the kernel does not fit.
 
     Raises:
         TypeError: if an argument is not made of integers.
-        ValueError: if a size is negative, or kernel_size, stride or dilation below 1.
+        ValueError: if a size is negative, or kernel_size, stride or dilation is below 1.
 
     >>> output_size(224, kernel_size=3, stride=1, dilation=2, padding=(2, 2))
     224
     """
-    room = integer(input_size, "input_size", minimum=0) + sum(_axis_padding(padding))
-    room -= effective_kernel_size(kernel_size, dilation)
-    return max(room // integer(stride, "stride", minimum=1) + 1, 0)
+    input_size = integer(input_size, "input_size", minimum=0)
+    span = effective_kernel_size(kernel_size, dilation)
+    stride = integer(stride, "stride", minimum=1)
+    return _outputs(input_size, span, stride, _axis_padding(padding))
 
 
 def exact_padding(
     input_size: int, output_size: int, kernel_size: int, stride: int, dilation: int, low: int
 ) -> AxisPadding:
-    """Padding of an axis at whose end its last window ends: ``low``, and what that leaves.
+    """Compute the padding of an axis whose last window ends where the padded input ends.
 
-    The high end is ``s (m - 1) + d (k - 1) + 1 - n - low`` for ``m`` outputs; negative, it crops.
+    It is ``(low, s (m - 1) + d (k - 1) + 1 - n - low)`` for ``m`` outputs; a negative entry crops.
 
     Raises:
-        TypeError: if an argument is no integer.
-        ValueError: if a size is negative, or kernel_size, stride or dilation below 1.
+        TypeError: if an argument is not an integer.
+        ValueError: if a size is negative, or kernel_size, stride or dilation is below 1.
 
     >>> exact_padding(9, output_size=3, kernel_size=3, stride=2, dilation=2, low=1)
     (1, -1)
     """
     input_size = integer(input_size, "input_size", minimum=0)
-    stride, low = integer(stride, "stride", minimum=1), integer(low, "low")
-    last = stride * (integer(output_size, "output_size", minimum=0) - 1)
-    return low, last + effective_kernel_size(kernel_size, dilation) - input_size - low
+    output_size = integer(output_size, "output_size", minimum=0)
+    kernel_size = integer(kernel_size, "kernel_size", minimum=1)
+    stride = integer(stride, "stride", minimum=1)
+    dilation = integer(dilation, "dilation", minimum=1)
+    low = integer(low, "low")
+    return _exact_padding(input_size, output_size, kernel_size, stride, dilation, low)
 
 
 def canonical_tuple(
     value: int | Sequence[int], rank: int, name: str, *, minimum: int = 1
 ) -> tuple[int, ...]:
-    """One integer for every window axis, from an integer or a sequence of them.
+    """Give each of ``rank`` window axes its integer, from one integer or a sequence of them.
+
+    NumPy's integers and arrays of integers are taken as Python's.
 
     Raises:
-        TypeError: if an entry is no integer.
+        TypeError: if an entry is not an integer.
         ValueError: if there are not ``rank`` entries, or one is below ``minimum`` or too large for
             32 bits.
 
     >>> canonical_tuple(2, 3, "strides")
     (2, 2, 2)
     """
+    if type(value) is type(rank) is type(minimum) is int:
+        in_bounds = minimum <= value <= LONGEST and 0 <= rank <= _MOST_AXES  # type: ignore[operator]
+        if in_bounds:  # the usual case, at once
+            return (value,) * rank  # type: ignore[return-value]
     rank = integer(rank, "rank", minimum=0, maximum=_MOST_AXES)
     minimum = integer(minimum, "minimum")
-    given = tuple(value) if isinstance(value, Sequence) else (value,) * rank
+    plain = as_python(value)
+    given = tuple(plain) if isinstance(plain, Sequence) else (plain,) * rank
     if len(given) != rank:
         raise ValueError(
             f"{name} has {len(given)} entries, got {shown(value)}; there are {rank} window axes, "
@@ -125,7 +138,7 @@ def resolve_padding(
     strides: Sequence[int],
     kernel_dilation: Sequence[int],
 ) -> tuple[AxisPadding, ...]:
-    """The ``(low, high)`` padding of each window axis.
+    """Compute the ``(low, high)`` padding of each window axis.
 
     ``"SAME"`` gives ``ceil(n / s)`` outputs, its odd entry at the high end (``"SAME_LOWER"``: at
     the low end); ``"VALID"`` pads nothing; ``"CAUSAL"`` puts ``d (k - 1)`` entries at the low end
@@ -133,7 +146,7 @@ def resolve_padding(
     sequence gives each axis its integer or its pair.
 
     Raises:
-        TypeError: if an entry is no integer.
+        TypeError: if an entry is not an integer.
         ValueError: for an unknown name, or a sequence that does not match the axes.
 
     >>> resolve_padding("SAME", (28, 28), (3, 3), (2, 1), (1, 4))
@@ -144,63 +157,46 @@ def resolve_padding(
     input_size = canonical_tuple(input_size, rank, "input_size", minimum=0)
     strides = canonical_tuple(strides, rank, "strides")
     kernel_dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
-    if isinstance(padding, str):
-        axes = zip(input_size, kernel_size, strides, kernel_dilation, strict=True)
-        return tuple(_named_padding(padding, *axis) for axis in axes)
-    given: Any = padding if isinstance(padding, Sequence) else (padding,) * rank
-    if len(given) != rank:
-        raise ValueError(
-            f"padding has {len(given)} entries, got {shown(padding)}; there are {rank} "
-            f"window axes, as many as the kernel (or window_shape) has: give one integer or "
-            f"(low, high) pair for each."
-        )
-    return tuple(_axis_padding(entry) for entry in given)
+    return _padding(padding, input_size, kernel_size, strides, kernel_dilation)
 
 
-def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int) -> AxisPadding:
-    reach = effective_kernel_size(kernel, dilation) - 1
-    match name.upper():
-        case "VALID":
-            return (0, 0)
-        case "CAUSAL":
-            return (reach, 0)
-        case "SAME" | "SAME_LOWER":
-            outputs = math.ceil(size / stride)
-            total = max((outputs - 1) * stride + reach + 1 - size, 0)
-            smaller, larger = total // 2, total - total // 2
-            return (smaller, larger) if name.upper() == "SAME" else (larger, smaller)
-    raise ValueError(unknown_padding(name, _PADDING_NAMES))
+def canonical_geometry(
+    input_size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    *,
+    strides: int | Sequence[int],
+    padding: PaddingLike,
+    kernel_dilation: int | Sequence[int],
+    feature_group_count: int = 1,
+) -> ConvGeometry:
+    """Resolve the arguments of a convolution or pool, checked here and nowhere below.
+
+    Raises:
+        TypeError: if an argument is not made of integers.
+        ValueError: if one does not match the window axes, or the padding is unknown.
+    """
+    rank = len(kernel_size)
+    kernel_size = canonical_tuple(kernel_size, rank, "kernel_size")
+    strides = canonical_tuple(strides, rank, "strides")
+    dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
+    pads = _padding(padding, input_size, kernel_size, strides, dilation)
+    return ConvGeometry(input_size, kernel_size, strides, pads, dilation, feature_group_count)
 
 
 def unknown_padding(name: str, known: Sequence[str]) -> str:
-    """The message for a padding name that nobody knows, with the nearest one."""
+    """Say that a padding's name is not known, and which one was likely meant."""
     nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
     return (
-        f"padding {shown(name)} is not known; it must be one of {list(known)}. Is it {nearest!r}?"
+        f"padding must be one of {list(known)} or integers, got {shown(name)}; is it {nearest!r}?"
     )
-
-
-def _axis_padding(entry: int | Sequence[int]) -> AxisPadding:
-    pair = tuple(entry) if isinstance(entry, Sequence) else (entry, entry)
-    if len(pair) != 2:
-        raise ValueError(
-            f"padding of one axis must be an integer or (low, high), got {shown(entry)}."
-        )
-    return (_integer(pair[0], "padding"), _integer(pair[1], "padding"))
-
-
-def _integer(value: object, name: str) -> int:
-    try:
-        return integer(value, name)
-    except TypeError:
-        raise TypeError(f"{name} must be made of integers, got {shown(value)}.") from None
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvGeometry:
-    """All the integers of one convolution, resolved: what a algorithm needs beside its arrays.
+    """All the integers of one convolution, resolved: what an algorithm needs beside its arrays.
 
     One entry for each window axis everywhere. Hashable, so it can be static under ``jax.jit``.
+    Nothing is checked here: ``canonical_geometry`` makes one from what a caller passed.
 
     >>> geometry = ConvGeometry((28, 28), (3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 16)
     >>> geometry.output_size
@@ -219,26 +215,105 @@ class ConvGeometry:
         """Number of window axes."""
         return len(self.kernel_size)
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """Number of kernel positions, the product of the kernel's sizes."""
         return math.prod(self.kernel_size)
 
-    @property
+    @cached_property
     def effective_kernel_size(self) -> tuple[int, ...]:
         """Inputs that the dilated kernel spans, axis by axis."""
-        pairs = zip(self.kernel_size, self.kernel_dilation, strict=True)
-        return tuple(effective_kernel_size(size, dilation) for size, dilation in pairs)
+        return tuple(map(_span, self.kernel_size, self.kernel_dilation))
 
-    @property
+    @cached_property
     def output_size(self) -> tuple[int, ...]:
         """Outputs along each window axis."""
-        axes = zip(
-            self.input_size,
-            self.kernel_size,
-            self.strides,
-            self.kernel_dilation,
-            self.padding,
-            strict=True,
+        spans = self.effective_kernel_size
+        return tuple(map(_outputs, self.input_size, spans, self.strides, self.padding))
+
+    @cached_property
+    def padded_size(self) -> tuple[int, ...]:
+        """Inputs with their padding, axis by axis."""
+        return tuple(n + sum(edges) for n, edges in zip(self.input_size, self.padding, strict=True))
+
+    @property
+    def axes(self) -> tuple[tuple[int, int, int, int, int, int], ...]:
+        """Of each window axis: inputs, outputs, taps, stride, dilation, padding at the low end."""
+        lows = [low for low, _ in self.padding]
+        sizes = self.input_size, self.output_size, self.kernel_size
+        return tuple(zip(*sizes, self.strides, self.kernel_dilation, lows, strict=True))
+
+    @property
+    def non_overlapping(self) -> bool:
+        """Whether neighbouring windows touch but do not overlap, as in a patch embedding."""
+        return self.kernel_size == self.strides and max(self.kernel_dilation) == 1
+
+
+def _span(kernel_size: int, dilation: int) -> int:
+    return dilation * (kernel_size - 1) + 1
+
+
+def _exact_padding(
+    input_size: int, output_size: int, kernel_size: int, stride: int, dilation: int, low: int
+) -> AxisPadding:
+    return low, stride * (output_size - 1) + _span(kernel_size, dilation) - input_size - low
+
+
+def _outputs(input_size: int, span: int, stride: int, padding: AxisPadding) -> int:
+    return max((input_size + padding[0] + padding[1] - span) // stride + 1, 0)
+
+
+def _padding(
+    padding: PaddingLike,
+    input_size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    strides: tuple[int, ...],
+    kernel_dilation: tuple[int, ...],
+) -> tuple[AxisPadding, ...]:
+    """What ``resolve_padding`` computes, of canonical sizes."""
+    if isinstance(padding, str):
+        spans = map(_span, kernel_size, kernel_dilation)
+        axes = zip(input_size, spans, strides, strict=True)
+        return tuple(_named_padding(padding, *axis) for axis in axes)
+    rank, plain = len(kernel_size), as_python(padding)
+    if not isinstance(plain, Sequence):
+        return (_axis_padding(plain),) * rank
+    if len(plain) != rank:
+        raise ValueError(
+            f"padding has {len(plain)} entries, got {shown(padding)}; there are {rank} window "
+            f"axes, as many as the kernel (or window_shape) has: give one integer or (low, high) "
+            f"pair for each."
         )
-        return tuple(output_size(*axis) for axis in axes)
+    return tuple(_axis_padding(entry) for entry in plain)
+
+
+def _named_padding(padding: str, input_size: int, span: int, stride: int) -> AxisPadding:
+    name = padding.upper()
+    if name == "VALID":
+        return (0, 0)
+    if name == "CAUSAL":
+        return (span - 1, 0)
+    if name not in _PADDING_NAMES:
+        raise ValueError(unknown_padding(padding, _PADDING_NAMES))
+    total = max((-(-input_size // stride) - 1) * stride + span - input_size, 0)
+    less, more = total // 2, total - total // 2
+    return (less, more) if name == "SAME" else (more, less)
+
+
+def _axis_padding(entry: int | Sequence[int]) -> AxisPadding:
+    plain = as_python(entry)
+    pair = tuple(plain) if isinstance(plain, Sequence) else (plain, plain)
+    if len(pair) != 2:
+        raise ValueError(
+            f"padding of one axis must be an integer or (low, high), got {shown(entry)}."
+        )
+    return (_integer(pair[0], "padding"), _integer(pair[1], "padding"))
+
+
+def _integer(value: object, name: str) -> int:
+    if type(value) is int:
+        return value
+    try:
+        return integer(value, name)
+    except TypeError:
+        raise TypeError(f"{name} must be made of integers, got {shown(value)}.") from None

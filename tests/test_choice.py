@@ -1,5 +1,7 @@
 """The table of algorithms: what is taken where, for the convolutions that people use."""
 
+import inspect
+
 import pytest
 
 from dilax import algorithms
@@ -32,11 +34,11 @@ ON_CPU = {
     "many_phases": ((17, 17), 1, 3, 64, 16, "lax lax per_group"),
     "non_overlapping": ((16, 16), 1, 3, 64, 16, "im2col im2col im2col"),
     "groups_side_by_side": ((2, 2), 2, 32, 32, 2, "per_group im2col per_group"),
-    "volume": ((3, 3, 3), 1, 32, 32, 1, "per_group per_group im2col"),
-    "strided_volume": ((3, 3, 3), 1, 32, 32, 2, "per_group im2col im2col"),
-    "volume_stem": ((3, 3, 3), 1, 3, 16, 1, "shift_and_add im2col per_group"),
+    "volume": ((3, 3, 3), 1, 32, 32, 1, "per_plane per_plane im2col"),
+    "strided_volume": ((3, 3, 3), 1, 32, 32, 2, "per_plane im2col im2col"),
+    "volume_stem": ((3, 3, 3), 1, 3, 16, 1, "shift_and_add im2col per_plane"),
     "wide_volume_stem": ((3, 3, 3), 1, 3, 32, 1, "im2col im2col im2col"),
-    "large_volume_strided": ((7, 7, 7), 1, 32, 32, 2, "per_group per_group per_group"),
+    "large_volume_strided": ((7, 7, 7), 1, 32, 32, 2, "per_plane per_plane per_plane"),
     "depthwise_volume": ((3, 3, 3), 32, 32, 32, 1, "shift_and_add shift_and_add shift_and_add"),
     "large_kernel": ((31, 31), 32, 32, 32, 1, "shift_and_add shift_and_add shift_and_add"),
 }
@@ -49,7 +51,7 @@ def test_each_pass_on_cpu(name: str) -> None:
     axes = (64,) * rank, kernel, (stride,) * rank, ((0, 0),) * rank, (1,) * rank
     problem = Problem(ConvGeometry(*axes, groups), inputs, outputs)
     chosen = [
-        choose("cpu", pass_name, problem)
+        choose("cpu", pass_name, problem).algorithm
         for pass_name in ("conv", "input_gradient", "kernel_gradient")
     ]
     assert chosen == [getattr(algorithms, name) for name in wanted.split()]
@@ -58,4 +60,25 @@ def test_each_pass_on_cpu(name: str) -> None:
 def test_a_platform_that_nobody_measured_runs_lax() -> None:
     geometry = ConvGeometry((64, 64), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 32)
     chosen = choose("elsewhere", "kernel_gradient", Problem(geometry, 32, 32))
-    assert chosen is algorithms.lax
+    assert chosen.algorithm is algorithms.lax and not chosen.settings
+
+
+def test_an_algorithm_given_by_value_gets_the_settings_that_fit_it() -> None:
+    geometry = ConvGeometry((64, 64), (3, 3), (2, 2), ((0, 0),) * 2, (1, 1), 32)
+    given = choose("cpu", "conv", Problem(geometry, 32, 32), algorithms.per_group)
+    assert given.algorithm is algorithms.per_group and given.settings == {"unrolled_groups": 32}
+    elsewhere = choose("elsewhere", "conv", Problem(geometry, 32, 32), algorithms.shift_and_add)
+    assert elsewhere == choose("cpu", "conv", Problem(geometry, 32, 32))
+
+
+def test_every_setting_is_one_that_its_pass_takes() -> None:
+    geometry = ConvGeometry((64, 64), (3, 3), (2, 2), ((0, 0),) * 2, (1, 1), 32)
+    problem = Problem(geometry, 32, 32, 8)
+    for name in algorithms.__all__:
+        for pass_name in ("conv", "input_gradient", "kernel_gradient"):
+            algorithm = getattr(algorithms, name)
+            if algorithm is not algorithms.Algorithm:
+                settings = choose("cpu", pass_name, problem, algorithm).settings
+                assert set(settings) <= set(
+                    inspect.signature(getattr(algorithm, pass_name)).parameters
+                )

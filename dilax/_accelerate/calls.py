@@ -59,17 +59,17 @@ def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
 
 
-def trace(fn: Callable[..., Any], call: Any) -> tuple[ClosedJaxpr, Any]:
-    """``fn(*args, **kwargs)`` as a program, and the structure of its result.
+def trace(function: Callable[..., Any], call: Any) -> tuple[ClosedJaxpr, Any]:
+    """``function(*args, **kwargs)`` as a program, and the structure of its result.
 
     Raises:
-        UntraceableError: if ``fn`` fails, or changes its arguments in place.
+        UntraceableError: if ``function`` fails, or changes its arguments in place.
     """
 
     def traced(call: Any) -> Any:
         args, kwargs = arguments = unwrap(call)
         before = jax.tree.leaves(arguments)
-        result = fn(*args, **kwargs)
+        result = function(*args, **kwargs)
         after = jax.tree.leaves(arguments)
         if len(before) != len(after) or any(a is not b for a, b in zip(before, after, strict=True)):
             raise UntraceableError("it changes its arguments in place")

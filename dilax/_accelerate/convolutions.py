@@ -23,12 +23,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from dilax import algorithms
-from dilax._accelerate.rule import Equation, Left, Passes, Replacement, any_above_one
-from dilax._choice import TABLE, PassName, Problem, choose
+from dilax._accelerate.rule import Equation, Left, Replacement, any_above_one
+from dilax._choice import MEASURED_PLATFORMS, PassName, Problem, choose
 from dilax._functions import conv_general_dilated
-from dilax._functions.layouts import channels_last, inverse, kernel_last
+from dilax._functions.drop_in import channels_last, inverse, kernel_last
 from dilax._primitives import input_gradient_p, kernel_gradient_p
-from dilax.geometry import ConvGeometry, exact_padding
+from dilax.algorithms import Algorithm
+from dilax.algorithms._live_part import LivePart
+from dilax.geometry import ConvGeometry, _exact_padding
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 ALL_PASSES: tuple[PassName, ...] = ("conv", "input_gradient", "kernel_gradient")
@@ -78,7 +80,7 @@ def _forward(equation: Equation) -> Replacement | Left:
     )
     features = lhs.shape[numbers.lhs_spec[1]], rhs.shape[numbers.rhs_spec[0]]
     compute = functools.partial(conv_general_dilated, **params)
-    return _if_faster(compute, Problem(geometry, *features), ALL_PASSES)
+    return _if_faster(compute, LivePart.of(geometry), features, ALL_PASSES)
 
 
 def _input_gradient(equation: Equation) -> Replacement | Left:
@@ -101,20 +103,24 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
         groups=groups,
     )
 
+    live = LivePart.of(geometry)
+
     def compute(g: jax.Array, kernel: jax.Array) -> jax.Array:
+        assert live is not None
         kernel = lax.rev(jnp.transpose(kernel, kernel_last(numbers.rhs_spec)), range(len(window)))
         x = input_gradient_p.bind(
             jnp.transpose(g, channels_last(numbers.lhs_spec)),
-            _exchange_features(kernel, groups),
-            geometry=geometry,
+            live.crop_kernel(_exchange_features(kernel, groups)),
+            geometry=live.geometry,
             precision=params["precision"],
             dtype=y.dtype,
             algorithm=None,
         )
-        return jnp.transpose(x, inverse(channels_last(numbers.out_spec)))
+        whole = live.fill_input(x, geometry)
+        return jnp.transpose(whole, inverse(channels_last(numbers.out_spec)))
 
     features = y.shape[numbers.out_spec[1]], g.shape[numbers.lhs_spec[1]]
-    return _if_faster(compute, Problem(geometry, *features), ("input_gradient",))
+    return _if_faster(compute, live, features, ("input_gradient",))
 
 
 def _kernel_gradient(equation: Equation) -> Replacement | Left:
@@ -136,22 +142,26 @@ def _kernel_gradient(equation: Equation) -> Replacement | Left:
         groups=groups,
     )
 
+    live = LivePart.of(geometry)
+
     def compute(x: jax.Array, g: jax.Array) -> jax.Array:
+        assert live is not None
         features, batch, *window = numbers.lhs_spec
         out_features, also_batch, *places = numbers.rhs_spec
         kernel = kernel_gradient_p.bind(
-            jnp.transpose(x, (batch, *window, features)),
+            live.crop_input(jnp.transpose(x, (batch, *window, features))),
             jnp.transpose(g, (also_batch, *places, out_features)),
-            geometry=geometry,
+            geometry=live.geometry,
             precision=params["precision"],
             dtype=y.dtype,
             algorithm=None,
         )
-        members, outputs, *taps = numbers.out_spec
-        return jnp.transpose(kernel, inverse((*taps, members, outputs)))
+        in_channels, outputs, *taps = numbers.out_spec
+        whole = live.fill_kernel(kernel, geometry)
+        return jnp.transpose(whole, inverse((*taps, in_channels, outputs)))
 
     features = x.shape[numbers.lhs_spec[0]], g.shape[numbers.rhs_spec[0]]
-    return _if_faster(compute, Problem(geometry, *features), ("kernel_gradient",))
+    return _if_faster(compute, live, features, ("kernel_gradient",))
 
 
 def _unexchanged(equation: Equation) -> Replacement | Left:
@@ -163,18 +173,21 @@ def _unexchanged(equation: Equation) -> Replacement | Left:
 # --- the choice -----------------------------------------------------------------------------------
 
 
-def _if_faster(compute: Any, problem: Problem, passes: Sequence[PassName]) -> Replacement | Left:
-    """The replacement, if the table has anything but lax for it, on any platform."""
-    platforms = {row.platform for row in TABLE}
-    choices = [choose(platform, name, problem) for platform in platforms for name in passes]
-    if all(algorithm is algorithms.lax for algorithm in choices):
+def _if_faster(
+    compute: Any, live: LivePart | None, features: tuple[int, int], passes: Sequence[PassName]
+) -> Replacement | Left:
+    """The replacement, if anything but lax is chosen for it on any platform."""
+    if live is None:
+        return Left("all that it reads is padding")
+    problem = Problem(live.geometry, *features)
+
+    def chosen(platform: str) -> list[Algorithm]:
+        return [choose(platform, name, problem).algorithm for name in passes]
+
+    if all(algorithm is algorithms.lax for p in MEASURED_PLATFORMS for algorithm in chosen(p)):
         return Left("nothing faster than lax is known for its shapes")
-    return Replacement(compute, _named(problem, passes))
-
-
-def _named(problem: Problem, passes: Sequence[PassName]) -> Passes:
-    platform = jax.default_backend()
-    return tuple((name, choose(platform, name, problem).name) for name in passes)
+    names = (algorithm.name for algorithm in chosen(jax.default_backend()))
+    return Replacement(compute, tuple(zip(passes, names, strict=True)))
 
 
 # --- integers -------------------------------------------------------------------------------------
@@ -192,7 +205,7 @@ def _solved(
 ) -> ConvGeometry:
     """The forward convolution of known sizes: its padding at the high end is what is missing."""
     axes = zip(input_size, output_size, kernel_size, strides, kernel_dilation, low, strict=True)
-    padding = tuple(exact_padding(*axis) for axis in axes)
+    padding = tuple(_exact_padding(*axis) for axis in axes)
     return ConvGeometry(input_size, kernel_size, strides, padding, kernel_dilation, groups)
 
 

@@ -1,4 +1,4 @@
-"""The report: what `accelerate` replaces in a function, what it leaves, and why."""
+"""The report: what ``accelerate`` replaces in a function, what it leaves, and why."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Finding:
 
     @property
     def replaced(self) -> bool:
-        """Whether `accelerate` puts something in its place."""
+        """Whether ``accelerate`` puts something in its place."""
         return not self.reason
 
 
@@ -69,21 +69,21 @@ class Explanation:
         return "\n".join([*lines, f"{count} of {len(self.findings)} replaced"])
 
 
-def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
-    """What `accelerate` makes of ``fn(*args, **kwargs)``: a list of its convolutions and pools.
+def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
+    """List the convolutions and pools of a call, and what ``accelerate`` makes of each.
 
     Nothing is computed: ``args`` may hold ``jax.ShapeDtypeStruct`` for arrays.
 
     Args:
-      fn: the function, not accelerated.
+      function: the function, not accelerated.
       args: its arguments.
       kwargs: its keyword arguments.
 
     Returns:
-      An `Explanation`; printed, it is a table.
+      An ``Explanation``; printed, it is a table.
 
     Raises:
-      TypeError: if ``fn`` is no function. A function that cannot be traced is reported as such.
+      TypeError: if ``function`` cannot be called. One that cannot be traced is reported as such.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax
@@ -93,9 +93,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     >>> explanation.findings[0].reason
     'dilax computes floats, these are int32 and int32'
     """
-    check_callable(fn, "fn")
+    check_callable(function, "function")
     try:
-        program, _ = trace(fn, wrap((args, kwargs)))
+        program, _ = trace(function, wrap((args, kwargs)))
     except UntraceableError as error:
         return Explanation((), untraceable=str(error))
     return Explanation(tuple(_findings(program, path=(), entered=True)))

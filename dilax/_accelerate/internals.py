@@ -1,7 +1,7 @@
 """All that is used of JAX beyond its public names, in one place.
 
-Traced programs and their equations are public as types (`jax.extend.core`); how JAX keeps the rules
-of ``custom_jvp`` and ``custom_vjp`` in them is not.
+Traced programs and their equations are public as types (``jax.extend.core``); how JAX keeps the
+rules of ``custom_jvp`` and ``custom_vjp`` in them is not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rules for the largest entry of each window, and for its gradient.
 
 XLA's gradient of a maximum searches every window again (select-and-scatter), which takes twenty
-times as long on CPU as the fold of slices that `dilax.max_pool` is; other platforms keep their own.
+times as long on CPU as the fold of slices that ``dilax.max_pool`` is. Other platforms keep it.
 """
 
 from __future__ import annotations

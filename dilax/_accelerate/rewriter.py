@@ -64,16 +64,16 @@ class Rewriter:
         results = evaluate(self(program), *jax.tree.leaves(call))
         return jax.tree.unflatten(structure, results)
 
-    def function(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """``fn``, rewritten at each call as part of the program that is being traced."""
+    def rewrite(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, rewritten at each call as part of the program that is being traced."""
 
         def rewritten(*args: Any) -> Any:
             try:
                 call = wrap((args, {}))
-                return unwrap(self.run(*trace(fn, call), call))
+                return unwrap(self.run(*trace(function, call), call))
             except UntraceableError:
                 pass
-            return fn(*args)
+            return function(*args)
 
         return rewritten
 
@@ -91,7 +91,7 @@ class Rewriter:
             return equation
         params = {name: self._parameter(value) for name, value in equation.params.items()}
         if equation.primitive.name.startswith("custom"):
-            params = with_custom_rules(params, self, self.function)
+            params = with_custom_rules(params, self, self.rewrite)
         same = all(params[name] is value for name, value in equation.params.items())
         return equation if same else equation.replace(params=params)
 

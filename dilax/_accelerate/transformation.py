@@ -20,40 +20,40 @@ class _ReadsArrays(Exception):  # noqa: N818 - a message to the caller, not an e
     """The function closes over arrays, which may be others at the next call."""
 
 
-def accelerate(fn: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """``fn``, with every convolution and maximum pool in it computed as dilax computes them.
+def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Give a function with every convolution and maximum pool computed as dilax computes them.
 
-    Whatever library wrote ``fn``, it is traced to its operations; those that dilax does faster are
-    replaced, and everything else stays as it is. Replaced are convolutions of floats (forward, and
-    both gradients in the form that JAX derives) and, on CPU, pools of the largest entry and their
-    gradients. So it does not matter which comes first: ``accelerate(jax.grad(f))`` and
-    ``jax.grad(accelerate(f))`` are equally fast, and ``jit``, ``vmap``, ``scan`` and ``checkpoint``
-    may stand on either side. The bodies of ``jit``, ``scan``, ``while_loop``, ``cond``,
-    ``checkpoint``, ``custom_jvp`` and ``custom_vjp`` are looked into, with the rules of the latter
-    two; those of ``shard_map``, of kernels and of primitives that dilax does not know are not.
-    `explain` lists what was replaced, and what was not, and why.
+    Whatever library wrote ``function``, it is traced to its operations; those that dilax does
+    faster are replaced, and everything else stays as it is. Replaced are convolutions of floats
+    (forward, and both gradients in the form that JAX derives) and, on CPU, maximum pools and their
+    gradients. ``accelerate(jax.grad(f))`` and ``jax.grad(accelerate(f))`` are equally fast, and
+    ``jit``, ``vmap``, ``scan`` and ``checkpoint`` may stand on either side. The bodies of ``jit``,
+    ``scan``, ``while_loop``, ``cond``, ``checkpoint``, ``custom_jvp`` and ``custom_vjp`` are
+    rewritten, with the rules of the latter two; those of ``shard_map``, of kernels and of
+    primitives that dilax does not know are not. ``explain`` lists what is replaced, what is not,
+    and why.
 
-    A call outside of `jit` is compiled, for a convolution on its own gains little: the fold that is
-    a pool, say, is many small operations until XLA makes them one. As under `jit`, the program
-    is kept for the next call with arguments of the same structure, shapes and types; arguments that
-    are not arrays (``train=True``) belong to the structure. Unlike under `jit`, arrays that
-    ``fn`` closes over are read anew at every call: such a function is traced each time and run
-    operation by operation, so pass parameters as arguments where speed matters outside of `jit`.
+    A call outside of ``jit`` is compiled. As under ``jit``, the program is kept for the next call
+    with arguments of the same structure, shapes and types; arguments that are not arrays
+    (``train=True``) belong to the structure. Unlike under ``jit``, JAX arrays that ``function``
+    closes over are read anew at every call: such a function is traced each time and run operation
+    by operation, so pass parameters as arguments where speed matters.
 
-    What cannot be traced (Python control flow on values, arguments changed in place) is called as
-    it is: same result, nothing gained. ``fn`` must have no other side effects, as under `jit`.
+    A function that cannot be traced (Python control flow on values, arguments changed in place) is
+    called as it is: same result, nothing gained. ``function`` must have no other side effects, as
+    under ``jit``.
 
-    The results equal those of ``fn`` up to rounding. Where a window holds a NaN, or nothing
-    but ``-inf``, the gradient of a pool may go to another of its entries.
+    Results equal those of ``function`` up to rounding. Where a window holds a NaN, or nothing but
+    ``-inf``, the gradient of a pool may go to another of its entries.
 
     Args:
-      fn: a function of any arguments, of pytrees of arrays or of anything else.
+      function: a function of any arguments, of pytrees of arrays or of anything else.
 
     Returns:
       A function of the same arguments with the same results.
 
     Raises:
-      TypeError: if ``fn`` is no function. Otherwise whatever ``fn`` raises.
+      TypeError: if ``function`` cannot be called. Otherwise whatever ``function`` raises.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax
@@ -66,19 +66,19 @@ def accelerate(fn: Callable[Parameters, Result]) -> Callable[Parameters, Result]
     >>> jax.grad(lambda kernel: accelerate(network)(kernel, x).sum())(kernel).shape
     (3, 3, 1, 16)
     """
-    check_callable(fn, "fn")
+    check_callable(function, "function")
     rewriter = Rewriter()
     reads_arrays = False
 
     def compiled(call: Any) -> Any:
-        program, structure = trace(fn, call)
+        program, structure = trace(function, call)
         if any(isinstance(value, jax.Array) for value in program.consts):
             raise _ReadsArrays
         return rewriter.run(program, structure, call)
 
     jitted = jax.jit(compiled, inline=True)
 
-    @functools.wraps(fn)
+    @functools.wraps(function)
     def accelerated(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         nonlocal reads_arrays
         try:
@@ -88,9 +88,9 @@ def accelerate(fn: Callable[Parameters, Result]) -> Callable[Parameters, Result]
                     return unwrap(jitted(call))
                 except _ReadsArrays:
                     reads_arrays = True
-            return unwrap(rewriter.run(*trace(fn, call), call))
+            return unwrap(rewriter.run(*trace(function, call), call))
         except UntraceableError:
             pass
-        return fn(*args, **kwargs)
+        return function(*args, **kwargs)
 
     return accelerated

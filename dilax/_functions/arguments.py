@@ -1,10 +1,10 @@
-"""What callers may pass, checked and made canonical once, so that the rest meets only tuples."""
+"""Arguments of public functions, checked and made canonical once; nothing below checks again."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,29 +13,40 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype, holds
-from dilax._checks import number, shown
+from dilax._checks import check_instance, number, shown
+from dilax.algorithms import Algorithm
 from dilax.geometry import (
     AxisPadding,
     ConvGeometry,
     PaddingLike,
+    canonical_geometry,
     canonical_tuple,
-    effective_kernel_size,
-    resolve_padding,
     unknown_padding,
 )
 
 PADDING_NAMES = ("SAME", "SAME_LOWER", "VALID", "CAUSAL", "CIRCULAR", "REFLECT")
 
 MOST_PADDED = 2**28
-"""An array of more entries may not be padding for the most part."""
+"""Largest number of entries of an array that is nearly all padding."""
 MOST_GROWTH = 64
+"""Growth by padding above which an array is nearly all padding."""
 
 _PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
+class Options(NamedTuple):
+    """What a convolution is given beside its arrays and its geometry, checked."""
+
+    precision: Any
+    dtype: np.dtype
+    algorithm: Algorithm | None
+
+
 def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
-    """Both as arrays of one type, by NumPy's promotion."""
+    """Give both as arrays of one type, by NumPy's promotion."""
     x, kernel = as_array(x, "x"), as_array(kernel, name)
+    if x.dtype == kernel.dtype != np.bool_ and not (x.weak_type or kernel.weak_type):
+        return x, kernel
     try:
         common = jnp.promote_types(x.dtype, kernel.dtype)
     except jax.dtypes.TypePromotionError:
@@ -58,23 +69,30 @@ def as_scalar(value: Any, name: str) -> Any:
     return array
 
 
-def check_result(
-    common: np.dtype, precision: jax.lax.PrecisionLike, preferred_element_type: DTypeLike | None
-) -> None:
-    """A precision that lax knows, and a type that results of such inputs can have."""
+def canonical_options(
+    common: np.dtype,
+    precision: jax.lax.PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    algorithm: Algorithm | None = None,
+) -> Options:
+    """Check a precision that lax knows, a type that holds the results, and an algorithm."""
     if precision is not None and not _is_precision(precision):
         raise ValueError(
             f"precision must be None, a jax.lax.Precision, its name ('default', 'high', "
             f"'highest') or a pair of them, got {shown(precision)}."
         )
+    if algorithm is not None:
+        check_instance(algorithm, Algorithm, "algorithm")
+    hashable = tuple(precision) if isinstance(precision, list) else precision
     if preferred_element_type is None:
-        return
+        return Options(hashable, common, algorithm)
     preferred = as_dtype(preferred_element_type, "preferred_element_type")
     if not holds(preferred, common):
         raise TypeError(
             f"preferred_element_type {preferred} cannot hold results of {common} inputs; use a "
             f"type of their kind, or convert the result."
         )
+    return Options(hashable, preferred, algorithm)
 
 
 def _is_precision(precision: Any) -> bool:
@@ -91,7 +109,41 @@ def _is_one_precision(precision: Any) -> bool:
         return False
 
 
-def check_ranks(x: jax.Array, kernel: jax.Array) -> int:
+def geometry_of(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: int | Sequence[int],
+    padding: PaddingLike,
+    kernel_dilation: int | Sequence[int],
+    feature_group_count: int,
+) -> tuple[jax.Array, ConvGeometry]:
+    """Resolve the geometry of a convolution; ``x`` is padded where zeros are not what pads it.
+
+    Raises:
+        TypeError: if an argument is not made of integers.
+        ValueError: if shapes or arguments do not fit, or the dilated kernel not the padded input.
+    """
+    rank = _rank(x, kernel)
+    groups = _groups(x, kernel, feature_group_count)
+    kernel_size = kernel.shape[:rank]
+    if isinstance(padding, str):
+        x, padding = _pad_beyond_zeros(x, kernel_size, kernel_dilation, padding)
+    geometry = canonical_geometry(
+        x.shape[-rank - 1 : -1],
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=groups,
+    )
+    if 0 in geometry.output_size:
+        _check_fit(geometry)
+    check_growth(x, geometry.input_size, geometry.padding, "kernel_dilation")
+    return x, geometry
+
+
+def _rank(x: jax.Array, kernel: jax.Array) -> int:
     """The number of window axes, one to three, that the kernel has and the input must have."""
     rank = kernel.ndim - 2
     if not 1 <= rank <= 3:
@@ -107,72 +159,45 @@ def check_ranks(x: jax.Array, kernel: jax.Array) -> int:
     return rank
 
 
-def check_features(x: jax.Array, kernel: jax.Array, feature_group_count: int) -> None:
-    """Each group must see as many input features as the kernel has, and make as many outputs."""
+def _groups(x: jax.Array, kernel: jax.Array, feature_group_count: int) -> int:
+    """The number of groups; each must see the kernel's in-features, and make as many outputs."""
     (groups,) = canonical_tuple(feature_group_count, 1, "feature_group_count")
-    features, members, outputs = x.shape[-1], *kernel.shape[-2:]
-    if members * groups != features:
+    features, channels, outputs = x.shape[-1], *kernel.shape[-2:]
+    if channels * groups != features:
         raise ValueError(
-            f"kernel has {members} in-features for each of {groups} groups, x has {features} "
+            f"kernel has {channels} in-features for each of {groups} groups, x has {features} "
             f"features; required: features == kernel.shape[-2] * feature_group_count. Should "
-            f"feature_group_count be {features // members if members else 'different'}?"
+            f"feature_group_count be {features // channels if channels else 'different'}?"
         )
     if outputs % groups:
         raise ValueError(
             f"kernel has {outputs} out-features, which feature_group_count={groups} does not "
             f"divide; required: kernel.shape[-1] % feature_group_count == 0."
         )
+    return groups
 
 
-def pad_beyond_zeros(
-    x: jax.Array, kernel_size: Sequence[int], kernel_dilation: Sequence[int], padding: PaddingLike
-) -> tuple[jax.Array, PaddingLike]:
-    """CIRCULAR and REFLECT padding done on the array, as Flax does it; others passed on."""
-    if not isinstance(padding, str):
-        return x, padding
+def _pad_beyond_zeros(
+    x: jax.Array,
+    kernel_size: tuple[int, ...],
+    kernel_dilation: int | Sequence[int],
+    padding: str,
+) -> tuple[jax.Array, str]:
+    """Pad the array itself for CIRCULAR and REFLECT, as Flax does; pass other names on."""
     if padding.upper() not in PADDING_NAMES:
         raise ValueError(unknown_padding(padding, PADDING_NAMES))
     mode = _PAD_MODES.get(padding.upper())
     if mode is None:
         return x, padding
-    spans = [
-        effective_kernel_size(*axis) for axis in zip(kernel_size, kernel_dilation, strict=True)
-    ]
-    window = [((span - 1) // 2, span // 2) for span in spans]
-    batch = [(0, 0)] * (x.ndim - len(window) - 1)
-    return jnp.pad(x, [*batch, *window, (0, 0)], mode=mode), "VALID"
-
-
-def conv_geometry(
-    input_size: tuple[int, ...],
-    kernel_size: tuple[int, ...],
-    strides: int | Sequence[int],
-    padding: PaddingLike,
-    kernel_dilation: int | Sequence[int],
-    feature_group_count: int,
-) -> ConvGeometry:
-    """The integers of a convolution from what the caller passed.
-
-    Raises:
-        ValueError: if an argument does not fit the window axes, or the dilated kernel does not fit
-            the padded input.
-    """
     rank = len(kernel_size)
-    canonical_tuple(kernel_size, rank, "the kernel's window")
-    strides = canonical_tuple(strides, rank, "strides")
     dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
-    pads = resolve_padding(padding, input_size, kernel_size, strides, dilation)
-    geometry = ConvGeometry(input_size, kernel_size, strides, pads, dilation, feature_group_count)
-    _check_fit(geometry)
-    return geometry
+    spans = [step * (size - 1) + 1 for size, step in zip(kernel_size, dilation, strict=True)]
+    window = [((span - 1) // 2, span // 2) for span in spans]
+    return jnp.pad(x, [(0, 0)] * (x.ndim - rank - 1) + [*window, (0, 0)], mode=mode), "VALID"
 
 
 def _check_fit(geometry: ConvGeometry) -> None:
-    padded = [
-        size + low + high
-        for size, (low, high) in zip(geometry.input_size, geometry.padding, strict=True)
-    ]
-    spans = geometry.effective_kernel_size
+    padded, spans = geometry.padded_size, geometry.effective_kernel_size
     too_wide = any(
         span > room
         for size, span, room in zip(geometry.input_size, spans, padded, strict=True)
@@ -205,9 +230,10 @@ def is_mostly_padding(
     window = math.prod(input_size)
     columns = zip(input_size, padding, strict=True)
     padded = math.prod(max(size + low + high, 0) for size, (low, high) in columns)
+    if padded <= MOST_GROWTH * window:
+        return False
     known = math.prod(size for size in x.shape if isinstance(size, int))  # a batch may have a name
-    others = max(known // max(window, 1), 1)
-    return padded * others > MOST_PADDED and padded > MOST_GROWTH * window
+    return padded * max(known // max(window, 1), 1) > MOST_PADDED
 
 
 def _plain(sizes: Sequence[Any]) -> Any:

@@ -53,16 +53,17 @@ def batch_norm(
     x: ArrayLike,
     params: BatchNormParams,
     *,
-    use_running_average: bool = True,
+    use_running_average: bool = False,
     momentum: float = 0.99,
     epsilon: float = 1e-5,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, BatchNormParams]:
     """Normalise each feature over all other axes: ``(x - mean) / sqrt(var + eps) scale + bias``.
 
-    With ``use_running_average``, mean and variance are the running ones. Without, they are the
-    batch's (the variance ``E[x^2] - E[x]^2``, in float32), over the devices of ``axis_name`` too
-    where one is given, and the running ones become ``momentum old + (1 - momentum) new``.
+    Mean and variance are those of the batch (the variance ``E[x^2] - E[x]^2``, in float32), over
+    the devices of ``axis_name`` too where one is given, and the running ones become
+    ``momentum old + (1 - momentum) new``. With ``use_running_average``, as in evaluation, they are
+    the running ones, which stay as they are.
 
     Args:
       x: ``(..., C)``.
@@ -77,15 +78,14 @@ def batch_norm(
 
     Raises:
       ValueError: if the features do not fit, or ``axis_name`` is not mapped.
-      TypeError: if ``params`` are no `BatchNormParams` of arrays.
+      TypeError: if ``params`` are no ``BatchNormParams`` of arrays.
 
     Source: Ioffe and Szegedy, "Batch normalization" (2015).
 
     >>> import jax.numpy as jnp
     >>> ones, zeros = jnp.ones(4), jnp.zeros(4)
     >>> x = jnp.arange(8.0).reshape(2, 4)
-    >>> y, moved = batch_norm(x, BatchNormParams(ones, zeros, zeros, ones),
-    ...                       use_running_average=False, momentum=0.9)
+    >>> y, moved = batch_norm(x, BatchNormParams(ones, zeros, zeros, ones), momentum=0.9)
     >>> moved.mean.round(1)
     Array([0.2, 0.3, 0.4, 0.5], dtype=float32)
     """
@@ -131,7 +131,7 @@ def dilated_block(
     feature_group_count: int = 1,
     activation: Activation = jax.nn.relu,
     residual: bool = False,
-    use_running_average: bool = True,
+    use_running_average: bool = False,
     momentum: float = 0.99,
     epsilon: float = 1e-5,
     axis_name: str | None = None,
@@ -143,18 +143,18 @@ def dilated_block(
     Args:
       x: ``(batch..., *window, C)``.
       params: kernel ``(*window, C // groups, O)`` and normalisation of ``O`` features.
-      strides: as in `conv`.
-      padding: as in `conv`.
-      kernel_dilation: as in `conv`.
-      feature_group_count: as in `conv`.
+      strides: as in ``conv``.
+      padding: as in ``conv``.
+      kernel_dilation: as in ``conv``.
+      feature_group_count: as in ``conv``.
       activation: applied last, before the residual is added.
       residual: add ``x``; the shapes must agree.
-      use_running_average: as in `batch_norm`.
-      momentum: as in `batch_norm`.
-      epsilon: as in `batch_norm`.
-      axis_name: as in `batch_norm`.
-      precision: as in `conv`.
-      algorithm: as in `conv`.
+      use_running_average: as in ``batch_norm``.
+      momentum: as in ``batch_norm``.
+      epsilon: as in ``batch_norm``.
+      axis_name: as in ``batch_norm``.
+      precision: as in ``conv``.
+      algorithm: as in ``conv``.
 
     Returns:
       ``(batch..., *window_out, O)``, and the params with their statistics moved.
@@ -201,7 +201,7 @@ def separable_block(
     kernel_dilation: int | Sequence[int] = 1,
     activation: Activation = jax.nn.relu,
     residual: bool = False,
-    use_running_average: bool = True,
+    use_running_average: bool = False,
     momentum: float = 0.99,
     epsilon: float = 1e-5,
     axis_name: str | None = None,
@@ -213,17 +213,17 @@ def separable_block(
     Args:
       x: ``(batch..., *window, C)``.
       params: kernels ``(*window, 1, C m)`` and ``(C m, O)``, and normalisation of ``O`` features.
-      strides: as in `separable_conv`.
-      padding: as in `separable_conv`.
-      kernel_dilation: as in `separable_conv`.
+      strides: as in ``separable_conv``.
+      padding: as in ``separable_conv``.
+      kernel_dilation: as in ``separable_conv``.
       activation: applied last, before the residual is added.
       residual: add ``x``; the shapes must agree.
-      use_running_average: as in `batch_norm`.
-      momentum: as in `batch_norm`.
-      epsilon: as in `batch_norm`.
-      axis_name: as in `batch_norm`.
-      precision: as in `separable_conv`.
-      algorithm: as in `separable_conv`.
+      use_running_average: as in ``batch_norm``.
+      momentum: as in ``batch_norm``.
+      epsilon: as in ``batch_norm``.
+      axis_name: as in ``batch_norm``.
+      precision: as in ``separable_conv``.
+      algorithm: as in ``separable_conv``.
 
     Returns:
       ``(batch..., *window_out, O)``, and the params with their statistics moved.

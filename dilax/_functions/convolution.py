@@ -12,21 +12,12 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec, auto_axes
 from jax.typing import ArrayLike, DTypeLike
 
+from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
-from dilax._checks import check_instance
-from dilax._functions.arguments import (
-    as_arrays,
-    check_features,
-    check_growth,
-    check_ranks,
-    check_result,
-    conv_geometry,
-    pad_beyond_zeros,
-)
-from dilax._primitives import conv as bilinear_conv
+from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax.algorithms import Algorithm
-from dilax.algorithms import lax as by_lax
-from dilax.geometry import ConvGeometry, PaddingLike, canonical_tuple
+from dilax.algorithms._live_part import LivePart
+from dilax.geometry import ConvGeometry, PaddingLike
 
 
 def conv(
@@ -81,61 +72,53 @@ def conv(
     Array([-4., -4., -4., -4., -4.], dtype=float32)
     """
     x, kernel = as_arrays(x, kernel)
-    rank = check_ranks(x, kernel)
-    check_features(x, kernel, feature_group_count)
-    check_result(x.dtype, precision, preferred_element_type)
-    kernel_size = kernel.shape[:rank]
-    dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
-    x, padding = pad_beyond_zeros(x, kernel_size, dilation, padding)
-    window = x.shape[-rank - 1 : -1]
-    geometry = conv_geometry(window, kernel_size, strides, padding, dilation, feature_group_count)
-    check_growth(x, window, geometry.padding, "kernel_dilation")
-    batch = x.shape[: -rank - 1]
-    y = conv_canonical(
-        x.reshape(math.prod(batch), *x.shape[-rank - 1 :]) if len(batch) != 1 else x,
+    options = canonical_options(x.dtype, precision, preferred_element_type, algorithm)
+    x, geometry = geometry_of(
+        x,
         kernel,
-        geometry,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        algorithm=algorithm,
+        strides=strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
     )
-    y = y.reshape(*batch, *y.shape[1:])
+    y = conv_canonical(x, kernel, geometry, options)
     return y if bias is None else add_bias(y, bias)
 
 
 def conv_canonical(
-    x: jax.Array,
-    kernel: jax.Array,
-    geometry: ConvGeometry,
-    *,
-    precision: Any,
-    preferred_element_type: Any,
-    algorithm: Algorithm | None,
+    x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options
 ) -> jax.Array:
-    """The convolution of ``(N, *S, C)`` and ``(*K, C // groups, O)``; `lax` is lax itself."""
-    if algorithm is not None:
-        check_instance(algorithm, Algorithm, "algorithm")
-    if algorithm is by_lax:
-        options = {"precision": precision, "preferred_element_type": preferred_element_type}
-        return by_lax.conv(x, kernel, geometry, **options)
-    dtype = x.dtype if preferred_element_type is None else preferred_element_type
-    if not kernel.size or 0 in geometry.output_size:
-        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), dtype)
-    run = functools.partial(
-        bilinear_conv,
-        geometry=geometry,
-        precision=tuple(precision) if isinstance(precision, list) else precision,
-        dtype=dtype,
-        algorithm=algorithm,
-    )
+    """Convolve ``(batch..., *S, C)`` with ``(*K, C // groups, O)``; nothing is checked any more."""
+    batch = x.shape[: -geometry.rank - 1]
+    if len(batch) == 1:
+        return _conv_of_batch(x, kernel, geometry, options)
+    examples = x.reshape(math.prod(batch), *x.shape[-geometry.rank - 1 :])
+    y = _conv_of_batch(examples, kernel, geometry, options)
+    return y.reshape(*batch, *y.shape[1:])
+
+
+def _conv_of_batch(
+    x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options
+) -> jax.Array:
+    if options.algorithm is algorithms.lax:  # all of lax, its primitive too
+        return algorithms.lax.conv(
+            x, kernel, geometry, precision=options.precision, preferred_element_type=options.dtype
+        )
+    live = LivePart.of(geometry) if kernel.size and 0 not in geometry.output_size else None
+    if live is None:
+        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
+    run = functools.partial(_primitives.conv, geometry=live.geometry, **options._asdict())
+    x, kernel = live.crop_input(x), live.crop_kernel(kernel)
     return _as_sharded(run, x, kernel)(x, kernel)
 
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
-    """``y + bias`` over the features, in ``y``'s type."""
+    """Add ``bias`` over the features, in ``y``'s type."""
     bias = as_array(bias, "bias")
     if not holds(y.dtype, bias.dtype):
-        raise TypeError(f"bias of {bias.dtype} cannot be added to a result of {y.dtype}.")
+        raise TypeError(
+            f"bias must be of a type that the result's {y.dtype} can hold, got {bias.dtype}."
+        )
     if bias.shape != y.shape[-1:]:
         raise ValueError(
             f"bias must have one entry for each out-feature, shape {y.shape[-1:]}, got "
@@ -147,11 +130,11 @@ def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
 def _as_sharded(
     run: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """``run`` itself, or for arrays whose types name mesh axes, its form that types its result.
+    """Give ``run`` itself, or for arrays whose types name mesh axes, a form that types its result.
 
     Batches stay sharded as the input's, features as the kernel's; inside, the compiler decides.
     """
-    specs = [jax.typeof(array).sharding.spec for array in (x, kernel)]
+    specs: list[Any] = [jax.typeof(array).sharding.spec for array in (x, kernel)]
     if all(entry is None for spec in specs for entry in spec):
         return run
     result = PartitionSpec(specs[0][0], *specs[0][1:-1], specs[1][-1])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array
-from dilax._functions.arguments import is_mostly_padding
+from dilax._checks import check_instance
+from dilax._functions.arguments import Options, is_mostly_padding
 from dilax._functions.convolution import conv_canonical
-from dilax._functions.layouts import channels_last, inverse, kernel_last, permute
 from dilax.algorithms import Algorithm
-from dilax.geometry import ConvGeometry
+from dilax.geometry import ConvGeometry, _padding
 
 
 def conv_general_dilated(
@@ -34,11 +37,11 @@ def conv_general_dilated(
     *,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """A drop-in for ``jax.lax.conv_general_dilated``: same arguments, same meaning, same errors.
+    """Convolve as ``jax.lax.conv_general_dilated``: same arguments, same meaning, same errors.
 
-    Convolutions that dilax computes faster (depthwise and nearly so, pointwise, first layers, of
-    one to three window axes, in any order of dimensions) take its algorithms; every other, with
-    ``lhs_dilation``, ``batch_group_count`` or ``out_sharding`` too, is handed to lax as it came.
+    Convolutions of one to three window axes, in any order of dimensions, take dilax's algorithms.
+    Every other, and one with ``lhs_dilation``, ``batch_group_count`` or ``out_sharding``, is handed
+    to lax as it came.
 
     Args:
       lhs: input of rank ``n + 2``.
@@ -53,14 +56,14 @@ def conv_general_dilated(
       precision: as in lax.
       preferred_element_type: as in lax.
       out_sharding: as in lax.
-      algorithm: how to compute it where it is not handed to lax; the only argument of dilax's own.
+      algorithm: how to compute it where it is not handed to lax; lax has no such argument.
 
     Returns:
       The array that lax returns, equal up to rounding.
 
     Raises:
-      Whatever lax raises for the same arguments; `ValueError` where that is of another kind than
-      `TypeError` and `ValueError`.
+      Whatever lax raises for the same arguments; ``ValueError`` where that is of another kind than
+      ``TypeError`` and ``ValueError``.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))
@@ -68,50 +71,42 @@ def conv_general_dilated(
     ...                      dimension_numbers=("NHWC", "HWIO", "NHWC")).shape
     (8, 28, 28, 16)
     """
-    sharding = {} if out_sharding is None else {"out_sharding": out_sharding}
-
-    def by_lax(x: ArrayLike, kernel: ArrayLike) -> jax.Array:
-        return lax.conv_general_dilated(
-            x,  # type: ignore[arg-type]
-            kernel,  # type: ignore[arg-type]
-            window_strides,
-            padding,
-            lhs_dilation=lhs_dilation,
-            rhs_dilation=rhs_dilation,
-            dimension_numbers=dimension_numbers,
-            feature_group_count=feature_group_count,
-            batch_group_count=batch_group_count,
-            precision=precision,
-            preferred_element_type=preferred_element_type,
-            **sharding,
-        )
-
     x, kernel = as_array(lhs, "lhs"), as_array(rhs, "rhs")
-    result = _checked(by_lax, x, kernel)
-    plain = batch_group_count == 1 and out_sharding is None and set(lhs_dilation or ()) <= {1}
-    if not (plain and 1 <= x.ndim - 2 <= 3 and x.size and kernel.size and result.size):
-        return by_lax(x, kernel)
-    numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
-    x = permute(x, channels_last(numbers.lhs_spec))
-    kernel = permute(kernel, kernel_last(numbers.rhs_spec))
-    geometry = _geometry(x, kernel, window_strides, padding, rhs_dilation, feature_group_count)
-    if is_mostly_padding(x, geometry.input_size, geometry.padding):
-        return by_lax(lhs, rhs)
-    y = conv_canonical(
-        x,
-        kernel,
-        geometry,
+    if algorithm is not None:
+        check_instance(algorithm, Algorithm, "algorithm")
+    by_lax: Callable[..., jax.Array] = functools.partial(
+        lax.conv_general_dilated,  # type: ignore[arg-type]
+        window_strides=window_strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
         precision=precision,
         preferred_element_type=preferred_element_type,
-        algorithm=algorithm,
+        **({} if out_sharding is None else {"out_sharding": out_sharding}),
     )
-    return permute(y, inverse(channels_last(numbers.out_spec)))
+    call = None
+    if batch_group_count == 1 and out_sharding is None and _all_ones(lhs_dilation, x.ndim - 2):
+        window = window_strides, padding, rhs_dilation
+        call = _canonical(x, kernel, *window, dimension_numbers, feature_group_count)
+    if call is None:
+        _result_of(by_lax, x, kernel)
+        return by_lax(lhs, rhs)
+    options = Options(None, x.dtype, algorithm)
+    if precision is not None or preferred_element_type is not None:
+        result = _result_of(by_lax, x, kernel)
+        hashable = tuple(precision) if isinstance(precision, list) else precision
+        options = Options(hashable, result.dtype, algorithm)
+    x, kernel = _permute(x, call.axes.lhs), _permute(kernel, call.axes.rhs)
+    return _permute(conv_canonical(x, kernel, call.geometry, options), call.axes.out)
 
 
-def _checked(by_lax: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) -> Any:
-    """The shape and type of the result; lax checks the arguments, and says what is wrong.
+def _result_of(by_lax: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) -> Any:
+    """Give the type of lax's result; lax checks the arguments, and says what is wrong.
 
-    Where it fails while it checks, by an error of another kind, that becomes a `ValueError`.
+    Where it fails while it checks, by an error of another kind, that becomes a ``ValueError``.
     """
     try:
         with np.errstate(all="ignore"):
@@ -122,24 +117,116 @@ def _checked(by_lax: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) 
         raise ValueError(f"lax.conv_general_dilated fails for these arguments: {error}") from error
 
 
-def _geometry(
+class Axes(NamedTuple):
+    """Orders of axes: of operands into channels-last ones, and of the result back into lax's."""
+
+    lhs: tuple[int, ...]
+    rhs: tuple[int, ...]
+    out: tuple[int, ...]
+
+
+class Call(NamedTuple):
+    """A call of lax's convolution that dilax understands."""
+
+    axes: Axes
+    geometry: ConvGeometry
+
+
+def _canonical(
     x: jax.Array,
     kernel: jax.Array,
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     dilation: Sequence[int] | None,
-    groups: int,
-) -> ConvGeometry:
-    """Lax's arguments, which it has checked, as the integers of a convolution."""
+    dimension_numbers: Any,
+    feature_group_count: int,
+) -> Call | None:
+    """Understand a call of lax; nothing where it is one for lax to compute, or to refuse."""
     rank = x.ndim - 2
-    window, size = x.shape[1:-1], kernel.shape[:-2]
-    dilation = dilation or (1,) * rank
+    if not (1 <= rank <= 3 and kernel.ndim == x.ndim and x.size and kernel.size):
+        return None
+    if x.dtype != kernel.dtype or x.dtype == np.bool_:
+        return None
+    try:
+        axes = layout(rank, dimension_numbers)
+        groups = operator.index(feature_group_count)
+        steps = _positive(strides, rank)
+        spaces = (1,) * rank if dilation is None else _positive(dilation, rank)
+        sizes = [tuple(array.shape[axis] for axis in order) for array, order in
+                 ((x, axes.lhs), (kernel, axes.rhs))]  # fmt: skip
+        window, size = sizes[0][1:-1], sizes[1][:-2]
+        pads = _pads(padding, window, size, steps, spaces)
+    except (TypeError, ValueError, AttributeError):
+        return None
+    geometry = ConvGeometry(window, size, steps, pads, spaces, groups)
+    in_channels, outputs = sizes[1][-2:]
+    fits = groups > 0 and in_channels * groups == sizes[0][-1] and outputs % groups == 0
+    if not fits or 0 in geometry.output_size or is_mostly_padding(x, window, pads):
+        return None
+    return Call(axes, geometry)
+
+
+def _all_ones(dilation: Sequence[int] | None, rank: int) -> bool:
+    return dilation is None or (len(dilation) == rank and set(dilation) <= {1})
+
+
+def _positive(values: Sequence[int], rank: int) -> tuple[int, ...]:
+    integers = tuple(map(operator.index, values))
+    if len(integers) != rank or min(integers) < 1:
+        raise ValueError
+    return integers
+
+
+def _pads(
+    padding: str | Sequence[tuple[int, int]],
+    input_size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[tuple[int, int], ...]:
     if isinstance(padding, str):
-        spans = [step * (taps - 1) + 1 for taps, step in zip(size, dilation, strict=True)]
-        padding = lax.padtype_to_pads(window, spans, strides, padding)
-    pads = tuple((int(low), int(high)) for low, high in padding)
-    return ConvGeometry(window, size, _integers(strides), pads, _integers(dilation), groups)
+        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
+            raise ValueError
+        return _padding(padding, input_size, kernel_size, strides, dilation)
+    pads = tuple((operator.index(low), operator.index(high)) for low, high in padding)
+    if len(pads) != len(input_size):
+        raise ValueError
+    return pads
 
 
-def _integers(values: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)
+def layout(rank: int, dimension_numbers: Any) -> Axes:
+    """Give the orders of axes that lax's ``dimension_numbers`` mean."""
+    try:
+        return _known_layout(rank, dimension_numbers)
+    except TypeError:  # not hashable
+        return _layout(rank, dimension_numbers)
+
+
+def _layout(rank: int, dimension_numbers: Any) -> Axes:
+    shape = (1,) * (rank + 2)
+    lhs, rhs, out = lax.conv_dimension_numbers(shape, shape, dimension_numbers)
+    return Axes(channels_last(lhs), kernel_last(rhs), inverse(channels_last(out)))
+
+
+_known_layout = functools.lru_cache(maxsize=256)(_layout)
+
+
+def channels_last(spec: Sequence[int]) -> tuple[int, ...]:
+    """Order axes as batch, window, features, from lax's batch, features, window."""
+    batch, features, *window = spec
+    return (batch, *window, features)
+
+
+def kernel_last(spec: Sequence[int]) -> tuple[int, ...]:
+    """Order axes as window, in-features, out-features, from lax's out, in, window."""
+    out_features, in_features, *window = spec
+    return (*window, in_features, out_features)
+
+
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    """Give the permutation that undoes another."""
+    return tuple(sorted(range(len(axes)), key=lambda place: axes[place]))
+
+
+def _permute(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return array if axes == tuple(range(array.ndim)) else jnp.transpose(array, axes)

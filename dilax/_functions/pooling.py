@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +21,16 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from dilax._arrays import as_array
-from dilax._checks import entries
-from dilax._functions.arguments import check_growth
-from dilax._functions.window_sums import window_sums
+from dilax._checks import as_python, entries
+from dilax._functions.arguments import Options, check_growth
+from dilax._functions.convolution import conv_canonical
+from dilax.algorithms._shift_and_add import window_sums
 from dilax.geometry import (
     AxisPadding,
     ConvGeometry,
     PaddingLike,
+    canonical_geometry,
     canonical_tuple,
-    effective_kernel_size,
-    output_size,
-    resolve_padding,
 )
 
 FOLDED_WINDOW = 32
@@ -46,7 +45,7 @@ LARGEST_BOX = 16
 
 def max_pool(
     x: ArrayLike,
-    window_shape: Sequence[int],
+    window_shape: int | Sequence[int],
     *,
     strides: int | Sequence[int] | None = None,
     padding: PaddingLike = "VALID",
@@ -59,9 +58,10 @@ def max_pool(
 
     Args:
       x: ``(batch..., *window, features)``.
-      window_shape: entries of the window, one for each window axis.
+      window_shape: entries of the window along each window axis; an integer stands for that many
+        along every axis between the first, then the batch, and the last.
       strides: entries between neighbouring windows; ones when left out, as in Flax.
-      padding: as in `conv`, without "CIRCULAR" and "REFLECT"; padding is never the largest.
+      padding: as in ``conv``, without "CIRCULAR" and "REFLECT"; padding is never the largest.
       kernel_dilation: entries between neighbouring entries of a window.
 
     Returns:
@@ -93,7 +93,7 @@ def fold_max(
     padding: Sequence[AxisPadding],
     window_dilation: Sequence[int],
 ) -> jax.Array:
-    """`max_pool` in the words of ``lax.reduce_window``: an entry for every axis of ``x``."""
+    """``max_pool`` in the words of ``lax.reduce_window``: an entry for every axis of ``x``."""
     columns = zip(window_dimensions, window_strides, window_dilation, padding, strict=True)
     pooled = [
         _WindowAxis(axis, x.shape[axis], *column)
@@ -112,7 +112,7 @@ def _fold_max(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
 
 def avg_pool(
     x: ArrayLike,
-    window_shape: Sequence[int],
+    window_shape: int | Sequence[int],
     *,
     strides: int | Sequence[int] | None = None,
     padding: PaddingLike = "VALID",
@@ -123,9 +123,10 @@ def avg_pool(
 
     Args:
       x: ``(batch..., *window, features)``, floating point; half precision is summed in float32.
-      window_shape: entries of the window, one for each window axis.
+      window_shape: entries of the window along each window axis; an integer stands for that many
+        along every axis between the first, then the batch, and the last.
       strides: entries between neighbouring windows; ones when left out, as in Flax.
-      padding: as in `conv`, without "CIRCULAR" and "REFLECT".
+      padding: as in ``conv``, without "CIRCULAR" and "REFLECT".
       kernel_dilation: entries between neighbouring entries of a window.
       count_include_pad: divide by the window's size; if false, by its entries that are not padding.
 
@@ -170,37 +171,33 @@ def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
 
 
 def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
-    """Sums over windows of neighbouring axes: those before are the batch, those after features."""
+    """Sum over windows of neighbouring axes: those before are the batch, those after features."""
     batch, rest = x.shape[: axes[0].axis], x.shape[axes[-1].axis + 1 :]
     features = math.prod(rest)
-    geometry = ConvGeometry(
-        input_size=tuple(axis.length for axis in axes),
-        kernel_size=tuple(axis.size for axis in axes),
-        strides=tuple(axis.stride for axis in axes),
-        padding=tuple(axis.padding for axis in axes),
-        kernel_dilation=tuple(axis.dilation for axis in axes),
-        feature_group_count=features,
-    )
-    rows = x.reshape(math.prod(batch), *geometry.input_size, features)
-    return window_sums(rows, geometry).reshape(*batch, *geometry.output_size, *rest)
+    columns = zip(*(axis[1:] for axis in axes), strict=True)
+    input_size, kernel_size, strides, dilation, padding = columns
+    geometry = ConvGeometry(input_size, kernel_size, strides, padding, dilation, features)
+    rows = x.reshape(math.prod(batch), *input_size, features)
+    ones = jnp.ones((*kernel_size, 1, features), x.dtype)
+    sums = conv_canonical(rows, ones, geometry, Options(None, x.dtype, window_sums))
+    return sums.reshape(*batch, *geometry.output_size, *rest)
 
 
-class _WindowAxis:
+class _WindowAxis(NamedTuple):
     """One axis of a pool: which axis of the array, and the integers of its windows."""
 
-    def __init__(
-        self, axis: int, length: int, size: int, stride: int, dilation: int, padding: AxisPadding
-    ) -> None:
-        self.axis, self.length, self.size = axis, length, size
-        self.stride, self.dilation, self.padding = stride, dilation, padding
-        self.outputs = output_size(length, size, stride, dilation, padding)
-        span = effective_kernel_size(size, dilation)
-        if not self.outputs and length:
-            raise ValueError(
-                f"window_shape does not fit: at kernel_dilation {dilation} a window spans {span} "
-                f"entries of axis {axis} of x, which has {length + sum(padding)} with padding "
-                f"{padding}; pad more, or take a smaller window."
-            )
+    axis: int
+    length: int
+    size: int
+    stride: int
+    dilation: int
+    padding: AxisPadding
+
+    @property
+    def outputs(self) -> int:
+        """Number of windows."""
+        span = self.dilation * (self.size - 1) + 1
+        return max((self.length + sum(self.padding) - span) // self.stride + 1, 0)
 
     def starts(self) -> range:
         """Where each entry of a window begins in the padded input."""
@@ -217,27 +214,53 @@ class _WindowAxis:
 
 def _window_axes(
     x: jax.Array,
-    window_shape: Sequence[int],
+    window_shape: int | Sequence[int],
     strides: int | Sequence[int] | None,
     padding: PaddingLike,
     kernel_dilation: int | Sequence[int],
 ) -> list[_WindowAxis]:
-    window_shape = entries(window_shape, "window_shape", "integers")
-    rank = len(window_shape)
-    sizes = canonical_tuple(window_shape, rank, "window_shape")
+    given = as_python(window_shape)
+    one_for_all = isinstance(given, int) and not isinstance(given, bool)
+    shape = (given,) * max(x.ndim - 2, 0) if one_for_all else given
+    shape = entries(shape, "window_shape", "integers")
+    rank = len(shape)
     if rank == 0 or x.ndim < rank + 1:
         raise ValueError(
-            f"x must have shape (batch..., *window, features) with {rank} window axes for "
+            f"x must have shape (batch..., *window, features) with {rank or 'its'} window axes for "
             f"window_shape {window_shape}, got {x.shape}."
         )
-    steps = canonical_tuple(1 if strides is None else strides, rank, "strides")
-    dilations = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
     first = x.ndim - rank - 1
-    lengths = x.shape[first:-1]
-    pads = resolve_padding(padding, lengths, sizes, steps, dilations)
-    check_growth(x, lengths, pads, "kernel_dilation")
-    columns = zip(lengths, sizes, steps, dilations, pads, strict=True)
-    return [_WindowAxis(first + place, *column) for place, column in enumerate(columns)]
+    geometry = canonical_geometry(
+        x.shape[first:-1],
+        canonical_tuple(shape, rank, "window_shape"),
+        strides=1 if strides is None else strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+    )
+    check_growth(x, geometry.input_size, geometry.padding, "kernel_dilation")
+    columns = zip(
+        range(first, first + rank),
+        geometry.input_size,
+        geometry.kernel_size,
+        geometry.strides,
+        geometry.kernel_dilation,
+        geometry.padding,
+        strict=True,
+    )
+    axes = [_WindowAxis(*column) for column in columns]
+    for axis in axes:
+        _check_fit(axis)
+    return axes
+
+
+def _check_fit(axis: _WindowAxis) -> None:
+    if axis.length and not axis.outputs:
+        span = axis.dilation * (axis.size - 1) + 1
+        raise ValueError(
+            f"window_shape must fit the padded input: at kernel_dilation {axis.dilation} a window "
+            f"spans {span} entries, got {axis.length + sum(axis.padding)} along axis {axis.axis} "
+            f"of x with padding {axis.padding}; pad more, or take a smaller window."
+        )
 
 
 def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax._arrays import as_array
-from dilax._functions.arguments import as_arrays, check_result
-from dilax._functions.convolution import add_bias, conv
+from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
+from dilax._functions.convolution import add_bias, conv_canonical
 from dilax.algorithms import Algorithm
-from dilax.algorithms._algorithm import accumulation_type, result_type
+from dilax.algorithms._algorithm import accumulation_type
 from dilax.geometry import PaddingLike
 
 
@@ -39,7 +39,7 @@ def depthwise_conv(
       x: ``(batch..., *window, C)``.
       kernel: ``(*window, 1, C m)``, one to three window axes.
       strides: entries between neighbouring outputs, one integer or one for each window axis.
-      padding: as in `conv`.
+      padding: as in ``conv``.
       kernel_dilation: entries between neighbouring kernel taps.
       bias: ``(C m,)``.
       precision: as in ``jax.lax.conv_general_dilated``.
@@ -59,29 +59,28 @@ def depthwise_conv(
     >>> depthwise_conv(x, kernel, kernel_dilation=(1, 2), padding="CAUSAL").shape
     (8, 28, 28, 32)
     """
-    x, kernel = as_array(x, "x"), as_array(kernel, "kernel")
+    x, kernel = as_arrays(x, kernel)
+    options = canonical_options(x.dtype, precision, preferred_element_type, algorithm)
+    window: Any = {"strides": strides, "padding": padding, "kernel_dilation": kernel_dilation}
+    y = _depthwise(x, kernel, options, **window)
+    return y if bias is None else add_bias(y, bias)
+
+
+def _depthwise(
+    x: jax.Array, kernel: jax.Array, options: Options, *, name: str = "kernel", **window: Any
+) -> jax.Array:
     if kernel.ndim < 3 or kernel.shape[-2] != 1:
         raise ValueError(
-            f"kernel of a depthwise convolution must have shape (*window, 1, features * "
+            f"{name} of a depthwise convolution must have shape (*window, 1, features * "
             f"multiplier), got {kernel.shape}; for a dense or grouped kernel call dilax.conv."
         )
     if x.ndim == 0 or not x.shape[-1] or kernel.shape[-1] % x.shape[-1]:
         raise ValueError(
-            f"kernel has {kernel.shape[-1]} out-features, which must be a multiple of x's "
+            f"{name} has {kernel.shape[-1]} out-features, which must be a multiple of x's "
             f"features, got x of shape {x.shape}; are its features the last axis?"
         )
-    return conv(
-        x,
-        kernel,
-        strides=strides,
-        padding=padding,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=x.shape[-1],
-        bias=bias,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        algorithm=algorithm,
-    )
+    x, geometry = geometry_of(x, kernel, feature_group_count=x.shape[-1], **window)
+    return conv_canonical(x, kernel, geometry, options)
 
 
 def pointwise_conv(
@@ -114,25 +113,31 @@ def pointwise_conv(
     (8, 28, 28, 24)
     """
     x, kernel = as_arrays(x, kernel)
+    options = canonical_options(x.dtype, precision, preferred_element_type)
+    y = _pointwise(x, kernel, options)
+    return y if bias is None else add_bias(y, bias)
+
+
+def _pointwise(
+    x: jax.Array, kernel: jax.Array, options: Options, name: str = "kernel"
+) -> jax.Array:
     if kernel.ndim < 2 or set(kernel.shape[:-2]) - {1}:
         raise ValueError(
-            f"kernel of a pointwise convolution must have shape (C, O) or (1, ..., 1, C, O), got "
+            f"{name} of a pointwise convolution must have shape (C, O) or (1, ..., 1, C, O), got "
             f"{kernel.shape}; for a larger window call dilax.conv."
         )
     if x.ndim < 1 or x.shape[-1] != kernel.shape[-2]:
         raise ValueError(
-            f"kernel has {kernel.shape[-2]} in-features, x has shape {x.shape}; required: "
+            f"{name} has {kernel.shape[-2]} in-features, x has shape {x.shape}; required: "
             f"x.shape[-1] == kernel.shape[-2]. Are x's features its last axis?"
         )
-    check_result(x.dtype, precision, preferred_element_type)
     rows = jnp.dot(
         x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
         kernel.reshape(kernel.shape[-2:]),
-        precision=precision,
+        precision=options.precision,
         preferred_element_type=accumulation_type(x, kernel),
-    ).astype(result_type(x, preferred_element_type))
-    y = rows.reshape(*x.shape[:-1], rows.shape[-1])
-    return y if bias is None else add_bias(y, bias)
+    ).astype(options.dtype)
+    return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
 def separable_conv(
@@ -148,7 +153,7 @@ def separable_conv(
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """Depthwise separable dilated convolution: `depthwise_conv`, then `pointwise_conv`.
+    """Depthwise separable dilated convolution: ``depthwise_conv``, then ``pointwise_conv``.
 
     For ``k`` taps, ``C`` features in and ``O`` out it has ``k C + C O`` weights where a dense
     kernel has ``k C O``: a share of ``1 / O + 1 / k``.
@@ -158,7 +163,7 @@ def separable_conv(
       depthwise_kernel: ``(*window, 1, C m)``.
       pointwise_kernel: ``(C m, O)`` or ``(1, ..., 1, C m, O)``.
       strides: of the depthwise part.
-      padding: of the depthwise part, as in `conv`.
+      padding: of the depthwise part, as in ``conv``.
       kernel_dilation: of the depthwise part.
       bias: ``(O,)``.
       precision: of both parts.
@@ -177,20 +182,10 @@ def separable_conv(
     (8, 28, 28, 24)
     """
     x, depthwise_kernel = as_arrays(x, depthwise_kernel, "depthwise_kernel")
-    pointwise_kernel = as_array(pointwise_kernel, "pointwise_kernel")
-    filtered = depthwise_conv(
-        x,
-        depthwise_kernel,
-        strides=strides,
-        padding=padding,
-        kernel_dilation=kernel_dilation,
-        precision=precision,
-        algorithm=algorithm,
-    )
-    return pointwise_conv(
-        filtered,
-        pointwise_kernel,
-        bias=bias,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )
+    options = canonical_options(x.dtype, precision, None, algorithm)
+    window: Any = {"strides": strides, "padding": padding, "kernel_dilation": kernel_dilation}
+    filtered = _depthwise(x, depthwise_kernel, options, name="depthwise_kernel", **window)
+    filtered, pointwise_kernel = as_arrays(filtered, pointwise_kernel, "pointwise_kernel")
+    options = canonical_options(filtered.dtype, precision, preferred_element_type)
+    y = _pointwise(filtered, pointwise_kernel, options, "pointwise_kernel")
+    return y if bias is None else add_bias(y, bias)

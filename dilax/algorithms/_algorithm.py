@@ -1,4 +1,4 @@
-"""What a algorithm is: one convolution's three passes, computed in one way."""
+"""An algorithm: one way to compute the three passes of a convolution."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from dilax.geometry import ConvGeometry
 
 
 class Pass(Protocol):
-    """One of the three passes: two arrays and the integers in, one array out.
+    """One of the three passes: two arrays and a geometry in, one array out.
 
-    ``preferred_element_type`` is the type of the result (that of the first array when left out);
-    half-precision products are summed in float32 before they are rounded to it.
+    ``preferred_element_type`` is the type of the result, that of the first array when left out;
+    half-precision products are summed in float32 and rounded once. A pass may take settings beyond
+    these, each with a default: they change its speed, never its result beyond rounding.
     """
 
     def __call__(
@@ -36,9 +37,9 @@ class Algorithm:
     With ``x`` of shape ``(N, *S, C)``, ``kernel`` of shape ``(*K, C // groups, O)`` and ``g`` of
     the output's shape ``(N, *S_out, O)``:
 
-    - ``conv(x, kernel, geometry)`` gives the output,
-    - ``input_gradient(g, kernel, geometry)`` gives ``x``'s cotangent,
-    - ``kernel_gradient(x, g, geometry)`` gives ``kernel``'s cotangent.
+    - ``conv(x, kernel, geometry)`` computes the output,
+    - ``input_gradient(g, kernel, geometry)`` computes the cotangent of ``x``,
+    - ``kernel_gradient(x, g, geometry)`` computes the cotangent of ``kernel``.
     """
 
     name: str
@@ -51,12 +52,12 @@ class Algorithm:
 
 
 def result_type(lhs: jax.Array, preferred_element_type: Any) -> jnp.dtype:
-    """The type of a pass's result: the preferred one, or that of its first array."""
+    """Give the type of a pass's result: the preferred one, or that of its first array."""
     return jnp.dtype(lhs.dtype if preferred_element_type is None else preferred_element_type)
 
 
 def accumulation_type(*types: Any) -> jnp.dtype:
-    """The type to sum in: the arrays' common type, and float32 at least for floating point."""
+    """Give the type to sum in: the common type, and at least float32 for floating point."""
     common = jnp.result_type(*types)
     half = jnp.issubdtype(common, jnp.floating) and jnp.finfo(common).bits < 32
     return jnp.dtype(jnp.float32) if half else common

@@ -3,10 +3,13 @@
     y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
 
 The kernel's gradient is ``P(x)^T g``, summed over blocks whose patches stay in the cache. The
-input's is ``g W^T``, with taps side by side again, each moved to where it belongs and summed, phase
-by phase of the strides. Where windows lie side by side, as those of a kernel of size one do, the
-patches are the input itself, cut up. Elsewhere forward and input's gradient are worth their memory
-while ``taps * C`` is small beside the arrays: the first layer of a network, strided layers.
+input's is ``g W^T``, every tap of which is moved to where it belongs and added. Where windows do
+not overlap, as those of a kernel of size one, the patches are the input itself, cut into pieces.
+Elsewhere forward pass and input gradient are worth their memory while ``taps * C`` is small beside
+the arrays: the first layer of a network, strided layers. Settings, of which speed alone depends:
+
+- ``by_phase``: add up the gradient of a strided input phase by phase, rather than spread by zeros;
+- ``block``: examples, and outputs of their first axis, whose patches are laid out at a time.
 """
 
 from __future__ import annotations
@@ -32,9 +35,6 @@ from dilax.algorithms._windows import (
     window,
 )
 from dilax.geometry import ConvGeometry
-
-BLOCK_BYTES = 1 << 22
-"""The kernel gradient lays out patches of so many bytes at a time: they stay in the cache."""
 
 
 def conv(
@@ -66,6 +66,7 @@ def input_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    by_phase: bool = False,
 ) -> jax.Array:
     """``x'[n, i, c] = sum_k p[n, i + d (K - 1 - k), (k, c)]``, ``p = g W^T``, group by group."""
     groups = geometry.feature_group_count
@@ -73,13 +74,16 @@ def input_gradient(
     dtype = result_type(lhs, preferred_element_type)
     if lhs.size == 0:
         return jnp.zeros(shape, dtype)
-    batch, members = groups * lhs.shape[0], rhs.shape[-2]
+    batch, channels = groups * lhs.shape[0], rhs.shape[-2]
     products = _product(
         "gmo,gko->gmk", _by_group(lhs, groups), _matrices(rhs, groups), precision, dtype
     )
-    by_tap = products.reshape(batch, *geometry.output_size, *geometry.kernel_size, members)
-    summed = _joined if non_overlapping(geometry) else _overlapped
-    whole = summed(by_tap, geometry).reshape(groups, *shape[:-1], members)
+    by_tap = products.reshape(batch, *geometry.output_size, *geometry.kernel_size, channels)
+    if geometry.non_overlapping:
+        whole = _joined(by_tap, geometry)
+    else:
+        whole = _overlapped(by_tap, geometry, by_phase)
+    whole = whole.reshape(groups, *shape[:-1], channels)
     return jnp.moveaxis(whole, 0, -2).reshape(shape).astype(dtype)
 
 
@@ -90,28 +94,34 @@ def kernel_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    block: tuple[int, int] | None = None,
 ) -> jax.Array:
     """``w'[k, c, o] = sum_(n, i) P(x)[n, i, (k, c)] g[n, i, o]``, group by group."""
     groups = geometry.feature_group_count
-    members, outputs = lhs.shape[-1] // groups, rhs.shape[-1] // groups
+    channels, outputs = lhs.shape[-1] // groups, rhs.shape[-1] // groups
     dtype = result_type(lhs, preferred_element_type)
     if lhs.size == 0 or rhs.size == 0:
-        return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
-    if non_overlapping(geometry):
+        return jnp.zeros((*geometry.kernel_size, channels, rhs.shape[-1]), dtype)
+    if geometry.non_overlapping:
         pieces = _input_patches(lhs, geometry), _by_group(rhs, groups)
         matrices = _product("gmk,gmo->gko", *pieces, precision, dtype)
     else:
-        matrices = _sum_over_blocks(lhs, rhs, geometry, precision, dtype)
-    taps = jnp.moveaxis(matrices.reshape(groups, geometry.taps, members, outputs), 0, 2)
-    return taps.reshape(*geometry.kernel_size, members, rhs.shape[-1]).astype(dtype)
+        matrices = _sum_over_blocks(lhs, rhs, geometry, precision, dtype, block)
+    taps = jnp.moveaxis(matrices.reshape(groups, geometry.taps, channels, outputs), 0, 2)
+    return taps.reshape(*geometry.kernel_size, channels, rhs.shape[-1]).astype(dtype)
 
 
 def _sum_over_blocks(
-    x: jax.Array, g: jax.Array, geometry: ConvGeometry, precision: Any, dtype: jnp.dtype
+    x: jax.Array,
+    g: jax.Array,
+    geometry: ConvGeometry,
+    precision: Any,
+    dtype: jnp.dtype,
+    block_size: tuple[int, int] | None,
 ) -> jax.Array:
     """``P(x)^T g`` as ``(G, taps C, O)``, summed over some rows or some examples at a time."""
-    examples, rows = _block(x, g, geometry)
     (batch, length), groups, stride = g.shape[:2], geometry.feature_group_count, geometry.strides[0]
+    examples, rows = block_size or (1, length)
     across, span = -(-length // rows), stride * (rows - 1) + geometry.effective_kernel_size[0]
     g = _fill(g, -batch % examples, across * rows - length)
     x = pad_input(x, geometry)
@@ -134,40 +144,19 @@ def _sum_over_blocks(
     return total.swapaxes(1, 2)
 
 
-def _block(x: jax.Array, g: jax.Array, geometry: ConvGeometry) -> tuple[int, int]:
-    """How many examples, and how many rows of outputs of each, have patches of `BLOCK_BYTES`."""
-    batch, length, *sizes = g.shape[:-1]
-    row_bytes = math.prod(sizes) * geometry.taps * x.shape[-1] * x.dtype.itemsize
-    fit = max(BLOCK_BYTES // row_bytes, 1)
-    if fit <= length or not isinstance(batch, int):
-        return 1, _even(length, fit)
-    return _even(batch, fit // length), length
-
-
-def _even(number: int, most: int) -> int:
-    """The size of equal parts, none larger than ``most``: a divisor, or else the last ends late."""
-    least = -(-number // -(-number // most))
-    return next((size for size in range(least, least // 2, -1) if number % size == 0), least)
-
-
 def _fill(x: jax.Array, examples: int, rows: int) -> jax.Array:
     """``x`` with so many more examples and rows of zeros at the end; none where fewer than one."""
     ends = (max(examples, 0), max(rows, 0), *(0 for _ in x.shape[2:]))
     return lax.pad(x, x.dtype.type(0), [(0, end, 0) for end in ends]) if max(ends) else x
 
 
-def non_overlapping(geometry: ConvGeometry) -> bool:
-    """Whether each input is seen by one window, and through one tap of it."""
-    return geometry.kernel_size == geometry.strides and max(geometry.kernel_dilation) == 1
-
-
 def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
     """What each output sees, as ``(G, N S, taps C)``."""
     groups = geometry.feature_group_count
-    if non_overlapping(geometry):
+    if geometry.non_overlapping:
         pieces = _by_group(_cut(x, geometry), groups)
-        rows, members = pieces.shape[1:]
-        return pieces.reshape(groups, rows // geometry.taps, geometry.taps * members)
+        rows, channels = pieces.shape[1:]
+        return pieces.reshape(groups, rows // geometry.taps, geometry.taps * channels)
     padded = pad_input(x, geometry)
     windows = [
         _by_group(window(padded, offset, geometry.output_size, geometry.strides), groups)
@@ -199,9 +188,9 @@ def _joined(pieces: jax.Array, geometry: ConvGeometry) -> jax.Array:
     return window(whole, lows, geometry.input_size, (1,) * rank)
 
 
-def _overlapped(by_tap: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """The sum of what ``(N, *S, *K, C)`` gives each input, phase by phase of the strides."""
-    phases = Phases.of(geometry)
+def _overlapped(by_tap: jax.Array, geometry: ConvGeometry, by_phase: bool) -> jax.Array:
+    """Sum what ``(N, *S, *K, C)`` gives to each input."""
+    phases = Phases.of(geometry, split=by_phase)
 
     def part(phase: Phase) -> jax.Array:
         some = by_tap[(..., *phase.taps, slice(None))]
@@ -224,9 +213,9 @@ def _by_group(x: jax.Array, groups: int) -> jax.Array:
 
 def _matrices(kernel: jax.Array, groups: int) -> jax.Array:
     """``(*K, I, G O)`` as ``(G, taps I, O)``."""
-    members, outputs = kernel.shape[-2], kernel.shape[-1] // groups
-    by_tap = kernel.reshape(math.prod(kernel.shape[:-2]), members, groups, outputs)
-    return jnp.moveaxis(by_tap, 2, 0).reshape(groups, len(by_tap) * members, outputs)
+    channels, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    by_tap = kernel.reshape(math.prod(kernel.shape[:-2]), channels, groups, outputs)
+    return jnp.moveaxis(by_tap, 2, 0).reshape(groups, len(by_tap) * channels, outputs)
 
 
 def _product(

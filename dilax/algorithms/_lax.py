@@ -1,4 +1,4 @@
-"""The definition: one call of ``lax.conv_general_dilated``, and what JAX makes its gradients."""
+"""The definition: one call of ``lax.conv_general_dilated``, and the gradients that JAX derives."""
 
 from __future__ import annotations
 

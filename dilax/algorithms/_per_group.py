@@ -10,34 +10,25 @@ So each group becomes a convolution of its own here, and the permutations are wr
     input gradient    g'[N, S, O]  *  w[K, O, I],   taps reversed, dilated by d
     kernel gradient   x[I, S, N]   *  g[S', N, O],  strided by d, dilated by s
 
-where ``g'`` is ``g`` spread by the strides and padded. The routine is fast with two axes and slow
-with three: volumes are computed plane by plane.
+where ``g'`` is ``g`` spread by the strides and padded.
 
 Source of the cause: ``xla/service/cpu/conv_canonicalization.cc`` walks the entry computation only.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dilax.algorithms import _per_plane
 from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
 from dilax.algorithms._lax import channels_last
-from dilax.algorithms._windows import cotangent_padding, each_axis, pad_and_spread
-from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
-
-MOST_PLANES = 16
-"""Kernels of so many planes are taken apart; a deeper one would be long to compile."""
-
-UNROLLED_GROUPS = 32
-"""Up to so many groups are written out; more run in a loop."""
+from dilax.algorithms._windows import cotangent_padding, pad_and_spread
+from dilax.geometry import AxisPadding, ConvGeometry, _exact_padding
 
 
 def conv(
@@ -47,13 +38,10 @@ def conv(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    unrolled_groups: int = 1,
 ) -> jax.Array:
     """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, for each group."""
     dtype = result_type(lhs, preferred_element_type)
-    if _in_planes(geometry):
-        wide = accumulation_type(lhs, rhs, dtype)
-        plane = functools.partial(conv, precision=precision, preferred_element_type=wide)
-        return _per_plane.conv(plane, lhs, rhs, geometry).astype(dtype)
 
     def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
@@ -66,7 +54,7 @@ def conv(
             dtype=dtype,
         )
 
-    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count, unrolled_groups)
 
 
 def input_gradient(
@@ -76,29 +64,28 @@ def input_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    unrolled_groups: int = 1,
 ) -> jax.Array:
     """``x'[n, i, c] = sum_k sum_o g'[n, i + d (K - 1 - k), o] w[k, c, o]``, for each group."""
     dtype = result_type(lhs, preferred_element_type)
     if lhs.size == 0:
         features = geometry.feature_group_count * rhs.shape[-2]
         return jnp.zeros((lhs.shape[0], *geometry.input_size, features), dtype)
-    if _in_planes(geometry):
-        wide = accumulation_type(lhs, rhs, dtype)
-        plane = functools.partial(input_gradient, precision=precision, preferred_element_type=wide)
-        return _per_plane.input_gradient(plane, lhs, rhs, geometry).astype(dtype)
+    edges = cotangent_padding(geometry)
+    padding = tuple((max(low, 0), max(high, 0)) for low, high in edges)
 
     def convolve(g: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolve(
-            pad_and_spread(g, ((0, 0),) * geometry.rank, geometry.strides),
+            _cropped(pad_and_spread(g, ((0, 0),) * geometry.rank, geometry.strides), edges),
             lax.rev(kernel, range(geometry.rank)).swapaxes(-1, -2),
             strides=(1,) * geometry.rank,
-            padding=cotangent_padding(geometry),
+            padding=padding,
             dilation=geometry.kernel_dilation,
             precision=precision,
             dtype=dtype,
         )
 
-    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count, unrolled_groups)
 
 
 def kernel_gradient(
@@ -108,17 +95,14 @@ def kernel_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    unrolled_groups: int = 1,
 ) -> jax.Array:
     """``w'[k, c, o] = sum_n sum_i x[n, d k + s i - low, c] g[n, i, o]``, for each group."""
     dtype = result_type(lhs, preferred_element_type)
     if lhs.size == 0 or rhs.size == 0:
-        members = lhs.shape[-1] // geometry.feature_group_count
-        return jnp.zeros((*geometry.kernel_size, members, rhs.shape[-1]), dtype)
-    if _in_planes(geometry):
-        plane = functools.partial(
-            kernel_gradient, precision=precision, preferred_element_type=dtype
-        )
-        return _per_plane.kernel_gradient(plane, lhs, rhs, geometry)
+        in_channels_per_group = lhs.shape[-1] // geometry.feature_group_count
+        shape = (*geometry.kernel_size, in_channels_per_group, rhs.shape[-1])
+        return jnp.zeros(shape, dtype)
 
     def convolve(x: jax.Array, g: jax.Array) -> jax.Array:
         batch_first = _convolve(
@@ -132,12 +116,7 @@ def kernel_gradient(
         )
         return jnp.moveaxis(batch_first, 0, -2)
 
-    return _each_group(convolve, lhs, rhs, geometry.feature_group_count)
-
-
-def _in_planes(geometry: ConvGeometry) -> bool:
-    """Whether a convolution is one of volumes, and its kernel not deep."""
-    return geometry.rank > 2 and geometry.kernel_size[0] <= MOST_PLANES
+    return _each_group(convolve, lhs, rhs, geometry.feature_group_count, unrolled_groups)
 
 
 def _each_group(
@@ -145,11 +124,15 @@ def _each_group(
     lhs: jax.Array,
     rhs: jax.Array,
     groups: int,
+    unrolled_groups: int,
 ) -> jax.Array:
-    """``function`` of each group's features, the last axis of both arrays and of the result."""
+    """Apply a function to each group's features, the last axis of both arrays and of the result.
+
+    Up to ``unrolled_groups`` groups are written out; more run in a loop.
+    """
     if groups == 1:
         return function(lhs, rhs)
-    if groups <= UNROLLED_GROUPS:
+    if groups <= unrolled_groups:
         pairs = zip(jnp.split(lhs, groups, axis=-1), jnp.split(rhs, groups, axis=-1), strict=True)
         parts = [function(a, b) for a, b in pairs]
         return lax.concatenate(parts, parts[0].ndim - 1)
@@ -191,9 +174,18 @@ def _convolve(
     ).astype(dtype)
 
 
+def _cropped(x: jax.Array, edges: Sequence[AxisPadding]) -> jax.Array:
+    """Cut off what negative edges crop: XLA's own cropping in a convolution is wrong on CPU."""
+    starts = [0, *(max(-low, 0) for low, _ in edges), 0]
+    ends = [0, *(max(-high, 0) for _, high in edges), 0]
+    if not any((*starts, *ends)):
+        return x
+    return lax.slice(x, starts, [size - end for size, end in zip(x.shape, ends, strict=True)])
+
+
 def _kernel_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
     """Padding under which the output, used as a kernel, fits once for each tap."""
-    return tuple(exact_padding(*axis) for axis in each_axis(geometry))
+    return tuple(_exact_padding(*axis) for axis in geometry.axes)
 
 
 per_group = Algorithm("per_group", conv, input_gradient, kernel_gradient)

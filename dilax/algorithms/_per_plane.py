@@ -1,62 +1,122 @@
-"""Volumes as batches of planes: along the first window axis, tap by tap.
+"""Volumes as batches of planes: a sum along the first window axis, tap by tap.
 
-    conv             y[n, i]   =  sum_k  conv(x[n, s i + d k - low], w[k])
-    input gradient   x'[n, t]  =  the sum over all ``k`` and ``i`` with ``s i + d k - low = t``
-    kernel gradient  w'[k]     =  that of all planes ``x[n, s i + d k - low]`` with ``g[n, i]``
+    conv             y[n, i]   =  sum_k       conv(x[n, s i + d k - low], w[k])
+    input gradient   x'[n, t]  =  sum_{k, i}  input_gradient(g[n, i], w[k]),  s i + d k - low = t
+    kernel gradient  w'[k]     =  sum_{n, i}  kernel_gradient(x[n, s i + d k - low], g[n, i])
 
-where the convolutions on the right have one axis less, and are given as a pass of a algorithm. What
-one tap sees is stored, and no more.
+The convolutions on the right have one axis less, and are computed group by group: XLA's fast
+routine on CPU takes two window axes, and a volume runs as slow scalar code. What one tap sees is
+stored, and no more. With fewer than three window axes there is nothing to take apart, and
+``per_group`` does it all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dilax.algorithms import _per_group
+from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
 from dilax.algorithms._windows import window
 from dilax.geometry import ConvGeometry
 
-PlanePass = Callable[[jax.Array, jax.Array, ConvGeometry], jax.Array]
 
-
-def conv(plane: PlanePass, x: jax.Array, kernel: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """The output, from ``plane(x, kernel, geometry)`` of one axis less."""
+def conv(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    unrolled_groups: int = 1,
+) -> jax.Array:
+    """``y[n, i] = sum_k conv(x[n, s i + d k - low], w[k])``."""
+    dtype = result_type(lhs, preferred_element_type)
+    options = _options(lhs, rhs, geometry, precision, dtype, unrolled_groups)
+    if geometry.rank < 3:
+        return _per_group.conv(lhs, rhs, geometry, **options)
     inner = _of_planes(geometry)
-    taps = range(geometry.kernel_size[0])
-    parts = [plane(_seen(x, tap, geometry), kernel[tap], inner) for tap in taps]
+    parts = [
+        _per_group.conv(_seen(lhs, tap, geometry), rhs[tap], inner, **options)
+        for tap in range(geometry.kernel_size[0])
+    ]
     whole = functools.reduce(lax.add, parts)
-    return whole.reshape(x.shape[0], *geometry.output_size, whole.shape[-1])
+    return whole.reshape(lhs.shape[0], *geometry.output_size, whole.shape[-1]).astype(dtype)
 
 
 def input_gradient(
-    plane: PlanePass, g: jax.Array, kernel: jax.Array, geometry: ConvGeometry
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    unrolled_groups: int = 1,
 ) -> jax.Array:
-    """The input's gradient, from ``plane(g, kernel, geometry)`` of one axis less."""
-    inner, planes = _of_planes(geometry), _flat(g)
+    """``x'[n, t] = sum_{k, i} input_gradient(g[n, i], w[k])`` over ``s i + d k - low = t``."""
+    dtype = result_type(lhs, preferred_element_type)
+    options = _options(lhs, rhs, geometry, precision, dtype, unrolled_groups)
+    if geometry.rank < 3 or lhs.size == 0:
+        return _per_group.input_gradient(lhs, rhs, geometry, **options)
+    inner, planes = _of_planes(geometry), _as_batch(lhs)
 
     def part(tap: int) -> jax.Array:
-        gradient = plane(planes, kernel[tap], inner)
-        return _returned(gradient.reshape(*g.shape[:2], *gradient.shape[1:]), tap, geometry)
+        gradient = _per_group.input_gradient(planes, rhs[tap], inner, **options)
+        return _returned(gradient.reshape(*lhs.shape[:2], *gradient.shape[1:]), tap, geometry)
 
-    return functools.reduce(lax.add, map(part, range(len(kernel))))
+    return functools.reduce(lax.add, map(part, range(len(rhs)))).astype(dtype)
 
 
 def kernel_gradient(
-    plane: PlanePass, x: jax.Array, g: jax.Array, geometry: ConvGeometry
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    unrolled_groups: int = 1,
 ) -> jax.Array:
-    """The kernel's gradient, from ``plane(x, g, geometry)`` of one axis less."""
-    inner, planes = _of_planes(geometry), _flat(g)
-    taps = range(geometry.kernel_size[0])
-    return jnp.stack([plane(_seen(x, tap, geometry), planes, inner) for tap in taps])
+    """``w'[k] = sum_{n, i} kernel_gradient(x[n, s i + d k - low], g[n, i])``."""
+    options = {
+        "precision": precision,
+        "preferred_element_type": result_type(lhs, preferred_element_type),
+        "unrolled_groups": unrolled_groups,
+    }
+    if geometry.rank < 3 or lhs.size == 0 or rhs.size == 0:
+        return _per_group.kernel_gradient(lhs, rhs, geometry, **options)
+    inner, planes = _of_planes(geometry), _as_batch(rhs)
+    parts = [
+        _per_group.kernel_gradient(_seen(lhs, tap, geometry), planes, inner, **options)
+        for tap in range(geometry.kernel_size[0])
+    ]
+    return jnp.stack(parts)
+
+
+def _options(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: ConvGeometry,
+    precision: Any,
+    dtype: jnp.dtype,
+    unrolled_groups: int,
+) -> dict[str, Any]:
+    """Options of a plane's pass: several planes are summed in a wide type, and rounded once."""
+    return {
+        "precision": precision,
+        "preferred_element_type": dtype
+        if geometry.rank < 3
+        else accumulation_type(lhs, rhs, dtype),
+        "unrolled_groups": unrolled_groups,
+    }
 
 
 def _of_planes(geometry: ConvGeometry) -> ConvGeometry:
-    """The same without the first axis."""
+    """Drop the first window axis."""
     return dataclasses.replace(
         geometry,
         input_size=geometry.input_size[1:],
@@ -67,27 +127,30 @@ def _of_planes(geometry: ConvGeometry) -> ConvGeometry:
     )
 
 
-def _flat(x: jax.Array) -> jax.Array:
-    """Examples and planes as one axis."""
+def _as_batch(x: jax.Array) -> jax.Array:
+    """Make one batch axis of examples and planes."""
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _start(tap: int, geometry: ConvGeometry) -> int:
-    """The plane that a tap sees for the first output; outside of the input it is padding."""
+    """Give the plane that a tap sees for the first output; outside of the input it is padding."""
     return geometry.kernel_dilation[0] * tap - geometry.padding[0][0]
 
 
 def _seen(x: jax.Array, tap: int, geometry: ConvGeometry) -> jax.Array:
-    """The planes that a tap sees, one for each output of each example."""
+    """Take the planes that a tap sees, one for each output of each example."""
     rest = geometry.input_size[1:]
     offset, ones = (0,) * len(rest), (1,) * len(rest)
     sizes, strides = (geometry.output_size[0], *rest), (geometry.strides[0], *ones)
-    return _flat(window(x, (_start(tap, geometry), *offset), sizes, strides))
+    return _as_batch(window(x, (_start(tap, geometry), *offset), sizes, strides))
 
 
 def _returned(parts: jax.Array, tap: int, geometry: ConvGeometry) -> jax.Array:
-    """Undo ``_seen``: each plane where it was seen, and zeros between and beside them."""
+    """Undo ``_seen``: put each plane where it was seen, and zeros between and beside them."""
     start, stride = _start(tap, geometry), geometry.strides[0]
     after = geometry.input_size[0] - start - stride * (geometry.output_size[0] - 1) - 1
     edges = [(0, 0, 0), (start, after, stride - 1), *[(0, 0, 0)] * (parts.ndim - 2)]
     return lax.pad(parts, parts.dtype.type(0), edges)
+
+
+per_plane = Algorithm("per_plane", conv, input_gradient, kernel_gradient)

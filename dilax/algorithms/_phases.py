@@ -24,13 +24,9 @@ from dilax.algorithms._vma import vary, varying_axes
 from dilax.algorithms._windows import (
     cotangent_offsets,
     cotangent_padding,
-    each_axis,
     pad_and_spread,
 )
-from dilax.geometry import AxisPadding, ConvGeometry, exact_padding
-
-MOST_PHASES = 16
-"""Of more phases the code would be long: the cotangent is spread by zeros after all."""
+from dilax.geometry import AxisPadding, ConvGeometry, _exact_padding
 
 
 class Phase(NamedTuple):
@@ -59,10 +55,10 @@ class Phases(NamedTuple):
     edges: tuple[AxisPadding, ...]
 
     @classmethod
-    def of(cls, geometry: ConvGeometry) -> Phases:
-        """One for each remainder of the strides, or the whole as one if those are too many."""
+    def of(cls, geometry: ConvGeometry, *, split: bool) -> Phases:
+        """Make a phase of each remainder of the strides, or one of the whole if not ``split``."""
         whole: list[Phase | None] = [Phase((slice(None),) * geometry.rank, geometry)]
-        found = _split(geometry) if few_phases(geometry) else whole
+        found = _split(geometry) if split else whole
         paddings = [cotangent_padding(phase.geometry) for phase in found if phase]
         by_axis = zip(*paddings, strict=True)
         edges = tuple(
@@ -75,7 +71,7 @@ class Phases(NamedTuple):
         return pad_and_spread(g, self.edges, self._strides_left)
 
     def spread(self, g: jax.Array) -> jax.Array:
-        """The same without the edges."""
+        """The cotangent spread by what strides are left, without the edges."""
         return pad_and_spread(g, ((0, 0),) * self.geometry.rank, self._strides_left)
 
     @property
@@ -94,13 +90,8 @@ class Phases(NamedTuple):
         return whole[(slice(None), *map(slice, self.geometry.input_size))]
 
 
-def few_phases(geometry: ConvGeometry) -> bool:
-    """Whether there are several phases, and not too many."""
-    return 1 < math.prod(geometry.strides) <= MOST_PHASES
-
-
 def _split(geometry: ConvGeometry) -> list[Phase | None]:
-    by_axis = [_axis_phases(*axis) for axis in each_axis(geometry)]
+    by_axis = [_axis_phases(*axis) for axis in geometry.axes]
     return [_together(phase, geometry) for phase in itertools.product(*by_axis)]
 
 
@@ -126,7 +117,7 @@ def _axis_phases(
             phases.append(None)
             continue
         start = (first + low - dilation * taps[0]) // stride
-        padding = exact_padding(size, output_size, len(taps), 1, dilation // common, start)
+        padding = _exact_padding(size, output_size, len(taps), 1, dilation // common, start)
         every = slice(taps[0], None, stride // common)
         phases.append(_AxisPhase(every, size, len(taps), padding, dilation // common))
     return phases

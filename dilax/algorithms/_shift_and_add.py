@@ -1,15 +1,22 @@
 """A convolution as a sum over kernel taps of shifted slices: multiply, add, never inflate.
 
-A grouped convolution whose groups have ``I`` inputs is the sum of ``I`` depthwise ones: for member
-``j`` of the groups, every output channel ``o`` of group ``g`` reads input channel ``g I + j``. So
-all three passes are written for one channel in, one channel out, and summed or stacked over ``j``:
+A grouped convolution whose groups have ``I`` input channels is the sum of ``I`` depthwise ones: in
+the ``j``-th of them, output channel ``o`` of group ``g`` reads input channel ``g I + j``. So all
+three passes are written for one channel in, one channel out, and summed or stacked over ``j``:
 
     conv             y[n, i]  =  sum_k      x[n, s i + d k - low]  w[k]
     input gradient   x'[n, i] =  sum_k      g[n, i + d (K - 1 - k)]  w[k]     (phase by phase)
     kernel gradient  w'[k]    =  sum_{n, i} x[n, s i + d k - low]  g[n, i]
 
-XLA fuses each of the first two into one pass over memory. Of the third it makes a slow sum, which
-`dilax.algorithms._shift_and_add_gradient` computes another way.
+XLA fuses each of the first two into one pass over memory. Of the third it would make a slow sum;
+``_shift_and_add_gradient`` computes it in blocks. Settings, of which speed alone depends:
+
+- ``padded``: read windows of a padded copy, rather than products of the array as it is;
+- ``unrolled_taps``, ``unrolled_outputs``: sums of up to so many terms are written out for XLA to
+  fuse, longer ones run in a loop (taps only where they read a padded copy);
+- ``by_phase``: compute the gradient of a strided input phase by phase, rather than of a cotangent
+  spread by zeros;
+- ``blocks``: how the kernel gradient is cut; left out, it is one sum for each tap.
 """
 
 from __future__ import annotations
@@ -27,28 +34,9 @@ from jax import lax
 from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
 from dilax.algorithms._fusion_barrier import fusion_barrier
 from dilax.algorithms._phases import Phase, Phases
-from dilax.algorithms._shift_and_add_gradient import sums_of_products
+from dilax.algorithms._shift_and_add_gradient import Blocks, sums_of_products
 from dilax.algorithms._windows import input_offsets, pad_input, window
 from dilax.geometry import AxisPadding, ConvGeometry
-
-FEW_TERMS = 9
-"""A sum of so few terms reads the array as it is; for more, a padded copy is read faster."""
-
-FEWEST_TERMS = 4
-"""The same where neighbours in memory differ in whether they lie inside, as with few channels, and
-where a product is no more than what it reads, as with a kernel of ones."""
-
-FEW_CHANNELS = 24
-"""Fewer than so many are few."""
-
-LONG_AXIS = 9
-"""A kernel of so many taps along one axis reads a padded copy, too."""
-
-UNROLLED_TAPS = 64
-"""Up to so many taps are written out for XLA to fuse; more run in a loop."""
-
-MOST_PLANES = 32
-"""Up to so many outputs of a group are written out where the input's gradient adds them up."""
 
 
 def conv(
@@ -58,32 +46,36 @@ def conv(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
-    few_terms: int = FEW_TERMS,
+    padded: bool = True,
+    unrolled_taps: int = 1,
 ) -> jax.Array:
     """``y[n, i, o] = sum_k sum_j x[n, s i + d k - low, g(o) I + j] w[k, j, o]``."""
     del precision  # products of single elements are exact to their type
     dtype = result_type(lhs, preferred_element_type)
-    members = rhs.shape[-2]
-    copies = rhs.shape[-1] // geometry.feature_group_count
-    padded = _better_padded(geometry, members, few_terms if copies == 1 else FEWEST_TERMS)
     source = pad_input(lhs, geometry) if padded else lhs
     offsets = input_offsets(geometry)
     starts = offsets if padded else _moved(offsets, geometry.padding)
     weights = _flat_taps(rhs)
 
-    def seen_by(member: int) -> jax.Array:
+    def seen_by(channel: int) -> jax.Array:
         return _sum_over_taps(
-            _spread(source, member, geometry, rhs),
-            weights[:, member],
+            _spread(source, channel, geometry, rhs),
+            weights[:, channel],
             starts,
             geometry.output_size,
             geometry.strides,
             accumulation_type(lhs, rhs, dtype),
             padded,
+            unrolled_taps,
         )
 
     shape = (lhs.shape[0], *geometry.output_size, rhs.shape[-1])
-    return fusion_barrier(lambda: _sum(seen_by, members, members).astype(dtype), shape, dtype, rhs)
+    return fusion_barrier(
+        lambda: functools.reduce(lax.add, map(seen_by, range(rhs.shape[-2]))).astype(dtype),
+        shape,
+        dtype,
+        rhs,
+    )
 
 
 def input_gradient(
@@ -93,37 +85,42 @@ def input_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
-    few_terms: int = FEW_TERMS,
+    padded: bool = True,
+    unrolled_taps: int = 1,
+    unrolled_outputs: int = 1,
+    by_phase: bool = False,
 ) -> jax.Array:
     """``x'[n, i, g I + j] = sum_k sum_{o in g} g[n, i + d (K - 1 - k), o] w[k, j, o]``."""
     del precision
     dtype = result_type(lhs, preferred_element_type)
-    groups, members = geometry.feature_group_count, rhs.shape[-2]
+    groups, in_channels_per_group = geometry.feature_group_count, rhs.shape[-2]
     if lhs.size == 0:
-        return jnp.zeros((lhs.shape[0], *geometry.input_size, groups * members), dtype)
-    phases = Phases.of(geometry)
-    padded = _better_padded(geometry, rhs.shape[-1] // groups, few_terms)
+        shape = (lhs.shape[0], *geometry.input_size, groups * in_channels_per_group)
+        return jnp.zeros(shape, dtype)
+    phases = Phases.of(geometry, split=by_phase)
     source = phases.pad(lhs) if padded else phases.spread(lhs)
     outputs, kernels = _planes(source, groups), _planes(rhs, groups)
     ones, wide = (1,) * geometry.rank, accumulation_type(lhs, rhs, dtype)
 
-    def seen_by(member: int) -> jax.Array:
+    def seen_by(channel: int) -> jax.Array:
         def part(phase: Phase) -> jax.Array:
-            some = kernels[(slice(None), *phase.taps, member)]
+            some = kernels[(slice(None), *phase.taps, channel)]
             weights = some.reshape(len(outputs), phase.geometry.taps, groups)
             offsets, sizes = phase.offsets(phases.edges), phase.geometry.input_size
             starts = offsets if padded else _moved(offsets, phases.edges)
 
             def through(output: Any) -> jax.Array:
                 seen, weight = outputs[output], weights[output]
-                return _sum_over_taps(seen, weight, starts, sizes, ones, wide, padded)
+                return _sum_over_taps(
+                    seen, weight, starts, sizes, ones, wide, padded, unrolled_taps
+                )
 
-            return _sum(through, len(outputs), MOST_PLANES)
+            return _sum(through, len(outputs), unrolled_outputs)
 
         shape = (lhs.shape[0], *geometry.input_size, groups)
         return fusion_barrier(lambda: phases.gradient(part).astype(dtype), shape, dtype, rhs)
 
-    return _interleave([seen_by(member) for member in range(members)])
+    return _interleave([seen_by(channel) for channel in range(in_channels_per_group)])
 
 
 def kernel_gradient(
@@ -133,31 +130,21 @@ def kernel_gradient(
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
+    blocks: Blocks | None = None,
 ) -> jax.Array:
     """``w'[k, j, o] = sum_{n, i} x[n, s i + d k - low, g(o) I + j] g[n, i, o]``."""
     del precision
     dtype = result_type(lhs, preferred_element_type)
-    members = lhs.shape[-1] // geometry.feature_group_count
-    shape = (*geometry.kernel_size, members, rhs.shape[-1])
+    in_channels_per_group = lhs.shape[-1] // geometry.feature_group_count
+    shape = (*geometry.kernel_size, in_channels_per_group, rhs.shape[-1])
     if lhs.size == 0 or rhs.size == 0:
         return jnp.zeros(shape, dtype)
+    wide = accumulation_type(lhs, rhs, dtype)
     parts = [
-        sums_of_products(
-            _spread(lhs, member, geometry, rhs),
-            rhs,
-            geometry,
-            accumulation_type(lhs, rhs, dtype),
-        )
-        for member in range(members)
+        sums_of_products(_spread(lhs, channel, geometry, rhs), rhs, geometry, wide, blocks)
+        for channel in range(in_channels_per_group)
     ]
     return jnp.stack(parts, axis=1).reshape(shape).astype(dtype)
-
-
-def _better_padded(geometry: ConvGeometry, planes: int, few_terms: int) -> bool:
-    """Whether a padded copy is read faster than the array itself; ``planes`` are added up."""
-    simple = geometry.feature_group_count >= FEW_CHANNELS or max(geometry.strides) > 1
-    few = few_terms if simple else FEWEST_TERMS
-    return geometry.taps * planes > few or max(geometry.kernel_size) >= LONG_AXIS
 
 
 def _moved(offsets: list[tuple[int, ...]], edges: Sequence[AxisPadding]) -> list[tuple[int, ...]]:
@@ -174,6 +161,7 @@ def _sum_over_taps(
     strides: tuple[int, ...],
     dtype: jnp.dtype,
     padded: bool,
+    unrolled_taps: int,
 ) -> jax.Array:
     """Sum over taps of the window at ``offsets[t]`` times ``weights[t]`` (one a channel).
 
@@ -188,12 +176,12 @@ def _sum_over_taps(
         offset = offsets[tap] if isinstance(tap, int) else jnp.asarray(offsets, jnp.int32)[tap]
         return window(x, offset, sizes, strides).astype(dtype) * weight
 
-    return _sum(product, len(offsets), UNROLLED_TAPS)
+    return _sum(product, len(offsets), unrolled_taps if padded else len(offsets))
 
 
-def _sum(term: Callable[[Any], jax.Array], count: int, written_out: int) -> jax.Array:
-    """``term(0) + ... + term(count - 1)``, written out or in a loop."""
-    if count <= written_out:
+def _sum(term: Callable[[Any], jax.Array], count: int, unrolled: int) -> jax.Array:
+    """Compute ``term(0) + ... + term(count - 1)``, written out up to ``unrolled`` terms."""
+    if count <= unrolled:
         return functools.reduce(lax.add, map(term, range(count)))
     return lax.fori_loop(1, count, lambda place, total: total + term(place), term(0))
 
@@ -203,29 +191,30 @@ def _flat_taps(kernel: jax.Array) -> jax.Array:
     return kernel.reshape(-1, *kernel.shape[-2:])
 
 
-def _spread(x: jax.Array, member: int, geometry: ConvGeometry, outputs: jax.Array) -> jax.Array:
-    """For every output channel, the input channel that member ``member`` of its group gives it."""
+def _spread(x: jax.Array, channel: int, geometry: ConvGeometry, outputs: jax.Array) -> jax.Array:
+    """Give each output channel the input that it reads: channel ``channel`` of its own group."""
     groups = geometry.feature_group_count
-    members, copies = x.shape[-1] // groups, outputs.shape[-1] // groups
-    chosen = lax.slice_in_dim(x, member, None, members, axis=-1) if members > 1 else x
-    return _map_channels(chosen, lambda c: jnp.repeat(c, copies, axis=-1)) if copies > 1 else chosen
+    in_channels_per_group, copies = x.shape[-1] // groups, outputs.shape[-1] // groups
+    if in_channels_per_group > 1:
+        x = lax.slice_in_dim(x, channel, None, in_channels_per_group, axis=-1)
+    return _map_channels(x, lambda c: jnp.repeat(c, copies, axis=-1)) if copies > 1 else x
 
 
 def _planes(x: jax.Array, groups: int) -> jax.Array:
-    """For every ``j``, the channels ``g I + j`` of all groups, side by side: ``(I, *, G)``.
+    """Gather channel ``j`` of every group in one array, for each ``j``: ``(I, *, G)``.
 
-    Written to memory: read from there, every tap finds its channels next to each other.
+    It is written to memory: read from there, every tap finds its channels next to each other.
     """
-    members = x.shape[-1] // groups
-    if members == 1:
+    channels = x.shape[-1] // groups
+    if channels == 1:
         return x[None]
-    rows = x.reshape(math.prod(x.shape[:-1]), groups, members)
+    rows = x.reshape(math.prod(x.shape[:-1]), groups, channels)
     planes = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
-    return planes.reshape(members, *x.shape[:-1], groups)
+    return planes.reshape(channels, *x.shape[:-1], groups)
 
 
 def _interleave(parts: list[jax.Array]) -> jax.Array:
-    """Member ``j`` of group ``g`` from ``parts[j][..., g]``, at channel ``g I + j``."""
+    """Put channel ``g`` of ``parts[j]`` at channel ``g I + j``: the inverse of ``_planes``."""
     if len(parts) == 1:
         return parts[0]
     flat = [part.reshape(math.prod(part.shape[:-1]), part.shape[-1]) for part in parts]
@@ -239,3 +228,7 @@ def _map_channels(x: jax.Array, function: Callable[[jax.Array], jax.Array]) -> j
 
 
 shift_and_add = Algorithm("shift_and_add", conv, input_gradient, kernel_gradient)
+
+window_sums = Algorithm("window_sums", conv, input_gradient, kernel_gradient)
+"""``shift_and_add`` of a kernel of ones, whose products cost nothing; a pool of sums is told from a
+convolution by it."""

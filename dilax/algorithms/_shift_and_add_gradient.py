@@ -25,39 +25,42 @@ from dilax.algorithms._vma import vary, varying_axes
 from dilax.algorithms._windows import block, input_offsets, pad_input, window
 from dilax.geometry import ConvGeometry
 
-FEW_PRODUCTS = 1 << 13
-"""So few outputs are summed as they stand: a loop would take longer to run."""
 
-TAPS_AT_ONCE = 16
-"""So many taps at most are taken at once; more run in a loop over some at a time."""
+class Blocks(NamedTuple):
+    """How the work is cut: examples, outputs of their first axis, and taps at a time."""
 
-VECTOR = 16
-"""Fewer channels do not fill a vector."""
+    examples: int
+    rows: int
+    taps: int
+    whole_rows: bool
+    """Whether rows of the last window axis are read whole, rather than pixels one by one."""
+    padded_in_loop: bool
+    """Whether whole examples are padded inside the loop, rather than all before it."""
 
-BLOCK_BYTES = 3 << 19
-"""Running sums stay at about this size, to fit a core's cache."""
+    def places(self, geometry: ConvGeometry) -> np.ndarray:
+        """``(pixels, taps)``: which pixel of a block of inputs each tap sees for each output."""
+        axes = self.pixel_axes(geometry)
+        padded = geometry.padded_size
+        steps = [math.prod(padded[axis + 1 : axes]) for axis in range(axes)]
+        sizes = (self.rows, *geometry.output_size[1:])
+        outputs = _multiples(sizes, geometry.strides, steps)
+        taps = _multiples(geometry.kernel_size, geometry.kernel_dilation, steps)
+        return np.add.outer(outputs, taps).astype(np.int32)
 
-MOST_EXAMPLES = 7
-"""So many examples are added up at a time, before the running sums are touched."""
-
-LEAST_ROUNDS = 8
-"""A loop of fewer rounds XLA takes apart, into code that it does not fuse."""
-
-MUCH_PADDING = 1.5
-"""If padding makes an array so many times as large, whole examples are padded inside the loop."""
+    def pixel_axes(self, geometry: ConvGeometry) -> int:
+        """Number of window axes that are walked along pixel by pixel: all, or all but the last."""
+        return geometry.rank - 1 if self.whole_rows else geometry.rank
 
 
 def sums_of_products(
-    x: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
+    x: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype, blocks: Blocks | None
 ) -> jax.Array:
-    """``(taps, channels)``: for every tap, the sum of its window times ``g``.
+    """Sum each tap's window of ``x`` times ``g``: ``(taps, channels)``.
 
-    ``x`` has the channels of ``g``.
+    ``x`` has the channels of ``g``. Without blocks, each tap is one sum.
     """
-    outputs = g.size if isinstance(g.size, int) else math.inf
-    if outputs <= FEW_PRODUCTS and geometry.taps <= TAPS_AT_ONCE:
+    if blocks is None:
         return _as_they_stand(pad_input(x, geometry), g, geometry, dtype)
-    blocks = _Blocks.of(g, geometry)
     source = x if blocks.padded_in_loop else pad_input(x, geometry)
     places = blocks.places(geometry)
 
@@ -73,56 +76,13 @@ def sums_of_products(
 def _as_they_stand(
     padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
 ) -> jax.Array:
-    """The same in one go for every tap."""
+    """Sum each tap's products in one go."""
 
     def of(offset: tuple[int, ...]) -> jax.Array:
         seen = window(padded, offset, geometry.output_size, geometry.strides)
         return (seen.astype(dtype) * g.astype(dtype)).sum(axis=range(g.ndim - 1))
 
     return jnp.stack([of(offset) for offset in input_offsets(geometry)])
-
-
-class _Blocks(NamedTuple):
-    """How the work is cut: some examples, entries of their first axis, and taps at a time."""
-
-    examples: int
-    rows: int
-    taps: int
-    axes: int
-    """So many window axes are walked along pixel by pixel: all, or all but the last."""
-    padded_in_loop: bool
-
-    @classmethod
-    def of(cls, g: jax.Array, geometry: ConvGeometry) -> _Blocks:
-        """Blocks whose sums stay in the cache, and enough of them where the shape allows."""
-        batch, length = g.shape[:2]
-        last = geometry.kernel_size[-1]
-        whole_rows = g.shape[-1] < VECTOR and geometry.strides[-1] == 1 and last <= TAPS_AT_ONCE
-        kernels = last if whole_rows else 1
-        taps = _largest_divisor(geometry.taps // kernels, TAPS_AT_ONCE // kernels)
-        most_rows = BLOCK_BYTES // (4 * kernels * taps * math.prod(g.shape[2:]))
-        axes = geometry.rank - 1 if whole_rows else geometry.rank
-        examples = _largest_divisor(batch, MOST_EXAMPLES)
-        rounds = batch // examples if isinstance(batch, int) else LEAST_ROUNDS
-        growth = math.prod(_padded_size(geometry)) / math.prod(geometry.input_size)
-        if growth >= MUCH_PADDING and most_rows >= length and rounds >= LEAST_ROUNDS:
-            return cls(examples, length, taps, axes, padded_in_loop=True)
-        parts = max(LEAST_ROUNDS // rounds, 1)
-        rows = _largest_divisor(length, min(most_rows, length // parts))
-        return cls(examples, rows, taps, axes, padded_in_loop=False)
-
-    def places(self, geometry: ConvGeometry) -> np.ndarray:
-        """``(pixels, taps)``: which pixel of a block of inputs each tap sees for each output."""
-        padded = _padded_size(geometry)
-        steps = [math.prod(padded[axis + 1 : self.axes]) for axis in range(self.axes)]
-        sizes = (self.rows, *geometry.output_size[1:])
-        outputs = _multiples(sizes, geometry.strides, steps)
-        taps = _multiples(geometry.kernel_size, geometry.kernel_dilation, steps)
-        return np.add.outer(outputs, taps).astype(np.int32)
-
-
-def _padded_size(geometry: ConvGeometry) -> list[int]:
-    return [n + sum(edges) for n, edges in zip(geometry.input_size, geometry.padding, strict=True)]
 
 
 def _multiples(sizes: Sequence[int], strides: Sequence[int], steps: Sequence[int]) -> np.ndarray:
@@ -135,7 +95,7 @@ def _in_blocks(
     x: jax.Array,
     g: jax.Array,
     geometry: ConvGeometry,
-    blocks: _Blocks,
+    blocks: Blocks,
     places: jax.Array,
     dtype: jnp.dtype,
 ) -> jax.Array:
@@ -143,10 +103,11 @@ def _in_blocks(
     across = geometry.output_size[0] // blocks.rows
     pixels, channels = places.shape[0], g.shape[-1]
     windows = _windows(x, geometry, blocks, channels)
-    outputs = _pixels(g, blocks.axes)
+    axes = blocks.pixel_axes(geometry)
+    outputs = _pixels(g, axes)
     count = outputs.shape[1] // across
-    entries = outputs.shape[2] if blocks.axes else count
-    kernels = geometry.kernel_size[-1] if blocks.axes < geometry.rank else 1
+    entries = outputs.shape[2] if axes else count
+    kernels = geometry.kernel_size[-1] if blocks.whole_rows else 1
     shifts = [geometry.kernel_dilation[-1] * channels * tap for tap in range(kernels)]
 
     def products(shift: int, seen: jax.Array, one: jax.Array) -> jax.Array:
@@ -170,23 +131,24 @@ def _in_blocks(
 
 
 def _windows(
-    x: jax.Array, geometry: ConvGeometry, blocks: _Blocks, channels: int
+    x: jax.Array, geometry: ConvGeometry, blocks: Blocks, channels: int
 ) -> Callable[[jax.Array, jax.Array], list[jax.Array]]:
     """What gives ``(pixels, entries)`` of inputs, all that a block sees, for each of its examples.
 
     It is called with the first example of a block, and its place among those of an example.
     """
-    inputs = _pixels(x, blocks.axes)
-    row = math.prod(_padded_size(geometry)[1 : blocks.axes]) if blocks.axes else channels
+    axes = blocks.pixel_axes(geometry)
+    inputs = _pixels(x, axes)
+    row = math.prod(geometry.padded_size[1:axes]) if axes else channels
     step = row * geometry.strides[0] * blocks.rows
     span = row * (geometry.strides[0] * (blocks.rows - 1) + geometry.effective_kernel_size[0])
-    shape = (span, -1) if blocks.axes else (1, span)
+    shape = (span, -1) if axes else (1, span)
 
     def padded(first: jax.Array, place: jax.Array) -> list[jax.Array]:
         del place  # there is but one
         some = pad_input(lax.dynamic_slice_in_dim(x, first, blocks.examples), geometry)
         some = lax.optimization_barrier(some)  # cut out and padded by one kernel, not two
-        return [one[:span].reshape(shape) for one in _pixels(some, blocks.axes)]
+        return [one[:span].reshape(shape) for one in _pixels(some, axes)]
 
     def cut(first: jax.Array, place: jax.Array) -> list[jax.Array]:
         starts = [(first + example, place * step) for example in range(blocks.examples)]
@@ -212,10 +174,3 @@ def _rows(x: jax.Array, places: jax.Array) -> jax.Array:
         (1, x.shape[1]),
         mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
     )
-
-
-def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of ``number`` up to ``limit``; 1 of a number not known until it runs."""
-    if not isinstance(number, int):
-        return 1
-    return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)

@@ -1,4 +1,4 @@
-"""Marks of ``shard_map``: over which mesh axes an array's values differ from device to device.
+"""Varying manual axes: over which mesh axes of ``shard_map`` an array differs between devices.
 
 An operation on a replicated array and a sharded one first marks the replicated one as varying; the
 transpose of that mark sums its gradient over the devices. JAX does so for its own operations, not
@@ -14,20 +14,22 @@ from jax import lax
 
 
 def match_vma(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both arrays, marked as varying over every axis that either varies over."""
-    axes = varying_axes(lhs) | varying_axes(rhs)
-    return vary(lhs, axes), vary(rhs, axes)
+    """Mark both arrays as varying over every axis that either varies over."""
+    of_lhs, of_rhs = varying_axes(lhs), varying_axes(rhs)
+    if of_lhs == of_rhs:
+        return lhs, rhs
+    return vary(lhs, of_lhs | of_rhs), vary(rhs, of_lhs | of_rhs)
 
 
 def varying_axes(array: jax.Array) -> frozenset[Any]:
-    """The mesh axes that an array varies over; none outside ``shard_map``."""
+    """Give the mesh axes that an array varies over; none outside ``shard_map``."""
     aval = jax.typeof(array)
-    manual = getattr(aval, "manual_axis_type", None)  # newer JAX; before it, `vma`
+    manual = getattr(aval, "manual_axis_type", None)  # newer JAX; before it, ``vma``
     return manual.varying if manual is not None else aval.vma
 
 
 def vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
-    """The array, marked as varying over ``axes`` too."""
+    """Mark the array as varying over ``axes`` too."""
     missing = tuple(axes - varying_axes(array))
     if not missing:
         return array

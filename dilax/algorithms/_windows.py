@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,19 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from dilax.geometry import AxisPadding, ConvGeometry
-
-
-def each_axis(geometry: ConvGeometry) -> Iterator[tuple[int, int, int, int, int, int]]:
-    """Of each window axis: inputs, outputs, taps, stride, dilation, padding at the low end."""
-    return zip(
-        geometry.input_size,
-        geometry.output_size,
-        geometry.kernel_size,
-        geometry.strides,
-        geometry.kernel_dilation,
-        [low for low, _ in geometry.padding],
-        strict=True,
-    )
 
 
 def pad_input(x: jax.Array, geometry: ConvGeometry) -> jax.Array:

@@ -10,8 +10,8 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn
 
 from dilax import _primitives
-from dilax._functions.window_sums import sums
 from dilax._jaxprs import inner_programs, label, opened, source_line
+from dilax.algorithms._shift_and_add import window_sums as sums
 
 
 @dataclasses.dataclass(frozen=True)

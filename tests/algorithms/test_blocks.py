@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dilax import algorithms
-from dilax.algorithms import _shift_and_add_gradient
+from dilax import _choice, algorithms
+from dilax._choice import _blocks
 from tests import cases
-from tests.algorithms.test_passes import geometry_of
+from tests.algorithms.test_passes import geometry_of, problem_of
 
 # fmt: off
 PADDED_IN_THE_LOOP = (
@@ -53,7 +53,7 @@ CHANNELS_IN_ROWS = (
 
 def assert_gradient(case, *, padded_in_loop):
     expected = cases.solve(case, exact=True)
-    blocks = _shift_and_add_gradient._Blocks.of(jnp.asarray(expected.g), geometry_of(case))
+    blocks = _blocks(problem_of(case))
     assert blocks.padded_in_loop == padded_in_loop
     assert expected.g.shape[:2] > (blocks.examples, blocks.rows)  # more than one block
     assert_equal_gradient(case, expected)
@@ -61,7 +61,8 @@ def assert_gradient(case, *, padded_in_loop):
 
 def assert_equal_gradient(case, expected):
     x, g = (jnp.asarray(array, jnp.float32) for array in (expected.x, expected.g))
-    found = algorithms.shift_and_add.kernel_gradient(x, g, geometry_of(case))
+    blocks = _blocks(problem_of(case))
+    found = algorithms.shift_and_add.kernel_gradient(x, g, geometry_of(case), blocks=blocks)
     np.testing.assert_array_equal(found, expected.kernel_gradient)
 
 
@@ -78,31 +79,39 @@ def test_rows_of_what_is_padded_before(case, compile_quickly):
 @pytest.mark.parametrize("case", CHANNELS_IN_ROWS, ids=lambda case: case.id)
 def test_few_channels_as_part_of_their_rows(case, compile_quickly):
     expected = cases.solve(case, exact=True)
-    assert expected.g.size > _shift_and_add_gradient.FEW_PRODUCTS
-    assert expected.g.shape[-1] < _shift_and_add_gradient.VECTOR
+    assert _blocks(problem_of(case)) is not None and expected.g.shape[-1] < 16
     assert_equal_gradient(case, expected)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
 def test_blocks_of_few_rows(case, block_bytes, double, compile_quickly, monkeypatch):
-    monkeypatch.setattr(_shift_and_add_gradient, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(_shift_and_add_gradient, "FEW_PRODUCTS", 0)
-    monkeypatch.setattr(_shift_and_add_gradient, "TAPS_AT_ONCE", 6)
+    monkeypatch.setattr(_choice, "TAPS_AT_ONCE", 6)
     case = dataclasses.replace(case, batch=9 if case.batch else 0)
     expected = cases.solve(case)
-    found = algorithms.shift_and_add.kernel_gradient(expected.x, expected.g, geometry_of(case))
+    blocks = _blocks(problem_of(case), sums_bytes=block_bytes, few_products=0)
+    found = algorithms.shift_and_add.kernel_gradient(
+        expected.x, expected.g, geometry_of(case), blocks=blocks
+    )
     scale = abs(expected.kernel_gradient).max(initial=1)
     np.testing.assert_allclose(found, expected.kernel_gradient, rtol=0, atol=1e-13 * scale)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 400, 1500])
+@pytest.mark.parametrize("part", ["a row", "a third", "an example", "three examples"])
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
-def test_patches_of_few_rows_or_examples(case, block_bytes, double, compile_quickly, monkeypatch):
-    monkeypatch.setattr(algorithms._im2col, "BLOCK_BYTES", block_bytes)
+def test_patches_of_few_rows_or_examples(case, part, double, compile_quickly):
     case = dataclasses.replace(case, batch=5 if case.batch else 0)
     expected = cases.solve(case)
-    found = algorithms.im2col.kernel_gradient(expected.x, expected.g, geometry_of(case))
+    length = expected.g.shape[1]
+    block = {
+        "a row": (1, 1),
+        "a third": (1, max(length // 3, 1)),
+        "an example": (1, length),
+        "three examples": (3, length),
+    }[part]
+    found = algorithms.im2col.kernel_gradient(
+        expected.x, expected.g, geometry_of(case), block=block
+    )
     scale = abs(expected.kernel_gradient).max(initial=1)
     np.testing.assert_allclose(found, expected.kernel_gradient, rtol=0, atol=1e-13 * scale)
 
@@ -111,4 +120,4 @@ def test_patches_of_few_rows_or_examples(case, block_bytes, double, compile_quic
     "number, most, size", [(128, 21, 16), (127, 21, 19), (8, 100, 8), (7, 1, 1)]
 )
 def test_parts_are_even(number, most, size):
-    assert algorithms._im2col._even(number, most) == size
+    assert _choice._even_part(number, most) == size

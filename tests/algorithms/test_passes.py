@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 
 from dilax import algorithms
+from dilax._choice import Problem, choose
 from dilax.algorithms import Algorithm
 from dilax.geometry import ConvGeometry
 from tests import cases
 
-ALGORITHMS = [algorithms.per_group, algorithms.lax, algorithms.shift_and_add, algorithms.im2col]
+ALGORITHMS = [
+    algorithms.im2col,
+    algorithms.lax,
+    algorithms.per_group,
+    algorithms.per_plane,
+    algorithms.shift_and_add,
+]
+PASSES = ("conv", "input_gradient", "kernel_gradient")
 TOLERANCE = {jnp.float32: 1e-5, jnp.float64: 1e-13}
 SOME = (
     "1d_70_taps_depthwise",
@@ -46,16 +54,27 @@ def geometry_of(case: cases.Case) -> ConvGeometry:
     )
 
 
-def all_passes(algorithm: Algorithm, case: cases.Case, dtype, *operands: np.ndarray):
+def problem_of(case: cases.Case) -> Problem:
+    return Problem(geometry_of(case), case.in_features, case.out_features, case.batch)
+
+
+def chosen_settings(algorithm: Algorithm, case: cases.Case) -> dict[str, dict]:
+    return {
+        name: dict(choose("cpu", name, problem_of(case), algorithm).settings) for name in PASSES
+    }
+
+
+def all_passes(algorithm: Algorithm, case: cases.Case, dtype, *operands: np.ndarray, **settings):
     """Output, input gradient and kernel gradient, in one compilation."""
     geometry = geometry_of(case)
+    settings = settings or chosen_settings(algorithm, case)
 
     @jax.jit
     def run(x, kernel, g):
         return (
-            algorithm.conv(x, kernel, geometry),
-            algorithm.input_gradient(g, kernel, geometry),
-            algorithm.kernel_gradient(x, g, geometry),
+            algorithm.conv(x, kernel, geometry, **settings["conv"]),
+            algorithm.input_gradient(g, kernel, geometry, **settings["input_gradient"]),
+            algorithm.kernel_gradient(x, g, geometry, **settings["kernel_gradient"]),
         )
 
     return run(*(jnp.asarray(operand, dtype) for operand in operands))
@@ -85,6 +104,31 @@ def test_float32_equals_the_reference(algorithm: Algorithm, case: cases.Case) ->
     expected = cases.solve(case)
     results = all_passes(algorithm, case, jnp.float32, expected.x, expected.kernel, expected.g)
     assert_close(results, expected, jnp.float32)
+
+
+UNUSUAL = {
+    "padded": (algorithms.shift_and_add, {"padded": True}, {"padded": True}),
+    "as it is": (algorithms.shift_and_add, {"padded": False}, {"padded": False, "by_phase": True}),
+    "unrolled": (algorithms.shift_and_add, {"unrolled_taps": 99}, {"unrolled_outputs": 99}),
+    "by phase": (algorithms.im2col, {}, {"by_phase": True}),
+    "spread": (algorithms.im2col, {}, {"by_phase": False}),
+    "in a loop": (algorithms.per_group, {"unrolled_groups": 1}, {"unrolled_groups": 1}),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+@some_cases
+def test_settings_change_no_answer(name: str, case: cases.Case, double, compile_quickly) -> None:
+    """Settings that would not be chosen here, as all the others that are left out."""
+    algorithm, forward, backward = UNUSUAL[name]
+    if backward.get("by_phase") and max(case.strides) == 1:
+        backward = {**backward, "by_phase": False}
+    settings = {"conv": forward, "input_gradient": backward, "kernel_gradient": {}}
+    expected = cases.solve(case)
+    operands = expected.x, expected.kernel, expected.g
+    assert_close(
+        all_passes(algorithm, case, jnp.float64, *operands, **settings), expected, jnp.float64
+    )
 
 
 @every_algorithm

@@ -19,16 +19,16 @@ x = floats(2, 3)
 
 CALLS = {
     "accelerate": Call(
-        lambda fn: dilax.accelerate(fn)(x),
-        {"fn": doubled},
-        {"fn": values.no_functions()},
-        lambda fn: 2 * x,
+        lambda function: dilax.accelerate(function)(x),
+        {"function": doubled},
+        {"function": values.no_functions()},
+        lambda function: 2 * x,
     ),
     "explain": Call(
-        lambda fn: len(dilax.explain(fn, x).findings),
-        {"fn": doubled},
-        {"fn": values.no_functions()},
-        lambda fn: 0 * np.size(x),
+        lambda function: len(dilax.explain(function, x).findings),
+        {"function": doubled},
+        {"function": values.no_functions()},
+        lambda function: 0 * np.size(x),
     ),
 }
 

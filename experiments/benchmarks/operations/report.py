@@ -172,7 +172,7 @@ def choices(record: Record) -> list[tuple[float, str]]:
         problem = Problem(case.geometry, case.features, case.outputs)
         for label, pass_name in PASS_NAMES.items():
             times = _times(row, label)
-            chosen = choose(platform, pass_name, problem).name
+            chosen = choose(platform, pass_name, problem).algorithm.name
             name = "lax" if chosen == "lax" else f"dilax:{chosen}"
             if name in times:
                 found.append((times[name] / min(times.values()), f"{row['name']}, {label}"))

@@ -1,5 +1,6 @@
-"""The taps that meet the input, found against a search through all of them; few are not padded."""
+"""The live part of a convolution, found against a search; few taps read the array as it is."""
 
+import functools
 import itertools
 
 import jax
@@ -8,9 +9,8 @@ import numpy as np
 import pytest
 
 import dilax
-from dilax import algorithms
 from dilax._choice import Problem, choose
-from dilax.algorithms._live_taps import LiveTaps
+from dilax.algorithms._live_part import LivePart
 from dilax.geometry import ConvGeometry
 from tests import reference
 from tests.algorithms.test_passes import ALGORITHMS
@@ -30,17 +30,42 @@ def searched(geometry: ConvGeometry) -> list[int]:
     ]
 
 
-def test_no_tap_is_left_out_that_meets_an_input() -> None:
-    cropped = 0
+def test_what_is_cut_off_computes_nothing() -> None:
+    """Found against a search through all taps; no padding that is left crops."""
+    cropped = dead = 0
     for size, taps, stride, step, low, high in AXES:
         geometry = ConvGeometry((size,), (taps,), (stride,), ((low, high),), (step,))
-        met, reach = searched(geometry), LiveTaps.of(geometry)
-        kept = list(range(taps))[reach.taps[0]]
-        assert kept == (list(range(met[0], met[-1] + 1)) if met else list(range(taps)))
-        assert reach.geometry.output_size == geometry.output_size
-        assert LiveTaps.of(reach.geometry).geometry == reach.geometry
-        cropped += len(kept) < taps
-    assert cropped > 50
+        met, live = searched(geometry), LivePart.of(geometry)
+        if not met:
+            assert live is None
+            dead += 1
+            continue
+        assert list(range(taps))[live.taps[0]] == list(range(met[0], met[-1] + 1))
+        assert live.geometry.output_size == geometry.output_size
+        assert min(live.geometry.padding[0]) >= 0
+        assert LivePart.of(live.geometry).geometry == live.geometry
+        cropped += live.geometry != geometry
+    assert cropped > 100 and dead > 20
+
+
+def test_both_are_cut_and_filled_again() -> None:
+    geometry = ConvGeometry((6, 5), (3, 3), (1, 1), ((-1, 3), (7, 7)), (1, 7), 2)
+    live = LivePart.of(geometry)
+    x, kernel = jnp.ones((2, 6, 5, 4)), jnp.ones((3, 3, 2, 4))
+    cut = live.crop_input(x), live.crop_kernel(kernel)
+    assert [part.shape for part in cut] == [(2, 5, 5, 4), (3, 1, 2, 4)]
+    filled = live.fill_input(cut[0], geometry), live.fill_kernel(cut[1], geometry)
+    assert [part.shape for part in filled] == [x.shape, kernel.shape]
+    assert not filled[0][:, 0].any() and filled[0][:, 1:].all()
+    assert not filled[1][:, [0, 2]].any() and filled[1][:, 1].all()
+
+
+def test_where_nothing_is_live_the_answer_is_zero() -> None:
+    x, kernel = jnp.ones((1, 4, 2)), jnp.ones((2, 1, 2))
+    conv = functools.partial(dilax.depthwise_conv, padding=[(9, -5)], kernel_dilation=3)
+    y, pull = jax.vjp(conv, x, kernel)
+    assert y.shape == (1, 5, 2) and not y.any()
+    assert not any(gradient.any() for gradient in pull(y + 1))
 
 
 @pytest.mark.parametrize("algorithm", [None, *ALGORITHMS])
@@ -64,17 +89,20 @@ def test_taps_beyond_the_image_have_no_gradient(algorithm) -> None:
     assert not np.asarray(found)[:, [0, 2]].any() and np.asarray(found)[:, 1].all()
 
 
-def test_the_choice_looks_at_the_taps_within_reach() -> None:
-    dilated = ConvGeometry((8, 8), (3, 3), (1, 1), ((9, 9), (9, 9)), (9, 9))
-    assert choose("cpu", "conv", Problem(dilated, 64, 64)) is algorithms.im2col  # a 1x1
+def test_the_choice_looks_at_the_live_taps() -> None:
+    conv = functools.partial(dilax.conv, kernel_dilation=9)
+    x, kernel = jnp.ones((1, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
+    program = str(jax.jit(conv).lower(x, kernel).as_text())
+    assert "stablehlo.convolution" not in program and "stablehlo.dot_general" in program  # a 1x1
 
 
 @pytest.mark.parametrize("taps, copies", [(3, False), (7, True)])
 @pytest.mark.parametrize("name", ["conv", "input_gradient"])
 def test_few_taps_read_the_array_as_it_is(name: str, taps: int, copies: bool) -> None:
     geometry = ConvGeometry((64,), (taps,), (1,), ((taps - 1, 0),), (1,), 8)
-    run = getattr(algorithms.shift_and_add, name)
-    jaxpr = jax.make_jaxpr(lambda x, kernel: run(x, kernel, geometry))(
+    chosen, settings = choose("cpu", name, Problem(geometry, 8, 8))
+    run = getattr(chosen, name)
+    jaxpr = jax.make_jaxpr(lambda x, kernel: run(x, kernel, geometry, **settings))(
         jnp.zeros((2, 64, 8)), jnp.zeros((taps, 1, 8))
     )
     outside = [

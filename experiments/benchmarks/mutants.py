@@ -1,0 +1,192 @@
+"""How many small faults in the core the tests notice.
+
+    python experiments/benchmarks/mutants.py --number 40 --seed 0
+
+changes one operator or integer of the core at a time, in a copy of the repository, and runs the
+tests of the core until one fails. A mutant that no test notices is either a hole in the tests, or a
+change of speed alone, which no test of answers can notice: those of `_choice.py`, for the most
+part. The record, `experiments/results/mutants.json`, lists each mutant and what became of it.
+"""
+
+import ast
+import collections
+import concurrent.futures
+import dataclasses
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ("tests/test_geometry.py", "tests/test_choice.py", "tests/algorithms", "tests/functions")
+TESTS_OF_TOOLS = ("tests/accelerate",)
+OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Change operators and integers of the core, and count how many the tests notice."""
+
+    number: int = 40
+    """Mutants, drawn at random."""
+    seed: int = 0
+    """Seed of the draw."""
+    core: tuple[str, ...] = (
+        *("dilax/geometry.py", "dilax/_choice.py", "dilax/_primitives.py"),
+        *("dilax/algorithms", "dilax/_functions"),
+    )
+    """Files and folders to draw from."""
+    tests: tuple[str, ...] = TESTS + TESTS_OF_TOOLS
+    """Tests to run, in this order."""
+    root: Path = ROOT
+    """Repository to mutate, another checkout perhaps."""
+    workers: int = 2
+    """Mutants at a time."""
+    output: Path = ROOT / "experiments" / "results" / "mutants.json"
+    """The record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One change: which node of which file, and how it reads before and after."""
+
+    path: str
+    line: int
+    place: int
+    before: str
+    after: str
+
+
+def main() -> int:
+    """Run the program; give its exit status."""
+    config = tyro.cli(Config, description=__doc__)
+    found = candidates(config)
+    drawn = random.Random(config.seed).sample(found, min(config.number, len(found)))
+    with concurrent.futures.ThreadPoolExecutor(config.workers) as pool:
+        rows = list(pool.map(lambda mutant: judge(mutant, config), drawn))
+    counts = collections.Counter(row["outcome"] for row in rows)
+    record = {
+        "program": Path(__file__).name,
+        "seed": config.seed,
+        "tests": config.tests,
+        "candidates": len(found),
+        "n": len(rows),
+        "outcomes": dict(counts),
+        "rows": rows,
+    }
+    config.output.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{counts['noticed']} of {len(rows)} mutants noticed; {config.output}")
+    return 0
+
+
+def candidates(config: Config) -> list[Mutant]:
+    """List every change that can be made, in order."""
+    places = [config.root / place for place in config.core]
+    files = [file for place in places for file in (sorted(place.rglob("*.py")) or [place])]
+    return [mutant for file in files for mutant in mutants_of(file, config.root)]
+
+
+def mutants_of(file: Path, root: Path) -> list[Mutant]:
+    """List the changes of one file."""
+    tree = ast.parse(file.read_text())
+    found = []
+    for place, node in enumerate(ast.walk(tree)):
+        changed = changed_node(node)
+        if changed is not None and not is_docstring_part(node):
+            before, after = ast.unparse(node), ast.unparse(changed)
+            found.append(
+                Mutant(str(file.relative_to(root)), node.lineno, place, before, after)  # type: ignore[attr-defined]
+            )
+    return found
+
+
+def is_docstring_part(node: ast.AST) -> bool:
+    """Say whether a node is text."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def changed_node(node: ast.AST) -> ast.AST | None:
+    """Give a node with one operator or integer changed; none where there is nothing to change."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+            return None
+        return ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+    if isinstance(node, ast.BoolOp):
+        return ast.BoolOp(OPERATORS[type(node.op)](), node.values)  # type: ignore[arg-type]
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in OPERATORS:
+        changed = [OPERATORS[type(node.ops[0])](), *node.ops[1:]]
+        return ast.Compare(node.left, changed, node.comparators)  # type: ignore[arg-type]
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return ast.Constant(node.value + 1)
+    return None
+
+
+def judge(mutant: Mutant, config: Config) -> dict[str, object]:
+    """Make a mutant in a copy of the repository, and run the tests on it."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "repository"
+        for name in ("dilax", "tests", "experiments", "pyproject.toml"):
+            copied = shutil.copytree if (config.root / name).is_dir() else shutil.copy
+            copied(config.root / name, make_parent(copy / name))
+        file = copy / mutant.path
+        file.write_text(mutated(file.read_text(), mutant.place))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-o", "addopts=", "-p", "no:xdist"]
+        environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [*command, *config.tests], cwd=copy, env=environment, capture_output=True, text=True
+        )
+    outcome = {0: "not noticed", 1: "noticed", 2: "noticed"}.get(done.returncode, "not run")
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    row = dataclasses.asdict(mutant) | {"outcome": outcome, "by": failed[:1]}
+    seconds = time.perf_counter() - started
+    change = f"{mutant.path}:{mutant.line}  {mutant.before} -> {mutant.after}"
+    print(f"{outcome:12} {change}  {seconds:.0f} s", flush=True)
+    return row
+
+
+def make_parent(path: Path) -> Path:
+    """Make the folder that a path lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def mutated(source: str, place: int) -> str:
+    """Give the text of a program with the node at ``place`` of its walk changed."""
+    tree = ast.parse(source)
+    target = next(node for number, node in enumerate(ast.walk(tree)) if number == place)
+
+    class Change(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            if node is target:
+                changed = changed_node(node)
+                assert changed is not None
+                return ast.copy_location(changed, node)
+            return self.generic_visit(node)
+
+    return ast.unparse(ast.fix_missing_locations(Change().visit(tree)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
