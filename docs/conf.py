@@ -1,8 +1,11 @@
 """Configure Sphinx: ``sphinx-build -W -b html docs docs/_build`` builds the site offline."""
 
+import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dilax import __version__
 
@@ -15,6 +18,8 @@ version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "jupyter_execute"]
+
+highlight_language = "none"
 
 html_theme = "furo"
 html_title = "dilax"
@@ -34,6 +39,13 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: name
+    for name in (
+        *("ArrayLike", "DTypeLike", "PaddingLike", "Initializer", "Activation"),
+        *("lax.PrecisionLike", "jax.lax.PrecisionLike", "jax.nn.initializers.Initializer"),
+    )
+}
 python_maximum_signature_line_length = 88
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -58,7 +70,21 @@ def skip_field(
     return True if alias else None
 
 
+def sign_module(
+    app: Any, what: str, name: str, value: Any, options: Any, signature: str, returns: str
+) -> tuple[str, None] | None:
+    """Sign a Flax module as its constructor, which its metaclass hides."""
+    hidden = what == "class" and (signature or "").startswith("(*args: Any")
+    if not hidden or not inspect.isfunction(value.__init__):
+        return None
+    source = textwrap.dedent(inspect.getsource(value.__init__))
+    constructor = cast(ast.FunctionDef, ast.parse(source).body[0])
+    del constructor.args.args[0]
+    return f"({ast.unparse(constructor.args)})", None
+
+
 def setup(app: Any) -> None:
     """Connect what is above."""
     app.connect("source-read", link_results)
     app.connect("autodoc-skip-member", skip_field)
+    app.connect("autodoc-process-signature", sign_module)
