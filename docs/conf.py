@@ -5,7 +5,7 @@ import inspect
 import re
 import textwrap
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from dilax import __version__
 
@@ -70,6 +70,21 @@ def skip_field(
     return True if alias else None
 
 
+def mend_docstring(
+    app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Leave out what a constant only has from its type; keep colons from looking like types.
+
+    Of an attribute, napoleon takes what stands before a colon in the first line for its type.
+    """
+    if what not in ("attribute", "data", "property") or not lines:
+        return
+    kinds = (type(value), get_origin(value))
+    if what == "data" and any((inspect.getdoc(kind) or "").startswith(lines[0]) for kind in kinds):
+        lines.clear()
+    lines.insert(0, "")
+
+
 def sign_module(
     app: Any, what: str, name: str, value: Any, options: Any, signature: str, returns: str
 ) -> tuple[str, None] | None:
@@ -87,4 +102,5 @@ def setup(app: Any) -> None:
     """Connect what is above."""
     app.connect("source-read", link_results)
     app.connect("autodoc-skip-member", skip_field)
+    app.connect("autodoc-process-docstring", mend_docstring, priority=0)
     app.connect("autodoc-process-signature", sign_module)
