@@ -10,6 +10,7 @@ from typing import Any, cast, get_origin
 from dilax import __version__
 
 HERE = Path(__file__).parent
+HIDDEN_COLON = "\ue000"
 
 project = "dilax"
 author = "The dilax authors"
@@ -70,37 +71,44 @@ def skip_field(
     return True if alias else None
 
 
-def mend_docstring(
+def hide_from_napoleon(
     app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
-    """Leave out what a constant only has from its type; keep colons from looking like types.
+    """Leave out what a constant only has from its type, and hide the first line's colons.
 
     Of an attribute, napoleon takes what stands before a colon in the first line for its type.
     """
-    if what not in ("attribute", "data", "property") or not lines:
-        return
-    kinds = (type(value), get_origin(value))
-    if what == "data" and any((inspect.getdoc(kind) or "").startswith(lines[0]) for kind in kinds):
+    types = [inspect.getdoc(kind) or "" for kind in (type(value), get_origin(value))]
+    if what == "data" and lines and any(text.startswith(lines[0]) for text in types):
         lines.clear()
-    lines.insert(0, "")
+    if what in ("attribute", "data", "property"):
+        lines[:1] = [line.replace(":", HIDDEN_COLON) for line in lines[:1]]
 
 
-def sign_module(
+def show_colons(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Bring the colons back that were hidden."""
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
+
+
+def sign(
     app: Any, what: str, name: str, value: Any, options: Any, signature: str, returns: str
-) -> tuple[str, None] | None:
-    """Sign a Flax module as its constructor, which its metaclass hides."""
+) -> tuple[str, str | None] | None:
+    """Sign a Flax module as its constructor, which its metaclass hides; show aliases by name."""
     hidden = what == "class" and (signature or "").startswith("(*args: Any")
-    if not hidden or not inspect.isfunction(value.__init__):
+    if hidden and inspect.isfunction(value.__init__):
+        source = textwrap.dedent(inspect.getsource(value.__init__))
+        constructor = cast(ast.FunctionDef, ast.parse(source).body[0])
+        del constructor.args.args[0]
+        return f"({ast.unparse(constructor.args)})", None
+    if "TypeAliasForwardRef" not in (signature or ""):
         return None
-    source = textwrap.dedent(inspect.getsource(value.__init__))
-    constructor = cast(ast.FunctionDef, ast.parse(source).body[0])
-    del constructor.args.args[0]
-    return f"({ast.unparse(constructor.args)})", None
+    return re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature), returns
 
 
 def setup(app: Any) -> None:
     """Connect what is above."""
     app.connect("source-read", link_results)
     app.connect("autodoc-skip-member", skip_field)
-    app.connect("autodoc-process-docstring", mend_docstring, priority=0)
-    app.connect("autodoc-process-signature", sign_module)
+    app.connect("autodoc-process-docstring", hide_from_napoleon, priority=0)
+    app.connect("autodoc-process-docstring", show_colons, priority=1000)
+    app.connect("autodoc-process-signature", sign)
