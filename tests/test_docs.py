@@ -104,6 +104,14 @@ def test_commands_have_flags_that_exist(command: list[str]) -> None:
         assert not flags, f"{path} has no Config, so nobody knows whether it takes {flags}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: pathlib.Path) -> None:
+    """In capitals are names that the reader chooses; the build of the site is not kept."""
+    named = re.findall(r"`((?:dilax|docs|experiments|tests)/[\w./]*)`", page.read_text())
+    kept = [name for name in named if not re.search("[A-Z]{3}|_build", name)]
+    assert [name for name in kept if not (ROOT / name).exists()] == []
+
+
 def test_the_readme_fits_its_length() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
