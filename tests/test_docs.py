@@ -1,12 +1,15 @@
 """Everything that the documentation says runs, and gives what it says."""
 
 import ast
+import dataclasses
 import doctest
 import importlib
 import pathlib
 import re
+import shlex
 
 import pytest
+import tyro
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -15,12 +18,36 @@ MODULES = sorted(
     for path in (ROOT / "dilax").rglob("*.py")
     if path.name != "__main__.py"
 )
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts),
+]
 
 
 def snippets(page: pathlib.Path) -> list[str]:
-    """The Python blocks of a page, in order."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    """The Python blocks of a page, in order; of a notebook, its cells without their options."""
+    found = re.findall(
+        r"^```(?:python|\{code-cell\}.*)\n((?::.*\n)*)(.*?)^```",
+        page.read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    return [block for _, block in found]
+
+
+def commands(page: pathlib.Path) -> list[list[str]]:
+    """The calls of programs under ``experiments/`` on a page: the file, then its flags."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    calls = [
+        call
+        for block in blocks
+        for call in re.findall(r"python (experiments/\S+\.py[^\"#\n&]*)", block)
+    ]
+    return [shlex.split(call) for call in calls]
+
+
+PAGES_WITH_CODE = [page for page in PAGES if snippets(page)]
+COMMANDS = [command for page in PAGES for command in commands(page)]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -30,11 +57,10 @@ def test_doctests(name: str) -> None:
     assert not failed
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_snippets_of_a_page_run_in_order(page: pathlib.Path, tmp_path, monkeypatch) -> None:
     """One after the other in one namespace, as a reader would paste them."""
     blocks = snippets(page)
-    assert blocks, f"{page.name} has no Python snippet"
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(optionflags=FLAGS)
@@ -58,6 +84,36 @@ def run_and_compare(block: str, namespace: dict[str, object], label: str) -> Non
             assert repr(value) == stated, f"{label}: {ast.unparse(node)}"
         else:
             exec(compile(ast.Module([node], []), label, "exec"), namespace)
+
+
+def test_the_pages_with_code_are_found() -> None:
+    names = {page.name for page in PAGES_WITH_CODE}
+    assert {"README.md", "functions.md", "drop_in.md", "pictures.md"} <= names
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_have_flags_that_exist(command: list[str]) -> None:
+    """The program is there, and takes the flags; it is not run."""
+    path, *flags = command
+    assert (ROOT / path).is_file()
+    config = getattr(importlib.import_module(pathlib.Path(path).stem), "Config", None)
+    if config is not None:
+        assert dataclasses.is_dataclass(tyro.cli(config, args=flags))
+    else:
+        assert not flags, f"{path} has no Config, so nobody knows whether it takes {flags}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: pathlib.Path) -> None:
+    """In capitals are names that the reader chooses; the build of the site is not kept."""
+    named = re.findall(r"`((?:dilax|docs|experiments|tests)/[\w./]*)`", page.read_text())
+    kept = [name for name in named if not re.search("[A-Z]{3}|_build", name)]
+    assert [name for name in kept if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_fits_its_length() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_a_wrong_value_beside_an_expression_is_noticed() -> None:

@@ -79,7 +79,7 @@ def effective_receptive_field(
 ) -> EffectiveField:
     """How much each input weighs in the output at one position, averaged over the images ``x``.
 
-    With ``y = function(x)``, the weight of input ``p`` is
+    With ``y = function(x)``, the weight of input ``p`` is::
 
         mean over images n and features c of |d sum_f y[n, position, f] / d x[n, p, c]|
 
