@@ -6,8 +6,12 @@ two of them can pass unseen.
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pytest
 
 from tests import reference
 
@@ -185,3 +189,20 @@ CASES = (
          4, 2, 2),
 )
 # fmt: on
+
+
+def crossed(values: Sequence[Any]) -> list[Any]:
+    """Every case with every value, as parameters of a test; by default each case with one of them.
+
+    The values take turns, so that each meets many cases; ``--long`` runs all pairs.
+    """
+    pairs = itertools.product(enumerate(CASES), enumerate(values))
+    return [
+        pytest.param(
+            case,
+            value,
+            id=f"{case.id}-{getattr(value, 'name', value)}",
+            marks=() if place % len(values) == turn else pytest.mark.long,
+        )
+        for (place, case), (turn, value) in pairs
+    ]

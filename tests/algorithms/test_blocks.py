@@ -83,8 +83,7 @@ def test_few_channels_as_part_of_their_rows(case, compile_quickly):
     assert_equal_gradient(case, expected)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case, block_bytes", cases.crossed([1, 1 << 20]))
 def test_blocks_of_few_rows(case, block_bytes, double, compile_quickly, monkeypatch):
     monkeypatch.setattr(_choice, "TAPS_AT_ONCE", 6)
     case = dataclasses.replace(case, batch=9 if case.batch else 0)
@@ -97,8 +96,9 @@ def test_blocks_of_few_rows(case, block_bytes, double, compile_quickly, monkeypa
     np.testing.assert_allclose(found, expected.kernel_gradient, rtol=0, atol=1e-13 * scale)
 
 
-@pytest.mark.parametrize("part", ["a row", "a third", "an example", "three examples"])
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case, part", cases.crossed(["a row", "a third", "an example", "three examples"])
+)
 def test_patches_of_few_rows_or_examples(case, part, double, compile_quickly):
     case = dataclasses.replace(case, batch=5 if case.batch else 0)
     expected = cases.solve(case)

@@ -1,6 +1,7 @@
 """Every algorithm meets every case: forward and both gradients, against the NumPy reference.
 
-Float64 goes through the whole table; the other types through a few rows of it.
+Float64 goes through the whole table, the algorithms taking turns (``--long`` runs all of them on
+every case); the other types through a few rows of it.
 """
 
 import jax
@@ -37,7 +38,6 @@ SOME = (
 some_cases = pytest.mark.parametrize(
     "case", [case for case in cases.CASES if case.id in SOME], ids=lambda case: case.id
 )
-every_case = pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
 every_algorithm = pytest.mark.parametrize(
     "algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name
 )
@@ -88,10 +88,9 @@ def assert_close(results, expected: cases.Answer, dtype) -> None:
         np.testing.assert_allclose(result, want, rtol=0, atol=tolerance)
 
 
-@every_algorithm
-@every_case
+@pytest.mark.parametrize("case, algorithm", cases.crossed(ALGORITHMS))
 def test_float64_equals_the_reference(
-    algorithm: Algorithm, case: cases.Case, double, compile_quickly
+    case: cases.Case, algorithm: Algorithm, double, compile_quickly
 ) -> None:
     expected = cases.solve(case)
     results = all_passes(algorithm, case, jnp.float64, expected.x, expected.kernel, expected.g)
