@@ -1,10 +1,10 @@
 """TFDS's own MNIST, Fashion-MNIST, KMNIST, CIFAR-10 and CIFAR-100, prepared without TensorFlow.
 
-The builders of ``tensorflow-datasets`` 4.9 use TensorFlow in three places: to unpack a download, to
-open its files, and to encode an image. The subclasses here keep everything else (name, version,
-addresses, checksums, features) and replace the three: downloads are read as they are, by
-``dilax.data``'s own readers, and images are passed on as PNG bytes. The result is an ordinary
-prepared data set that ``tfds.data_source`` reads. Examples keep the order of the published files.
+The builders of ``tensorflow-datasets`` 4.9 use TensorFlow for three things: to unpack a download,
+to open its files, and to encode an image. The subclasses here replace these three (downloads are
+read as they are, by the readers of ``dilax.data``; images are passed on as PNG bytes) and keep
+everything else: name, version, addresses, checksums, features. The result is an ordinary prepared
+data set that ``tfds.data_source`` reads, with its examples in the order of the published files.
 
 Importing this module imports TFDS.
 """
@@ -20,25 +20,25 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.image_classification import cifar, mnist
 
-from dilax.data import _cifar_archives, _idx
+from dilax.data import _cifar, _idx
 from dilax.data._names import KNOWN_SETS
 
 _Tables = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def _png(image: np.ndarray) -> bytes:
-    """``(H, W, 1)`` or ``(H, W, 3)`` uint8 as a PNG file."""
+    """A uint8 image ``(H, W, 1)`` or ``(H, W, 3)`` as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 class _WithoutTensorFlow:
-    """What the subclasses share; the addresses and how to read what is there are theirs."""
+    """What the subclasses share; each has its addresses and reads what is there."""
 
     @property
     def addresses(self) -> dict[str, list[str]]:
-        """What to download: addresses by a name of our own."""
+        """What to download: lists of addresses, by names of our own."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -47,12 +47,8 @@ class _WithoutTensorFlow:
         return info
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        return {
-            split_name: self._generate_examples(split_name, images, labels)
-            for split_name, (images, labels) in self._read(
-                dl_manager.download(self.addresses)
-            ).items()
-        }
+        tables = self._read(dl_manager.download(self.addresses))
+        return {name: self._generate_examples(name, *arrays) for name, arrays in tables.items()}
 
     def _generate_examples(
         self, split_name: str, images: np.ndarray, labels: np.ndarray
@@ -69,7 +65,7 @@ class _WithoutTensorFlow:
 
 
 class _Idx(_WithoutTensorFlow):
-    """Sets of four gzipped IDX files under ``URL``."""
+    """The sets of four gzipped IDX files under ``URL``."""
 
     URL: str
 
@@ -91,7 +87,7 @@ class _Idx(_WithoutTensorFlow):
 
 
 class _Cifar(_WithoutTensorFlow):
-    """CIFAR's binary archives; the 20 coarse classes of CIFAR-100 get numbers and no names."""
+    """CIFAR's binary archives; the 20 coarse classes of CIFAR-100 have numbers and no names."""
 
     _cifar_info: cifar.CifarInfo
     info: tfds.core.DatasetInfo
@@ -101,7 +97,7 @@ class _Cifar(_WithoutTensorFlow):
         return {"archive": [self._cifar_info.url]}
 
     def _read(self, paths: dict[str, list[Path]]) -> _Tables:
-        name, tables = _cifar_archives.read_tables(Path(paths["archive"][0]))
+        name, tables = _cifar.read_tables(Path(paths["archive"][0]))
         self.info.features["label"].names = list(KNOWN_SETS[name].class_names)
         return tables
 
@@ -113,7 +109,7 @@ class _Cifar(_WithoutTensorFlow):
 def _combine(
     mixin: type, base: type[tfds.core.GeneratorBasedBuilder]
 ) -> type[tfds.core.GeneratorBasedBuilder]:
-    """A builder of the name of ``base`` that TFDS's own registry does not know."""
+    """A builder with the name of ``base`` that is kept out of the registry of TFDS."""
     names = {"name": base.name, "__module__": __name__, "__doc__": base.__doc__}
     options = {"skip_registration": True}
     return types.new_class(base.__name__, (mixin, base), options, lambda body: body.update(names))
@@ -129,4 +125,4 @@ BUILDERS = {
         (_Cifar, cifar.Cifar100),
     )
 }
-"""Name of a set to the class that prepares it without TensorFlow."""
+"""The class that prepares each set without TensorFlow, by the name of the set."""

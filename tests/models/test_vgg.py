@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import save as safetensors
 
 from dilax import data, models
 from dilax.models._vgg import CONVOLUTIONS
-from tests.data.weights import safetensors
 from tests.models import abstract
 
 HEAD = ("classifier.6.weight", "classifier.6.bias")
