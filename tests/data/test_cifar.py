@@ -124,7 +124,7 @@ def test_declared_sizes_are_bounded(tmp_path: Path) -> None:
     member = tarfile.TarInfo("huge")
     member.size = 2**40
     (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(1024))
-    with pytest.raises(DataError, match="at most 4294967296 bytes.* got 1099511627776"):
+    with pytest.raises(DataError, match=r"at most 4294967296 bytes.* got 1099511627776"):
         load(tmp_path / "a.tar")
 
 

@@ -123,7 +123,7 @@ def test_a_program_in_a_pickle_is_not_run(protocol, place, tmp_path):
         "legacy": start + machine + evil + pickle.dumps([], 2),
         "alone": evil,
     }
-    with pytest.raises(DataError, match="weights (is not|must be)") as caught:
+    with pytest.raises(DataError, match=r"weights (is not|must be)") as caught:
         read(tmp_path, files[place])
     assert "weights_only" not in str(caught.value)  # the advice of PyTorch to run it all the same
     assert not (tmp_path / "ran").exists()
@@ -175,9 +175,9 @@ def test_the_way_to_convert_converts(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_state_dict("w.safetensors")["kernel"], KERNEL, strict=True)
 
 
-def with_header(header, body=KERNEL.tobytes()):
+def with_header(header):
     text = json.dumps(header).encode() if isinstance(header, dict) else header
-    return struct.pack("<Q", len(text)) + text + body
+    return struct.pack("<Q", len(text)) + text + KERNEL.tobytes()
 
 
 def entry(**changed):
@@ -212,7 +212,7 @@ def test_a_header_whose_length_looks_like_another_format(length, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"weights", bytes(4096)])
 def test_no_file_of_weights(content, tmp_path):
-    with pytest.raises(DataError, match="weights must be a file of weights, .safetensors or"):
+    with pytest.raises(DataError, match=r"weights must be a file of weights, \.safetensors or"):
         read(tmp_path, content)
     with pytest.raises(FileNotFoundError):
         read_state_dict(tmp_path / "none.pth")
