@@ -15,7 +15,7 @@ MAX_BYTES = 4 * 2**30
 
 
 class DataError(ValueError):
-    """Report data that are missing, damaged or not what they claim to be, and what to do."""
+    """Data that are missing, damaged or not what they claim to be; the message says what to do."""
 
 
 def check_size(count: int, where: str) -> None:

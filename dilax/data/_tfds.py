@@ -28,7 +28,7 @@ _NEEDS_TENSORFLOW = (
 
 
 class UnknownNameError(DataError):
-    """Report a name of which TFDS has no data set."""
+    """A name of which TFDS has no data set."""
 
 
 def load(name: str, *, data_dir: Path | None = None) -> Dataset:

@@ -34,11 +34,18 @@ def _png(image: np.ndarray) -> bytes:
 
 
 class _WithoutTensorFlow:
-    """What the subclasses share; each has its addresses and reads what is there."""
+    """What the subclasses share; each has its addresses and reads what it finds there."""
+
+    label_keys: tuple[str, ...] = ("label",)
+    info: tfds.core.DatasetInfo
 
     @property
     def addresses(self) -> dict[str, list[str]]:
         """What to download: lists of addresses, by names of our own."""
+        raise NotImplementedError
+
+    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
+        """The images and labels of each split, from the files at ``addresses``."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -53,15 +60,11 @@ class _WithoutTensorFlow:
     def _generate_examples(
         self, split_name: str, images: np.ndarray, labels: np.ndarray
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-            identity = f"{split_name}_{index:05d}"
-            yield index, {"image": _png(image)} | self._fields(identity, label)
-
-    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
-        raise NotImplementedError
-
-    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
-        raise NotImplementedError
+        rows = labels.reshape(len(labels), len(self.label_keys)).tolist()
+        for index, (image, row) in enumerate(zip(images, rows, strict=True)):
+            example = {"image": _png(image), "id": f"{split_name}_{index:05d}"}
+            example |= dict(zip(self.label_keys, row, strict=True))
+            yield index, {key: example[key] for key in self.info.features}
 
 
 class _Idx(_WithoutTensorFlow):
@@ -82,15 +85,15 @@ class _Idx(_WithoutTensorFlow):
             for split_name, (images, labels) in paths.items()
         }
 
-    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
-        return {"label": int(label)}
-
 
 class _Cifar(_WithoutTensorFlow):
     """CIFAR's binary archives; the 20 coarse classes of CIFAR-100 have numbers and no names."""
 
     _cifar_info: cifar.CifarInfo
-    info: tfds.core.DatasetInfo
+
+    @property
+    def label_keys(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self._cifar_info.label_keys)
 
     @property
     def addresses(self) -> dict[str, list[str]]:
@@ -100,10 +103,6 @@ class _Cifar(_WithoutTensorFlow):
         name, tables = _cifar.read_tables(Path(paths["archive"][0]))
         self.info.features["label"].names = list(KNOWN_SETS[name].class_names)
         return tables
-
-    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
-        labels = zip(self._cifar_info.label_keys, label.tolist(), strict=True)
-        return {"id": identity, **dict(labels)}
 
 
 def _combine(
@@ -117,12 +116,10 @@ def _combine(
 
 BUILDERS = {
     base.name: _combine(mixin, base)
-    for mixin, base in (
-        (_Idx, mnist.MNIST),
-        (_Idx, mnist.FashionMNIST),
-        (_Idx, mnist.KMNIST),
-        (_Cifar, cifar.Cifar10),
-        (_Cifar, cifar.Cifar100),
+    for mixin, bases in (
+        (_Idx, (mnist.MNIST, mnist.FashionMNIST, mnist.KMNIST)),
+        (_Cifar, (cifar.Cifar10, cifar.Cifar100)),
     )
+    for base in bases
 }
 """The class that prepares each set without TensorFlow, by the name of the set."""
