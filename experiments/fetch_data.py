@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -125,7 +126,7 @@ def save(dataset: data.Dataset, cache_dir: str | None) -> Path:
         path = _cache.path_of(dataset.name, cache_dir=cache_dir)
         _cache.write(dataset, path)
         return path
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, split in dataset.splits.items():
         arrays[f"{name}_images"] = split.images[..., 0]
         arrays[f"{name}_labels"] = split.labels.astype(np.uint8)
