@@ -169,6 +169,17 @@ def test_flip_mirrors_about_half(images: jax.Array) -> None:
     assert 150 < mirrored.sum() < 250
 
 
+def test_alternating_flip_shows_each_image_both_ways() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (200, 4, 5, 3), dtype=np.uint8)
+    flip = jax.jit(augment.alternating_flip)
+    even, odd, fourth = (np.asarray(flip(images, epoch)) for epoch in (0, 1, 4))
+    mirrored = (even == images[:, :, ::-1]).all((1, 2, 3))
+    assert 70 < mirrored.sum() < 130
+    np.testing.assert_array_equal(even[~mirrored], images[~mirrored])
+    np.testing.assert_array_equal(odd, even[:, :, ::-1])
+    np.testing.assert_array_equal(fourth, even)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_cutout_zeroes_one_square(key: jax.Array, size: int) -> None:
     cutout = jax.jit(partial(augment.random_cutout, size=size))
@@ -204,6 +215,11 @@ def test_normalize_by_one_number() -> None:
     [
         (lambda k, x: augment.random_flip(k, x[0]), r"images must be float \(N, H, W, C\), got"),
         (lambda k, x: augment.random_flip(k, x.astype(jnp.uint8)), "got uint8"),
+        (lambda k, x: augment.alternating_flip(x, 0), r"must be uint8 \(N, H, W, C\), got float32"),
+        (
+            lambda k, x: augment.alternating_flip(x.astype(jnp.uint8), 0.5),
+            "one integer, got float32",
+        ),
         (lambda k, x: augment.normalize(x.astype(jnp.int32), mean=0, std=1), "got int32"),
         (lambda k, x: augment.random_shift(k, x, pixels=-1), "pixels must be 0 or more .* got -1"),
         (lambda k, x: augment.random_rotation(k, x, degrees=-5), "degrees must be 0 or more"),

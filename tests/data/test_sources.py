@@ -256,4 +256,6 @@ def test_import_is_light() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert not {"tensorflow", "tensorflow_datasets", "torch", "flax", "optax"} & set(loaded.stdout.split())
+    assert not {"tensorflow", "tensorflow_datasets", "torch", "flax", "optax"} & set(
+        loaded.stdout.split()
+    )
