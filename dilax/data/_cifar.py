@@ -222,7 +222,8 @@ def _pixels(array: _Asked) -> np.ndarray:
     if isinstance(content, str):  # Python 2 pickles them as a string
         content = content.encode("latin-1")
     if len(content) != math.prod(shape):
-        raise DataError(f"data of shape {shape} must be {math.prod(shape)} bytes: {len(content)}")
+        expected = math.prod(shape)
+        raise DataError(f"data of shape {shape} must be {expected} bytes, got {len(content)}")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -232,5 +233,5 @@ def _is_table(shape: Any) -> bool:
 
 def _labels(found: Any) -> np.ndarray:
     if not isinstance(found, list) or not all(type(label) is int for label in found):
-        raise DataError("labels must be a list of integers")
+        raise DataError(f"labels must be a list of integers, got {reprlib.repr(found)}")
     return np.array(found, dtype=np.int64)

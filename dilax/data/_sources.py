@@ -19,7 +19,7 @@ _FORMS = (
     "folder of a prepared TFDS set"
 )
 _MNIST = "mnist.npz"
-_SCRIPTED = ("cifar10",)
+_SCRIPTED = ("cifar10",)  # what ``experiments/fetch_data.py`` gets into the cache
 _LOGGER = logging.getLogger(__name__)
 
 
