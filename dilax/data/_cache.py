@@ -53,12 +53,12 @@ def write(data: Dataset, path: Path) -> None:
             "source": data.source,
         }
     )
-    arrays: dict[str, Any] = {}
+    # The checksum comes first: a damaged entry of a zip's directory may hide those that follow it.
+    arrays: dict[str, Any] = {"sha256": np.array(_checksum(metadata, data.fingerprint))}
+    arrays["metadata"] = np.array(metadata)
     for split_name, split in data.splits.items():
         arrays[f"{split_name}_images"] = split.images
         arrays[f"{split_name}_labels"] = split.labels
-    arrays["metadata"] = np.array(metadata)
-    arrays["sha256"] = np.array(_checksum(metadata, data.fingerprint))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -29,7 +29,9 @@ def test_round_trip_by_name_and_by_path(cached: Path) -> None:
 def test_a_flipped_bit_is_noticed_or_changes_nothing(cached: Path, long: bool) -> None:
     """Dates in the zip's directory mean nothing; all else must be noticed, by name and by path."""
     content, generator = cached.read_bytes(), np.random.default_rng(0)
-    places = range(len(content)) if long else generator.integers(0, len(content), 300)
+    directory = content.index(b"PK\x01\x02")  # where most fields are that have no checksum
+    sample = [*generator.integers(0, directory, 100), *range(directory, len(content), 3)]
+    places = range(len(content)) if long else sample
     noticed = 0
     for place in places:
         flipped = bytearray(content)
@@ -43,7 +45,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(cached: Path, long: bool) -
                 continue
             files.assert_same(data, files.dataset())
             assert (data.name, data.source) == ("toy", "drawn by a test")
-    assert noticed > 1.5 * len(places)
+    assert noticed > len(places)
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1])
