@@ -5,7 +5,7 @@
     python experiments/cifar_dsdc.py --model vgg16_dilated --weights vgg16-397923af.pth \
         --freeze 2 --learning-rate 1e-4 --validation 5000 --evaluate best
 
-`python -m dilax.data fetch cifar10` prepares the images where TensorFlow Datasets cannot.
+`python experiments/fetch_data.py cifar10` gets the images where TensorFlow Datasets cannot.
 """
 
 import dataclasses

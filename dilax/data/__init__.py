@@ -1,10 +1,10 @@
-"""Data sets as NumPy arrays, and their augmentation as pure functions on the device.
+"""Image data sets as NumPy arrays, and their augmentation as pure functions on the device.
 
-``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists and fetches. Importing
-this package imports neither TFDS nor TensorFlow.
+``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists the known ones and fetches
+them. Importing this package imports neither TFDS nor TensorFlow.
 """
 
-from dilax.data import augment, resampling
+from dilax.data import augment
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
@@ -20,6 +20,5 @@ __all__ = [
     "load",
     "make_split",
     "read_state_dict",
-    "resampling",
     "shapes",
 ]

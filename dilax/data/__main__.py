@@ -1,4 +1,4 @@
-"""``python -m dilax.data``: lists the known data sets and fetches them into the cache."""
+"""List the known data sets and fetch them into the cache: ``python -m dilax.data``."""
 
 import argparse
 import logging
@@ -10,10 +10,9 @@ from dilax.data._names import KNOWN_SETS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the program; returns its exit status."""
+    """Run the program and return its exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("dilax").setLevel(logging.INFO)
     try:
         if options.command == "list":
             _list(options.cache_dir)
@@ -30,11 +29,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--cache-dir", help=f"where the arrays are cached (now: {_cache.default_dir()})"
+        "--cache-dir", help=f"where the arrays are cached (default: {_cache.default_dir()})"
     )
-    commands.add_parser("list", parents=[shared], help="the known sets and whether they are here")
+    commands.add_parser("list", parents=[shared], help="list the known sets and where they are")
     fetch = commands.add_parser("fetch", parents=[shared], help="get a set and cache it")
-    fetch.add_argument("name", help="such as cifar10; any image-classification set of TFDS")
+    fetch.add_argument("name", help="such as cifar10, or any image-classification set of TFDS")
     fetch.add_argument("--data-dir", help="where TFDS keeps prepared sets (default: its own)")
     return parser
 
@@ -44,7 +43,7 @@ def _list(cache_dir: str | None) -> None:
         counts = " + ".join(f"{count:,}" for count in known.counts.values())
         size = "x".join(map(str, known.image_shape))
         print(f"{name:14} {counts:16} {size:8}  {_state(name, cache_dir):10} {known.title}")
-    print(f"{'shapes':14} {'any number':16} 32x32x3   drawn      procedural, for tests")
+    print(f"{'shapes':14} {'any number':16} 32x32x3   {'drawn':10} procedural, for tests")
 
 
 def _state(name: str, cache_dir: str | None) -> str:

@@ -1,43 +1,33 @@
-"""The local cache: one ``.npz`` file a data set, with a checksum inside it."""
+"""The local cache: one ``.npz`` file for each data set, with a checksum inside it."""
 
 import hashlib
 import json
 import os
 import re
-import sys
+import secrets
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 
 from dilax.data._dataset import DataError, Dataset, make_split
-from dilax.data._files import atomic_write
 from dilax.data._npz import read_arrays
 
 _FORMAT = 1
 
 
-def default_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where data sets are kept: ``$DILAX_CACHE``, else ``dilax`` in the user's cache folder.
-
-    >>> default_dir({"DILAX_CACHE": "somewhere"}).as_posix()
-    'somewhere'
-    """
-    if environment.get("DILAX_CACHE"):
-        return Path(environment["DILAX_CACHE"]).expanduser()
-    if sys.platform == "win32":
-        parent = Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        parent = Path.home() / "Library" / "Caches"
-    else:
-        parent = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return parent / "dilax"
+def default_dir() -> Path:
+    """Find the cache folder: ``$DILAX_CACHE``, else ``dilax`` in the user's cache folder."""
+    chosen = os.environ.get("DILAX_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("dilax", appauthor=False)
 
 
 def path_of(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The file that holds, or would hold, the data set ``name``.
+    """Name the file that holds, or would hold, the data set ``name``.
 
     >>> path_of("emnist/letters", cache_dir="caches").as_posix()
     'caches/emnist-letters.npz'
@@ -47,10 +37,12 @@ def path_of(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Pa
 
 
 def write(data: Dataset, path: Path) -> None:
-    """Writes ``data`` to ``path``, whole or not at all.
+    """Write ``data`` to ``path``, whole or not at all.
 
     The file holds ``<split>_images`` and ``<split>_labels`` for each split, ``metadata`` (JSON:
-    name, splits, class names, source) and ``sha256`` over all of it.
+    name, splits, class names, source) and ``sha256`` over all of them. It is written under another
+    name beside ``path`` and renamed once its bytes are on the disk; if anything is raised on the
+    way, ``KeyboardInterrupt`` included, ``path`` is left as it was.
     """
     metadata = json.dumps(
         {
@@ -61,23 +53,31 @@ def write(data: Dataset, path: Path) -> None:
             "source": data.source,
         }
     )
-    arrays: dict[str, Any] = {}
+    # The checksum comes first: a damaged entry of a zip's directory may hide those that follow it.
+    arrays: dict[str, Any] = {"sha256": np.array(_checksum(metadata, data.fingerprint))}
+    arrays["metadata"] = np.array(metadata)
     for split_name, split in data.splits.items():
         arrays[f"{split_name}_images"] = split.images
         arrays[f"{split_name}_labels"] = split.labels
-    arrays["metadata"] = np.array(metadata)
-    arrays["sha256"] = np.array(_checksum(metadata, data.fingerprint))
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with partial.open("xb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read(path: Path, *, name: str | None = None) -> Dataset:
-    """The data set in the cache file ``path``, which must be ``name`` where that is given.
+    """Read the data set in the cache file ``path``, which must be ``name`` where that is given.
 
     Raises:
       FileNotFoundError: when there is no such file.
-      DataError: when the file is cut short, altered, not a cache file or one of another set; the
-        message names the file, what was found and the remedy.
+      DataError: when the file is cut short, altered, no cache file or that of another set; the
+        message names the file, what is wrong with it and the remedy.
     """
     try:
         return _from_arrays(read_arrays(path, path.name), name)
@@ -89,11 +89,11 @@ def read(path: Path, *, name: str | None = None) -> Dataset:
 
 
 def is_cache_file(path: Path) -> bool:
-    """Whether ``path`` is an ``.npz`` file that :func:`write` made."""
+    """Tell whether ``path`` is an ``.npz`` file that :func:`write` made."""
     try:
         with zipfile.ZipFile(path) as archive:
             return "sha256.npy" in archive.namelist()
-    except zipfile.BadZipFile:
+    except Exception:  # a damaged file, of which its reader then says more
         return False
 
 

@@ -1,4 +1,4 @@
-"""What a data set is: named splits of uint8 images and int32 labels, checked once when made."""
+"""What a data set is: named splits of uint8 images and int32 labels, checked when it is made."""
 
 import dataclasses
 import functools
@@ -10,14 +10,30 @@ import numpy as np
 
 from dilax._checks import check_instance, entries, integer, shown
 
+MAX_BYTES = 4 * 2**30
+"""The largest array, archive or file that is read into memory (4 GiB)."""
+
 
 class DataError(ValueError):
-    """The data are missing, damaged or not what they claim to be; the message says what to do."""
+    """Data that are missing, damaged or not what they claim to be; the message says what to do."""
+
+
+def check_size(count: int, where: str) -> None:
+    """Refuse a file that declares more than ``MAX_BYTES`` bytes, before memory is taken for them.
+
+    Raises:
+      DataError: when it does.
+    """
+    if count > MAX_BYTES:
+        raise DataError(
+            f"{where} must be at most {MAX_BYTES} bytes, which are read into memory, got {count}; "
+            f"it is damaged, or too large a set."
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels.
+    """The images of one split of a data set, and their labels.
 
     Attributes:
       images: uint8 ``(N, H, W, C)``, values 0 to 255; grey images have ``C = 1``.
@@ -25,7 +41,7 @@ class Split:
 
     Raises:
       TypeError: when either is not a NumPy array.
-      DataError: when a dtype or a shape is another one, or the counts differ.
+      DataError: when a dtype or a shape differs from these, or the counts differ.
 
     >>> Split(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1], np.int32)).images.shape
     (2, 8, 8, 1)
@@ -39,7 +55,7 @@ class Split:
         _check_array("labels", self.labels, np.int32, "(N,)")
         if len(self.images) != len(self.labels):
             raise DataError(
-                f"images and labels must have one length, got {len(self.images)} images and "
+                f"images and labels must be equally many, got {len(self.images)} images and "
                 f"{len(self.labels)} labels; is one of the two files cut short?"
             )
 
@@ -49,17 +65,18 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named image-classification set, whole in memory.
+    """A named image-classification set that is held in memory.
 
     Attributes:
-      name: the name it was asked for by.
-      splits: name of a split (``"train"``, ``"test"``, ...) to :class:`Split`; read-only.
-      class_names: one name a class, in the order of the labels.
-      source: where the arrays came from, for records.
+      name: the name that it was asked for by.
+      splits: a :class:`Split` by its name (``"train"``, ``"test"``, ...); read-only.
+      class_names: the name of each class, in the order of the labels.
+      source: where the arrays came from, for records of experiments.
 
     Raises:
-      DataError: when there is no split, when two splits differ in the shape of an image, or when a
-        label is not an index into ``class_names``.
+      TypeError: when ``splits`` is no mapping of splits, or ``class_names`` no sequence.
+      DataError: when there is no split, when two splits differ in the shape of their images, or
+        when a label is no index into ``class_names``.
 
     >>> split = Split(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1], np.int32))
     >>> data = Dataset("toy", {"train": split}, ("no", "yes"), source="by hand")
@@ -80,19 +97,23 @@ class Dataset:
         object.__setattr__(self, "class_names", entries(self.class_names, "class_names", "names"))
         if not self.splits:
             raise DataError(f"splits of {self.name!r} must hold at least one split, got none.")
-        _check_same_image_shape(self)
+        shapes = {name: split.images.shape[1:] for name, split in self.splits.items()}
+        if len(set(shapes.values())) > 1:
+            raise DataError(
+                f"images of {self.name!r} must have the same shape in all splits, got {shapes}."
+            )
         for split_name, split in self.splits.items():
             _check_labels(f"{self.name}/{split_name}", split.labels, len(self.class_names))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of every image."""
+        """The height, width and channels of every image."""
         height, width, channels = next(iter(self.splits.values())).images.shape[1:]
         return height, width, channels
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over the arrays of all splits with their names and shapes."""
+        """The SHA-256, in hexadecimal, of all splits: their names, dtypes, shapes and arrays."""
         digest = hashlib.sha256()
         for split_name, split in sorted(self.splits.items()):
             for array in (split.images, split.labels):
@@ -102,19 +123,24 @@ class Dataset:
 
 
 def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
-    """A :class:`Split` from arrays as files have them.
+    """Make a :class:`Split` from arrays as files hold them.
 
     Args:
       images: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
-      labels: any integers ``(N,)`` that fit into int32.
+      labels: integers ``(N,)`` of any dtype, which must fit into int32.
+
+    Returns:
+      The split: images ``(N, H, W, C)``, with ``C = 1`` where there was no such axis, and int32
+      labels.
 
     Raises:
-      DataError: when ``labels`` are not such integers, or for the reasons :class:`Split` has.
+      TypeError: when either is no array.
+      DataError: when a dtype or a shape differs from these, or the counts differ.
 
     >>> make_split(np.zeros((2, 8, 8), np.uint8), np.array([3, 4])).images.shape
     (2, 8, 8, 1)
     """
-    images, labels = _as_numpy(images, "images"), _as_numpy(labels, "labels")
+    images, labels = _array(images, "images"), _array(labels, "labels")
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if not np.issubdtype(labels.dtype, np.integer):
@@ -126,21 +152,22 @@ def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:
-    """Takes ``count`` examples out of a split, every class in proportion to its share.
+    """Hold ``count`` examples out of a split, of every class in proportion to its share.
 
-    Class ``c`` with ``n_c`` of the ``N`` examples gives ``count * n_c / N`` of them, rounded by
-    largest remainder; which ones is drawn from ``seed``. Both parts keep the order they had.
+    A class with ``n`` of the ``N`` examples gives ``count * n / N`` of them, rounded by largest
+    remainder. They are drawn at random; both parts keep the order of the split.
 
     Args:
-      split: the split to divide, usually the training one.
-      count: examples to hold out, from 0 to ``len(split)``.
-      seed: of the draw; one seed gives one division.
+      split: the split to divide, usually the training split.
+      count: how many examples to hold out, from 0 to ``len(split)``.
+      seed: seed of the draw; the same seed gives the same division.
 
     Returns:
       ``(rest, held_out)``.
 
     Raises:
-      ValueError: when ``count`` is negative or above ``len(split)``.
+      TypeError: when ``split`` is no split, or ``count`` or ``seed`` is no integer.
+      ValueError: when ``count`` is negative or above ``len(split)``, or ``seed`` is negative.
 
     >>> split = make_split(np.zeros((10, 8, 8), np.uint8), np.repeat([0, 1], 5))
     >>> rest, held_out = holdout(split, 4)
@@ -155,30 +182,27 @@ def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:
             f"count must be between 0 and the {len(split)} examples of the split, got {count}."
         )
     generator = np.random.default_rng(seed)
-    classes, members = np.unique(split.labels, return_counts=True)
+    classes, sizes = np.unique(split.labels, return_counts=True)
     held = np.zeros(len(split), dtype=bool)
-    for label, quota in zip(classes, _quotas(members, count), strict=True):
+    for label, quota in zip(classes, _quotas(sizes, count), strict=True):
         held[generator.permutation(np.flatnonzero(split.labels == label))[:quota]] = True
-    return _select(split, ~held), _select(split, held)
+    rest, held_out = (Split(split.images[mask], split.labels[mask]) for mask in (~held, held))
+    return rest, held_out
 
 
-def _select(split: Split, mask: np.ndarray) -> Split:
-    return Split(split.images[mask], split.labels[mask])
-
-
-def _quotas(members: np.ndarray, count: int) -> np.ndarray:
-    """Integers in proportion to ``members`` that sum to ``count``, by largest remainder."""
-    total = max(int(members.sum()), 1)
-    quotas, remainders = members * count // total, members * count % total
+def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
+    """Integers in proportion to ``sizes`` that sum to ``count``, by largest remainder."""
+    total = max(int(sizes.sum()), 1)
+    quotas, remainders = sizes * count // total, sizes * count % total
     largest_first = np.argsort(-remainders, kind="stable")
     quotas[largest_first[: count - quotas.sum()]] += 1
     return quotas
 
 
-def _as_numpy(array: object, name: str) -> np.ndarray:
+def _array(array: object, name: str) -> np.ndarray:
     try:
         return np.asarray(array)
-    except Exception as error:  # whatever a strange object does when it is asked
+    except Exception as error:  # converting an arbitrary object may raise anything
         raise TypeError(f"{name} must be a NumPy array, got {shown(array)}.") from error
 
 
@@ -189,12 +213,6 @@ def _check_array(name: str, array: object, dtype: type, form: str) -> None:
         raise DataError(
             f"{name} must be {np.dtype(dtype)} {form}, got {array.dtype} {array.shape}."
         )
-
-
-def _check_same_image_shape(data: Dataset) -> None:
-    shapes = {name: split.images.shape[1:] for name, split in data.splits.items()}
-    if len(set(shapes.values())) > 1:
-        raise DataError(f"all splits of {data.name!r} must have one image shape, got {shapes}.")
 
 
 def _check_labels(where: str, labels: np.ndarray, classes: int) -> None:

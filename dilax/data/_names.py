@@ -1,4 +1,4 @@
-"""The data sets known by name: their classes, sizes and, where they are known, their sums."""
+"""The data sets known by name: their classes, sizes and, where published, their checksums."""
 
 import dataclasses
 import hashlib
@@ -14,13 +14,13 @@ class KnownSet:
     """What must hold for a data set of this name.
 
     Attributes:
-      title: one line for lists.
-      class_names: in the order of the labels.
-      image_shape: ``(H, W, C)``.
-      counts: examples in each split.
-      checksums: SHA-256 of the bytes of ``"<split>_images"`` (uint8) and ``"<split>_labels"``
-        (uint8), in C order and in the order of the published files; empty where none is known.
-      folder: where a system package puts the published files.
+      title: what it shows, in a few words.
+      class_names: the name of each class, in the order of the labels.
+      image_shape: ``(H, W, C)`` of every image.
+      counts: how many examples each split has.
+      checksums: the SHA-256 of ``"<split>_images"`` and ``"<split>_labels"``, as uint8 arrays in C
+        order with the examples in the order of the published files; empty where none is known.
+      folder: where a package of the operating system puts the published files.
     """
 
     title: str
@@ -32,16 +32,8 @@ class KnownSet:
 
 
 _FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100_CLASSES = """
@@ -112,15 +104,15 @@ KNOWN_SETS: Mapping[str, KnownSet] = {
 
 
 def check_known(data: Dataset, *, file_order: bool = False) -> Dataset:
-    """Compares a data set with what is known of its name; returns it unchanged.
+    """Compare a data set with what is known of its name, and return it unchanged.
 
     Args:
-      data: the set; one whose name is not in ``KNOWN_SETS`` passes.
-      file_order: whether the examples are in the order of the published files, so that the sums
-        of their bytes are known too.
+      data: the set; one whose name is not in ``KNOWN_SETS`` is not checked.
+      file_order: whether the examples are in the order of the published files, so that their
+        checksums are known.
 
     Raises:
-      DataError: when the counts, the image shape, the number of classes or a sum differ.
+      DataError: when the counts, the image shape, the number of classes or a checksum differ.
     """
     known = KNOWN_SETS.get(data.name)
     if known is None:
@@ -144,5 +136,5 @@ def _check_equal(data: Dataset, what: str, found: object, expected: object) -> N
     if found != expected:
         raise DataError(
             f"{data.name} from {data.source} is not the published set: its {what} must be "
-            f"{expected}, got {found}. Get it again, or load the files by their path instead."
+            f"{expected}, got {found}; get it again, or load the files by their path."
         )

@@ -1,8 +1,8 @@
-"""``shapes``: a procedural set of coloured shapes, for tests and dry runs without any download.
+"""A procedural data set of coloured shapes, for tests and dry runs without any download.
 
-Ten figures at random places, sizes, angles and colours, on coloured ground, with noise. Neither a
-colour nor a place tells the class, so a linear classifier stays near chance, while a small
-convolutional network learns it. It is used only when asked for by its name.
+Ten figures at random places, sizes, angles and colours, on coloured ground, with noise. Neither
+colour nor place tells the class, so that a linear classifier stays near chance while a small
+convolutional network learns it.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,19 @@ _LEAST_CONTRAST = 0.5
 
 
 def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0) -> Dataset:
-    """Draws the set: 32x32 colour images in 10 classes of equal size.
+    """Draw a data set of coloured shapes: 32x32 colour images in 10 classes of equal size.
 
     Args:
-      train_count: images in the split ``"train"``.
-      test_count: images in the split ``"test"``; drawn independently of the other.
-      seed: of all draws; one seed gives one set, up to the rounding of the processor.
+      train_count: how many images the split ``"train"`` has.
+      test_count: how many images the split ``"test"`` has, which is drawn independently.
+      seed: the seed of all draws; it decides the set up to the rounding of the processor.
+
+    Returns:
+      The data set: uint8 images ``(N, 32, 32, 3)``, labels 0 to 9.
 
     Raises:
       ValueError: when a count is negative or above a million, or the seed is negative.
-      TypeError: when one of them is no integer.
+      TypeError: when an argument is no integer.
 
     >>> data = shapes(train_count=20, test_count=10)
     >>> data.splits["train"].images.shape, data.class_names[0]
@@ -38,7 +41,7 @@ def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0)
     counts = {"train": train_count, "test": test_count}
     for name, count in counts.items():
         if not 0 <= integer(count, f"{name}_count") <= _MOST:
-            raise ValueError(f"{name}_count must be 0 or more, got {count}, and at most {_MOST}.")
+            raise ValueError(f"{name}_count must be from 0 to {_MOST}, got {count}.")
     integer(seed, "seed", minimum=0)
     splits = {
         name: _draw_split(np.random.default_rng([seed, stream]), count)
@@ -52,16 +55,16 @@ def _draw_split(generator: np.random.Generator, count: int) -> Split:
     x, y, radius = _coordinates(generator, count)
     coverage = np.empty((count, _SIZE, _SIZE), np.float32)
     for label, inside in enumerate(_FIGURES.values()):
-        members = labels == label
-        depth = inside(x[members], y[members]) * radius[members]
-        coverage[members] = np.clip(depth + 0.5, 0, 1)
+        chosen = labels == label
+        depth = inside(x[chosen], y[chosen]) * radius[chosen]
+        coverage[chosen] = np.clip(depth + 0.5, 0, 1)
     return Split(_paint(generator, coverage[..., np.newaxis]), labels)
 
 
 def _coordinates(
     generator: np.random.Generator, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every pixel in the frame of its figure, turned and in units of its radius."""
+    """The coordinates of every pixel about its figure, turned and in units of the radius."""
     radius, angle, column, row = generator.random((4, count, 1, 1), dtype=np.float32)
     radius = _RADIUS[0] + (_RADIUS[1] - _RADIUS[0]) * radius
     free = _SIZE - 1 - 2 * radius
@@ -83,61 +86,19 @@ def _paint(generator: np.random.Generator, coverage: np.ndarray) -> np.ndarray:
     return np.clip(images, 0, 255, out=images).astype(np.uint8)
 
 
-# Each figure is a function of (x, y) within the unit disk: how deep a point lies inside, negative
-# outside, in units of the radius and nearly a distance close to the edge.
-
-
-def _disk(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 0.8 - np.hypot(x, y)
-
-
-def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 0.2 - np.abs(np.hypot(x, y) - 0.75)
-
-
-def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 0.7 - np.maximum(np.abs(x), np.abs(y))
-
-
-def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 0.17 - np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.58)
-
-
-def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    slanted = np.abs(x) * np.sqrt(3) / 2 - y / 2
-    return 0.48 - np.maximum(slanted, y)
-
-
-def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 0.62 + 0.3 * np.cos(5 * np.arctan2(y, x)) - np.hypot(x, y)
-
-
-def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    longer, shorter = np.maximum(np.abs(x), np.abs(y)), np.minimum(np.abs(x), np.abs(y))
-    return np.minimum(0.25 - shorter, 0.95 - longer)
-
-
-def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(0.9 - np.hypot(x, y), np.hypot(x - 0.45, y) - 0.65)
-
-
-def _bars(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(0.2 - np.abs(np.abs(x) - 0.45), 0.75 - np.abs(y))
-
-
-def _bowtie(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(np.abs(x) - np.abs(y), 0.75 - np.abs(x))
-
-
 _FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "disk": _disk,
-    "ring": _ring,
-    "square": _square,
-    "frame": _frame,
-    "triangle": _triangle,
-    "star": _star,
-    "cross": _cross,
-    "crescent": _crescent,
-    "bars": _bars,
-    "bowtie": _bowtie,
+    "disk": lambda x, y: 0.8 - np.hypot(x, y),
+    "ring": lambda x, y: 0.2 - np.abs(np.hypot(x, y) - 0.75),
+    "square": lambda x, y: 0.7 - np.maximum(np.abs(x), np.abs(y)),
+    "frame": lambda x, y: 0.17 - np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.58),
+    "triangle": lambda x, y: 0.48 - np.maximum(np.abs(x) * np.sqrt(3) / 2 - y / 2, y),
+    "star": lambda x, y: 0.62 + 0.3 * np.cos(5 * np.arctan2(y, x)) - np.hypot(x, y),
+    "cross": lambda x, y: np.minimum(
+        0.25 - np.minimum(np.abs(x), np.abs(y)), 0.95 - np.maximum(np.abs(x), np.abs(y))
+    ),
+    "crescent": lambda x, y: np.minimum(0.9 - np.hypot(x, y), np.hypot(x - 0.45, y) - 0.65),
+    "bars": lambda x, y: np.minimum(0.2 - np.abs(np.abs(x) - 0.45), 0.75 - np.abs(y)),
+    "bowtie": lambda x, y: np.minimum(np.abs(x) - np.abs(y), 0.75 - np.abs(x)),
 }
+"""How deep a point of the unit disk lies inside each figure, in units of the radius; negative
+outside, and close to the edge nearly the distance from it."""

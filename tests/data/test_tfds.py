@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from dilax.data import DataError, _tfds, load
-from dilax.data._tfrecord import masked_crc
 from tests.data import files
 
 pytestmark = [
@@ -125,9 +124,7 @@ def as_tfrecord(prepared, tmp_path: Path) -> Path:
 
 
 def framed(record: bytes) -> bytes:
-    length = struct.pack("<Q", len(record))
-    crcs = [struct.pack("<I", masked_crc(part)) for part in (length, record)]
-    return length + crcs[0] + record + crcs[1]
+    return struct.pack("<QI", len(record), 0) + record + bytes(4)
 
 
 def test_tfrecord(as_tfrecord: Path, prepared) -> None:
@@ -157,7 +154,7 @@ def test_altered_length_in_tfrecord(as_tfrecord: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5] = 0x7F
     path.write_bytes(content)
-    with pytest.raises(DataError, match="does not agree with its checksum"):
+    with pytest.raises(DataError, match="cut short or no TFRecord file: a record of"):
         load(as_tfrecord)
 
 
@@ -291,7 +288,7 @@ def test_image_and_label_are_found() -> None:
     kinds = {"a": features.Image(), "b": features.Image(), "c": label, "d": label}
     assert _tfds._feature_keys(fake_builder(kinds, ("b", "d"))) == ("b", "d")
     assert _tfds._feature_keys(fake_builder(kinds, None)) == ("a", "c")
-    with pytest.raises(DataError, match=r"must have an image and a class label .* \['a'\]"):
+    with pytest.raises(DataError, match=r"must have an image and a class label, .* \['a'\]"):
         _tfds._feature_keys(fake_builder({"a": features.Image()}, None))
 
 

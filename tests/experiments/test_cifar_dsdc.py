@@ -12,11 +12,11 @@ from common.program import read_flags
 from common.run import layer_titles, restore, windowed
 from common.task import Task
 from flax import nnx
+from safetensors.numpy import save as safetensors
 
 from dilax import data, models
 from dilax.models import _vgg
 from dilax.training.plan import Plan
-from tests.data.weights import safetensors
 
 RECIPE = (
     *(

@@ -5,7 +5,7 @@ import types
 
 import dilax
 from dilax import algorithms, analysis, data, degridding, geometry, models, nn
-from dilax.data import augment, resampling
+from dilax.data import augment
 from tests.malformed import (
     test_accelerate,
     test_data,
@@ -19,7 +19,7 @@ from tests.malformed.calls import EXAMPLES
 
 TABLES = {
     test_degridding: (degridding,),
-    test_data: (data, augment, resampling),
+    test_data: (data, augment),
     test_geometry: (analysis, geometry),
     test_nn: (models, nn),
     test_functions: (),

@@ -1,6 +1,6 @@
 """CIFAR's four published forms, as archives and as folders; and hostile archives."""
 
-import io
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dilax.data import DataError, load
-from dilax.data._cifar_archives import read_tables
+from dilax.data._cifar import read_tables
 from tests.data import files
 
 FORMS = {"binary": files.cifar10_binary, "python": files.cifar10_python}
@@ -24,8 +24,9 @@ def expected(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return images, np.concatenate([labels for _, labels in batches])
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["cifar.tar.gz", "cifar.tgz", "cifar.tar"])
+@pytest.mark.parametrize(
+    ("form", "name"), [("binary", "a.tar.gz"), ("python", "a.tgz"), ("binary", "a.tar")]
+)
 def test_archive(tmp_path: Path, form: str, name: str) -> None:
     data = load(files.write_tar(tmp_path / name, FORMS[form]()))
     images, labels = expected()
@@ -123,32 +124,35 @@ def test_declared_sizes_are_bounded(tmp_path: Path) -> None:
     member = tarfile.TarInfo("huge")
     member.size = 2**40
     (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(1024))
-    with pytest.raises(DataError, match="declares 1099511627776 bytes"):
+    with pytest.raises(DataError, match=r"at most 4294967296 bytes.* got 1099511627776"):
         load(tmp_path / "a.tar")
 
 
 class Trap:
-    """A pickle of it asks for a call that leaves a file behind."""
+    """A pickle of it runs a shell command that leaves a file behind."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self):
-        return (Path.touch, (self.path,))
+        return os.system, (f"touch {self.path}",)
 
 
 def python_archive(tmp_path: Path, batch: bytes) -> Path:
     return files.write_tar(tmp_path / "a.tar.gz", {**files.cifar10_python(), "test_batch": batch})
 
 
-def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
-    batch = pickle.dumps({b"data": Trap(tmp_path / "ran"), b"labels": [1]}, protocol=2)
-    with pytest.raises(DataError, match=r"asks for .*; nothing was run"):
+@pytest.mark.parametrize("protocol", range(6))
+def test_code_in_a_pickle_is_not_run(tmp_path: Path, protocol: int) -> None:
+    batch = pickle.dumps({"data": Trap(tmp_path / "ran"), "labels": [1]}, protocol=protocol)
+    with pytest.raises(DataError, match=r"asks for \w+\.system, .*; nothing was run"):
         load(python_archive(tmp_path, batch))
     assert not (tmp_path / "ran").exists()
+    pickle.loads(batch)  # which would have run it
+    assert (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_pickle_of_python_3(tmp_path: Path, protocol: int) -> None:
     pixels, labels = files.cifar_rows(3, seed=5)
     batch = pickle.dumps({"data": pixels, "labels": labels.tolist()}, protocol=protocol)
@@ -160,7 +164,7 @@ def test_pickle_of_python_3(tmp_path: Path, protocol: int) -> None:
     ("batch", "message"),
     [
         ({"data": np.zeros((2, 3072)), "labels": [0, 1]}, "data must be uint8"),
-        ({"data": np.zeros((2, 7), np.uint8), "labels": [0, 1]}, r"got u1 \(2, 7\)"),
+        ({"data": np.zeros((2, 7), np.uint8), "labels": [0, 1]}, r"got 'u1' \(2, 7\)"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "KeyError.*labels"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": ["0", "1"]}, "list of integers"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "2 images and 1 labels"),
@@ -179,22 +183,37 @@ def test_size_of_a_pickled_array_is_checked(tmp_path: Path) -> None:
         load(python_archive(tmp_path, batch))
 
 
-def test_stand_ins_survive_a_hostile_pickle(tmp_path: Path) -> None:
-    """A pickle that sets attributes of what it is given changes nothing for the next."""
-    hostile = pickle.PROTO + b"\x02" + b"cnumpy\ndtype\n" + pickle.EMPTY_DICT + pickle.BUILD
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"cnumpy\ndtype\n}b",  # sets attributes of a class
+        b"cnumpy\ndtype\nN}\x8c\x0c__setstate__Ns\x86b",  # and the other way to do so
+        b"cnumpy\ndtype\n(}tR",
+        b"}r\xff\xff\xff\xff",  # keeps a value far away in memory
+        b"](" * 10**4,
+        b"0",  # takes from an empty stack
+        b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f",  # declares exabytes
+    ],
+)
+def test_hostile_pickles_change_nothing(tmp_path: Path, hostile: bytes) -> None:
     with pytest.raises(DataError, match="is not a readable CIFAR batch"):
-        load(python_archive(tmp_path, hostile + pickle.STOP))
+        load(python_archive(tmp_path, pickle.PROTO + b"\x02" + hostile + pickle.STOP))
     load(files.write_tar(tmp_path / "good.tar.gz", files.cifar10_python()))
+
+
+def test_nested_references_are_not_written_out(tmp_path: Path) -> None:
+    """A shape of 2**60 entries in 60 tuples would fill the memory if a message showed it."""
+    pixels = np.zeros((2, 3072), np.uint8)
+    batch = files.python_2_pickle({"data": pixels, "labels": [0, 1]})
+    two = b"J\x02\x00\x00\x00"
+    shape = b"(" + two + b"J\x00\x0c\x00\x00t"
+    assert batch.count(shape) == 1
+    batch = batch.replace(shape, b"(" + two + b"2\x86" * 60 + b"t")
+    with pytest.raises(DataError, match=r"got 'u1' \(\("):
+        load(python_archive(tmp_path, batch))
 
 
 @pytest.mark.parametrize("keep", [0, 40, -1])
 def test_truncated_pickle(tmp_path: Path, keep: int) -> None:
     with pytest.raises(DataError, match="is not a readable CIFAR batch"):
         load(python_archive(tmp_path, files.cifar10_python()["test_batch"][:keep]))
-
-
-def test_archive_in_memory_matches_tarfile(tmp_path: Path) -> None:
-    """The helper of these tests writes what tarfile reads."""
-    path = files.write_tar(tmp_path / "a.tar.gz", {"x": b"123"})
-    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
-        assert archive.extractfile("cifar/x").read() == b"123"

