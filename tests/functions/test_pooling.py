@@ -24,6 +24,7 @@ WINDOWS = [
     ((2, 2), (4, 5), "SAME"),
     ((7, 6), (1, 1), "VALID"),
 ]
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 POOLS = {
     "max": (dilax.max_pool, nnx.max_pool),
     "avg": (dilax.avg_pool, nnx.avg_pool),
