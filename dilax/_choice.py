@@ -3,8 +3,9 @@
 One plain function for each pass names the algorithm of a platform and a problem; a second one, for
 the algorithms that have settings, fills these in. Every constant that steers an algorithm stands
 here. The choice of algorithms rests on ``experiments/results/algorithms.json``, a measurement of
-every algorithm in every pass of 87 convolutions; the names in brackets are its families. A platform
-that nobody has measured runs ``lax``.
+every algorithm in every pass of 87 convolutions; the names in brackets are its families. Settings
+rest on ``experiments/results/settings_speed.json``. A platform that nobody has measured runs
+``lax``.
 """
 
 from __future__ import annotations
@@ -240,16 +241,19 @@ def _input_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
 
 def _kernel_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
     """Patches of 4 MB at a time stay in the cache until they are multiplied."""
+    return {"block": _patch_block(problem, 1 << 22) if problem.batch else None}
+
+
+def _patch_block(problem: Problem, patch_bytes: int) -> tuple[int, int]:
+    """Examples, and outputs of their first axis, whose patches take so many bytes."""
     geometry, batch = problem.geometry, problem.batch
-    if not problem.batch:
-        return {"block": None}
     length, *others = geometry.output_size
     taps = geometry.taps * problem.in_features
     row_bytes = math.prod(others) * taps * problem.itemsize
-    fit = max((1 << 22) // max(row_bytes, 1), 1)
+    fit = max(patch_bytes // max(row_bytes, 1), 1)
     if fit <= length or not isinstance(batch, int):
-        return {"block": (1, _even_part(length, fit))}
-    return {"block": (_even_part(batch, fit // length), length)}
+        return 1, _even_part(length, fit)
+    return _even_part(batch, fit // length), length
 
 
 TAPS_AT_ONCE = 16

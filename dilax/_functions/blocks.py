@@ -264,14 +264,15 @@ def separable_block(
 def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     others = tuple(range(x.ndim - 1))
-    moments = jnp.stack([wide.mean(axis=others), (wide * wide).mean(axis=others)])
+    mean, square = wide.mean(axis=others), (wide * wide).mean(axis=others)
     if axis_name is not None:
-        moments = _over_devices(moments, axis_name)
-    mean, square = moments
+        mean, square = _over_devices((mean, square), axis_name)
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
-def _over_devices(moments: jax.Array, axis_name: str) -> jax.Array:
+def _over_devices(
+    moments: tuple[jax.Array, jax.Array], axis_name: str
+) -> tuple[jax.Array, jax.Array]:
     try:
         if isinstance(axis_name, int):  # which lax would take for the place of an axis
             raise NameError(axis_name)
@@ -288,7 +289,7 @@ def _lerp(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
 
 
 def _over_features(values: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.expand_dims(values, range(x.ndim - 1))
+    return lax.expand_dims(values, range(x.ndim - 1))
 
 
 def _activated(y: jax.Array, residual: ArrayLike | None, activation: Activation) -> jax.Array:

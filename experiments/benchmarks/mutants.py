@@ -131,7 +131,7 @@ def changed_node(node: ast.AST) -> ast.AST | None:
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
             return None
-        return ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+        return ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)  # type: ignore[arg-type]
     if isinstance(node, ast.BoolOp):
         return ast.BoolOp(OPERATORS[type(node.op)](), node.values)  # type: ignore[arg-type]
     if isinstance(node, ast.Compare) and type(node.ops[0]) in OPERATORS:
