@@ -1,25 +1,25 @@
-"""Cures for gridding: what is done before, beside, after or in place of a dilated convolution.
+"""Blocks against gridding: what to do before, after or in place of a dilated convolution.
 
-A stack of equal rates never touches most of its receptive field, and neighbouring outputs share no
-input (`dilax.analysis.coverage` shows both). Besides better rates, as `degridding_dilation` and
-`dilax.analysis.hybrid_dilation` give them, the literature proposes
+A stack of layers of one dilation never touches most of its receptive field, and its neighbouring
+outputs share no input; ``dilax.analysis.coverage`` shows both. Besides better dilations, as
+``degridding_dilation`` and ``dilax.analysis.hybrid_dilation`` choose them, the literature proposes
 
-- to blur before: `smoothed_depthwise_conv`, by a kernel that all features share, or an average;
-- to mix after: `group_interaction`, of the phases that a dilated convolution keeps apart;
-- several rates at once: `hierarchical_fusion`, `eesp`, `aspp`, and `parallel_depthwise_conv`, whose
-  branches `merge_kernels` makes one kernel of, exactly;
-- rates drawn in training: `random_depthwise_conv`; rates learned: `learned_kernel`.
+- to smooth before: ``smoothed_depthwise_conv``, by a kernel that all features share
+  (``shared_conv``) or an average;
+- to mix after: ``group_interaction``, of the phases that a dilated convolution keeps apart;
+- several dilations at once: ``hierarchical_fusion``, ``eesp``, ``aspp``, and
+  ``parallel_depthwise_conv``, whose branches ``merge_kernels`` makes exactly one kernel of;
+- dilations drawn in training: ``random_depthwise_conv``;
+- taps that learn where they stand: ``learned_kernel``.
 
-Pure functions of arrays as in `dilax.ops`; `dilax.nn` has a module for each.
+All are pure functions of arrays; ``dilax.nn`` has modules that hold their parameters.
 """
 
 from dilax.degridding._branches import hierarchical_fusion, parallel_depthwise_conv
-from dilax.degridding._interaction import group_interaction
-from dilax.degridding._learned import learned_kernel
+from dilax.degridding._dilations import degridding_dilation, learned_kernel, random_depthwise_conv
 from dilax.degridding._merging import fold_batch_norm, merge_kernels
+from dilax.degridding._mixing import group_interaction, shared_conv, smoothed_depthwise_conv
 from dilax.degridding._pyramids import ASPPParams, EESPParams, aspp, eesp
-from dilax.degridding._schedules import degridding_dilation, random_depthwise_conv
-from dilax.degridding._smoothing import shared_conv, smoothed_depthwise_conv
 
 __all__ = [
     # before
@@ -27,7 +27,7 @@ __all__ = [
     "smoothed_depthwise_conv",
     # after
     "group_interaction",
-    # several rates at once
+    # several dilations at once
     "ASPPParams",
     "EESPParams",
     "aspp",
@@ -37,7 +37,7 @@ __all__ = [
     # several kernels made one
     "fold_batch_norm",
     "merge_kernels",
-    # other rates
+    # other dilations
     "degridding_dilation",
     "learned_kernel",
     "random_depthwise_conv",

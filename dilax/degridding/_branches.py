@@ -1,4 +1,4 @@
-"""Several rates side by side, over one input."""
+"""Several dilations at once, over one input."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from dilax._checks import entries
 from dilax._functions import depthwise_conv
 from dilax.geometry import canonical_tuple, effective_kernel_size
 
-Rates = Sequence[int | Sequence[int]]
+Dilations = Sequence[int | Sequence[int]]
+"""The ``kernel_dilation`` of each of several branches."""
 
 
 def hierarchical_fusion(branches: Sequence[ArrayLike]) -> jax.Array:
-    """Running sums of the branches, side by side: ``[b_1, b_1 + b_2, b_1 + b_2 + b_3, ...]``.
+    """Concatenate running sums of branches: ``[b_1, b_1 + b_2, b_1 + b_2 + b_3, ...]``.
 
-    Ordered by rate, a branch with holes is added to those without.
+    With branches in order of rising dilation, each that leaves a grid is added to those that do
+    not.
 
     Args:
       branches: arrays ``(..., C)`` of one shape.
@@ -32,7 +34,7 @@ def hierarchical_fusion(branches: Sequence[ArrayLike]) -> jax.Array:
       ``(..., C len(branches))``.
 
     Raises:
-      ValueError: if there are none, or their shapes differ.
+      ValueError: if there are no branches, or their shapes differ.
 
     Source: Mehta et al., "ESPNet" (2018), hierarchical feature fusion.
 
@@ -43,8 +45,8 @@ def hierarchical_fusion(branches: Sequence[ArrayLike]) -> jax.Array:
     arrays = arrays_of(branches, "branches")
     if len({array.shape for array in arrays}) != 1 or not arrays[0].ndim:
         raise ValueError(
-            f"branches have shapes {[array.shape for array in arrays]}; required: at least one, "
-            f"all of one shape (..., C)."
+            f"branches must be at least one array, all of one shape (..., C), got shapes "
+            f"{[array.shape for array in arrays]}."
         )
     return jnp.concatenate(list(itertools.accumulate(arrays, lax.add)), axis=-1)
 
@@ -53,22 +55,22 @@ def parallel_depthwise_conv(
     x: ArrayLike,
     kernels: Sequence[ArrayLike],
     *,
-    kernel_dilation: Rates,
+    kernel_dilation: Dilations,
     strides: int | Sequence[int] = 1,
     **options: Any,
 ) -> jax.Array:
-    """Sum of depthwise convolutions of several sizes and rates, their kernels' centres aligned.
+    """Sum of depthwise convolutions of several sizes and dilations, their kernels' centres aligned.
 
     ``y[n, i, o] = sum_b sum_k x[n, s i + d_b (k - (K_b - 1) / 2), c(o)] w_b[k, o]``
 
-    `merge_kernels` makes one kernel of them all, for the same result at the price of one.
+    ``merge_kernels`` makes one kernel of them all, which gives the same result at the cost of one.
 
     Args:
       x: ``(batch..., *window, C)``.
       kernels: of each branch, ``(*window, 1, C m)``.
       kernel_dilation: of each branch.
-      strides: of all.
-      **options: of all, as in `dilax.depthwise_conv`.
+      strides: of every branch.
+      **options: of every branch, as in ``dilax.depthwise_conv``: precision, algorithm and so on.
 
     Returns:
       ``(batch..., *window_out, C m)``.
@@ -84,58 +86,56 @@ def parallel_depthwise_conv(
     (2, 9, 9, 8)
     """
     arrays = arrays_of(kernels, "kernels")
-    kernel_dilation = check_branches(arrays, kernel_dilation)
     branches = [
         depthwise_conv(
             x,
             kernel,
             strides=strides,
-            kernel_dilation=rate,
-            padding=centred_padding(kernel, rate),
+            kernel_dilation=dilation,
+            padding=centred_padding(kernel, dilation),
             **options,
         )
-        for kernel, rate in zip(arrays, kernel_dilation, strict=True)
+        for kernel, dilation in zip(arrays, check_branches(arrays, kernel_dilation), strict=True)
     ]
     return functools.reduce(lax.add, branches)
 
 
 def arrays_of(values: Any, name: str) -> list[jax.Array]:
-    """Each of several arrays, all of one type of numbers."""
+    """Return each of several arrays, all converted to their common type of numbers."""
     arrays = [as_array(value, f"each of {name}") for value in entries(values, name, "arrays")]
     common = jnp.result_type(*arrays) if arrays else jnp.dtype(jnp.float32)
     return [array.astype(as_dtype(common, f"the common type of {name}")) for array in arrays]
 
 
-def check_branches(kernels: Sequence[jax.Array], kernel_dilation: Rates) -> tuple[Any, ...]:
-    """There are branches, alike but for their size, and a rate for each: the rates."""
-    rates = entries(kernel_dilation, "kernel_dilation", "rates")
-    if any(0 in kernel.shape for kernel in kernels):
+def check_branches(kernels: Sequence[jax.Array], kernel_dilation: Dilations) -> tuple[Any, ...]:
+    """Return the branches' dilations; refuse kernels that differ in more than their window."""
+    dilations = entries(kernel_dilation, "kernel_dilation", "dilations")
+    shapes = [kernel.shape for kernel in kernels]
+    if any(0 in shape for shape in shapes):
+        raise ValueError(f"kernels must have no empty axis, got shapes {shapes}.")
+    if not kernels or len(kernels) != len(dilations):
         raise ValueError(
-            f"kernels have shapes {[k.shape for k in kernels]}; required: no empty axis."
+            f"kernels must have at least one entry and kernel_dilation as many, got "
+            f"{len(kernels)} and {len(dilations)}."
         )
-    if not kernels or len(kernels) != len(rates):
+    if len({(len(shape), shape[-2:]) for shape in shapes}) != 1 or kernels[0].ndim < 3:
         raise ValueError(
-            f"there are {len(kernels)} kernels and {len(rates)} rates in kernel_dilation; "
-            f"required: at least one kernel, and a rate for each."
+            f"kernels must have shapes (*window, I, O) of one number of window axes, one I and one "
+            f"O, got {shapes}."
         )
-    if len({(kernel.ndim, kernel.shape[-2:]) for kernel in kernels}) != 1 or kernels[0].ndim < 3:
-        raise ValueError(
-            f"kernels have shapes {[kernel.shape for kernel in kernels]}; required: as many window "
-            f"axes, in-features and out-features in each."
-        )
-    return rates
+    return dilations
 
 
 def centred_padding(
     kernel: jax.Array, kernel_dilation: int | Sequence[int]
 ) -> list[tuple[int, int]]:
-    """As many zeros before as after, so that the kernel's centre stands on each entry in turn."""
+    """Equal padding before and after each axis, so that the kernel's centre meets every entry."""
     window = kernel.shape[:-2]
-    rates = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
-    spans = [effective_kernel_size(*axis) for axis in zip(window, rates, strict=True)]
+    dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+    spans = [effective_kernel_size(*axis) for axis in zip(window, dilation, strict=True)]
     if any(span % 2 == 0 for span in spans):
         raise ValueError(
-            f"kernel of {window} at kernel_dilation {rates} has the effective size "
-            f"{tuple(spans)}, which has no centre; required: odd sizes. Use a kernel of odd size."
+            f"kernel must have an odd effective size, and so a centre, on every axis, got "
+            f"{tuple(spans)} for {window} at kernel_dilation {dilation}; use a kernel of odd size."
         )
     return [(span // 2, span // 2) for span in spans]

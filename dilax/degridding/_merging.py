@@ -1,4 +1,4 @@
-"""Branches that were trained apart, made one kernel, exactly."""
+"""Branches that were trained apart, and normalisation, merged into one kernel exactly."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from dilax._checks import shown
 from dilax._functions import BatchNormParams
 from dilax._functions.arguments import MOST_PADDED, as_scalar
 from dilax._functions.blocks import check_norm
-from dilax.degridding._branches import Rates, arrays_of, centred_padding, check_branches
+from dilax.degridding._branches import Dilations, arrays_of, centred_padding, check_branches
 from dilax.geometry import canonical_tuple
 
 
-def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Rates) -> jax.Array:
-    """One kernel without holes that does what the sum of dilated ones does, centres aligned.
+def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Dilations) -> jax.Array:
+    """Merge dilated kernels into one without holes, which gives the sum of their results.
 
     ``W[k] = sum_b w_b[j]`` over the branches ``b`` and taps ``j`` with ``k - (K - 1) / 2 =
-    d_b (j - (K_b - 1) / 2)``, where ``K`` is the largest effective size of all.
+    d_b (j - (K_b - 1) / 2)``, so with aligned centres, where ``K`` is the largest effective size.
 
     Args:
       kernels: of each branch, ``(*window, I, O)``.
@@ -44,41 +44,42 @@ def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Rates) -> ja
     Array([10.,  1., 11.,  1., 10.], dtype=float32)
     """
     arrays = arrays_of(kernels, "kernels")
-    kernel_dilation = check_branches(arrays, kernel_dilation)
-    reaches = [
-        [low for low, _ in centred_padding(*pair)]
-        for pair in zip(arrays, kernel_dilation, strict=True)
+    dilations = check_branches(arrays, kernel_dilation)
+    halves = [
+        [low for low, _ in centred_padding(*branch)]
+        for branch in zip(arrays, dilations, strict=True)
     ]
-    largest = [max(axis) for axis in zip(*reaches, strict=True)]
-    if math.prod(2 * reach + 1 for reach in largest) > MOST_PADDED:
+    largest = [max(axis) for axis in zip(*halves, strict=True)]
+    if math.prod(2 * half + 1 for half in largest) > MOST_PADDED:
         raise ValueError(
-            f"kernel_dilation {shown(kernel_dilation)} makes a kernel without holes that is too "
-            f"large; dilate less."
+            f"kernel_dilation must make a kernel of at most {MOST_PADDED} entries, got "
+            f"{shown(kernel_dilation)}; dilate less."
         )
-    spread = [
-        _spread(kernel, rates, [far - near for far, near in zip(largest, reach, strict=True)])
-        for kernel, rates, reach in zip(arrays, kernel_dilation, reaches, strict=True)
+    filled = [
+        _fill_holes(kernel, dilation, [most - own for most, own in zip(largest, half, strict=True)])
+        for kernel, dilation, half in zip(arrays, dilations, halves, strict=True)
     ]
-    return functools.reduce(lax.add, spread)
+    return functools.reduce(lax.add, filled)
 
 
 def fold_batch_norm(
     kernel: ArrayLike, norm: BatchNormParams, *, epsilon: float = 1e-5
 ) -> tuple[jax.Array, jax.Array]:
-    """A convolution and the normalisation after it, by running statistics, as one convolution.
+    """Fold batch normalisation by running statistics into the convolution before it.
 
     ``w' = w scale / sqrt(var + eps)``, ``b' = bias - mean scale / sqrt(var + eps)``
 
     Args:
-      kernel: ``(*window, I, O)``.
-      norm: of ``O`` features.
-      epsilon: as in `dilax.batch_norm`.
+      kernel: of the convolution, ``(*window, I, O)``.
+      norm: of the ``O`` features that the convolution gives.
+      epsilon: added to the variance, as in ``dilax.batch_norm``.
 
     Returns:
-      The kernel, of the same shape, and the bias ``(O,)``.
+      The kernel ``(*window, I, O)`` and the bias ``(O,)`` of one convolution.
 
     Raises:
       ValueError: if the features do not fit.
+      TypeError: if the kernel is not of floating point.
 
     >>> import jax.numpy as jnp
     >>> norm = BatchNormParams(scale=jnp.ones(2), bias=jnp.zeros(2), mean=jnp.ones(2),
@@ -89,7 +90,7 @@ def fold_batch_norm(
     """
     kernel = as_array(kernel, "kernel")
     if not jnp.issubdtype(kernel.dtype, jnp.inexact):
-        raise TypeError(f"kernel must be of floating point, to be scaled, got {kernel.dtype}.")
+        raise TypeError(f"kernel must be of floating point, for its scaling, got {kernel.dtype}.")
     norm = check_norm(norm, "norm", kernel.shape[-1:], f"kernel has shape {kernel.shape}")
     epsilon = as_scalar(epsilon, "epsilon")
     gain = norm.scale * lax.rsqrt(norm.var + epsilon)
@@ -97,10 +98,10 @@ def fold_batch_norm(
     return (kernel * each).astype(kernel.dtype), norm.bias - norm.mean * gain
 
 
-def _spread(
+def _fill_holes(
     kernel: jax.Array, kernel_dilation: int | Sequence[int], edges: Sequence[int]
 ) -> jax.Array:
-    """The kernel with its holes as zeros, and zeros around it."""
-    rates = canonical_tuple(kernel_dilation, len(edges), "kernel_dilation")
-    window = [(edge, edge, rate - 1) for edge, rate in zip(edges, rates, strict=True)]
+    """The kernel with zeros in its holes and around it."""
+    dilation = canonical_tuple(kernel_dilation, len(edges), "kernel_dilation")
+    window = [(edge, edge, d - 1) for edge, d in zip(edges, dilation, strict=True)]
     return lax.pad(kernel, kernel.dtype.type(0), [*window, (0, 0, 0), (0, 0, 0)])

@@ -1,7 +1,8 @@
-"""Blocks of several rates with all that stands around them: ESPNetv2's unit and ASPP."""
+"""Whole blocks of several dilations: ESPNetv2's unit and atrous spatial pyramid pooling."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jax.typing import ArrayLike
 from dilax._arrays import as_array
 from dilax._checks import check_instance, entries
 from dilax._functions import (
+    Activation,
     BatchNormParams,
     DilatedBlockParams,
     SeparableBlockParams,
@@ -21,11 +23,12 @@ from dilax._functions import (
     dilated_block,
     separable_block,
 )
-from dilax.degridding._branches import Rates, hierarchical_fusion
+from dilax.algorithms import Algorithm
+from dilax.degridding._branches import Dilations, hierarchical_fusion
 
 
 class EESPParams(NamedTuple):
-    """ESPNetv2's unit of ``C`` features and ``K`` branches."""
+    """Parameters of ESPNetv2's unit with ``C`` features and ``K`` branches."""
 
     reduce_kernel: jax.Array  # (1, ..., C // K, C // K), in K groups
     reduce_norm: BatchNormParams  # C // K features
@@ -39,18 +42,27 @@ class EESPParams(NamedTuple):
 
 
 class ASPPParams(NamedTuple):
-    """Atrous spatial pyramid pooling from ``C`` features to ``F``."""
+    """Parameters of atrous spatial pyramid pooling from ``C`` features to ``F``."""
 
     pointwise: DilatedBlockParams  # kernel (1, ..., C, F)
-    separable: Sequence[SeparableBlockParams]  # a branch for each rate, to F features
+    separable: Sequence[SeparableBlockParams]  # a branch for each dilation, to F features
     pooled: DilatedBlockParams  # kernel (1, ..., C, F)
     projection: DilatedBlockParams  # kernel (1, ..., F * branches, F)
 
 
 def eesp(
-    x: ArrayLike, params: EESPParams, *, kernel_dilation: Rates, **norm_options: Any
+    x: ArrayLike,
+    params: EESPParams,
+    *,
+    kernel_dilation: Dilations,
+    use_running_average: bool = False,
+    momentum: float = 0.99,
+    epsilon: float = 1e-5,
+    axis_name: str | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    algorithm: Algorithm | None = None,
 ) -> tuple[jax.Array, EESPParams]:
-    """ESPNetv2's unit: reduce, depthwise at several rates, sum hierarchically, expand, add ``x``.
+    """ESPNetv2's unit: reduce, depthwise at several dilations, fuse, expand, add ``x``.
 
     ``r = act(norm(reduce(x)))``, ``h = [b_1(r), b_1(r) + b_2(r), ...]``,
     ``y = act(norm(expand(act(norm(h)))) + x)``, with ``act`` a rectifier of learned slopes (PReLU)
@@ -60,10 +72,15 @@ def eesp(
       x: ``(batch..., *window, C)``.
       params: kernels, normalisations and slopes.
       kernel_dilation: of each branch, in rising order.
-      **norm_options: as in `dilax.batch_norm`: use_running_average and so on.
+      use_running_average: as in ``dilax.batch_norm``.
+      momentum: as in ``dilax.batch_norm``.
+      epsilon: as in ``dilax.batch_norm``.
+      axis_name: as in ``dilax.batch_norm``.
+      precision: of every convolution, as in ``dilax.conv``.
+      algorithm: of every convolution, as in ``dilax.conv``.
 
     Returns:
-      As ``x``, and the params with their statistics moved.
+      An array of the shape of ``x``, and the params with their statistics moved.
 
     Raises:
       ValueError: if shapes do not fit.
@@ -81,46 +98,73 @@ def eesp(
     """
     x = as_array(x, "x")
     check_instance(params, EESPParams, "params")
-    kernel_dilation = entries(kernel_dilation, "kernel_dilation", "rates")
+    dilations = entries(kernel_dilation, "kernel_dilation", "dilations")
     groups = len(entries(params.branch_kernels, "params.branch_kernels", "arrays"))
-    if groups != len(kernel_dilation):
+    if groups != len(dilations):
         raise ValueError(
-            f"params have {groups} branch_kernels, kernel_dilation {len(kernel_dilation)} rates; "
-            f"required: a rate for each."
+            f"kernel_dilation must have an entry for each of the {groups} branch_kernels of "
+            f"params, got {len(dilations)}."
         )
-    reduced = conv(x, params.reduce_kernel, feature_group_count=groups)
-    reduced, reduce_norm = batch_norm(reduced, params.reduce_norm, **norm_options)
+    convolve = functools.partial(
+        conv, feature_group_count=groups, precision=precision, algorithm=algorithm
+    )
+    normalise = functools.partial(
+        batch_norm,
+        use_running_average=use_running_average,
+        momentum=momentum,
+        epsilon=epsilon,
+        axis_name=axis_name,
+    )
+    reduced, reduce_norm = normalise(convolve(x, params.reduce_kernel), params.reduce_norm)
     reduced = _prelu(reduced, params.reduce_slope)
     branches = [
-        depthwise_conv(reduced, kernel, kernel_dilation=rate)
-        for kernel, rate in zip(params.branch_kernels, kernel_dilation, strict=True)
+        depthwise_conv(
+            reduced, kernel, kernel_dilation=dilation, precision=precision, algorithm=algorithm
+        )
+        for kernel, dilation in zip(params.branch_kernels, dilations, strict=True)
     ]
-    fused, fused_norm = batch_norm(hierarchical_fusion(branches), params.fused_norm, **norm_options)
+    fused, fused_norm = normalise(hierarchical_fusion(branches), params.fused_norm)
     fused = _prelu(fused, params.fused_slope)
-    expanded = conv(fused, params.expand_kernel, feature_group_count=groups)
-    expanded, expand_norm = batch_norm(expanded, params.expand_norm, **norm_options)
-    moved = params._replace(reduce_norm=reduce_norm, fused_norm=fused_norm, expand_norm=expand_norm)
+    expanded, expand_norm = normalise(convolve(fused, params.expand_kernel), params.expand_norm)
     if expanded.shape != x.shape:
         raise ValueError(
-            f"params give a result of shape {expanded.shape}, to which x of {x.shape} cannot be "
-            f"added; required: one shape."
+            f"params must give a result of the shape of x, {x.shape}, to be added to it, got "
+            f"{expanded.shape}."
         )
+    moved = params._replace(reduce_norm=reduce_norm, fused_norm=fused_norm, expand_norm=expand_norm)
     return _prelu(expanded + x, params.slope), moved
 
 
 def aspp(
-    x: ArrayLike, params: ASPPParams, *, kernel_dilation: Rates, **block_options: Any
+    x: ArrayLike,
+    params: ASPPParams,
+    *,
+    kernel_dilation: Dilations,
+    activation: Activation = jax.nn.relu,
+    use_running_average: bool = False,
+    momentum: float = 0.99,
+    epsilon: float = 1e-5,
+    axis_name: str | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    algorithm: Algorithm | None = None,
 ) -> tuple[jax.Array, ASPPParams]:
-    """Atrous spatial pyramid pooling: size one, several rates and the image's mean, side by side.
+    """Atrous spatial pyramid pooling: blocks of several dilations and the mean, concatenated.
 
-    ``y = project([point(x), sep_1(x), sep_2(x), ..., point(mean(x))])``, each part a block of
-    convolution, normalisation and activation, the dilated ones separable.
+    ``y = project([point(x), sep_1(x), sep_2(x), ..., pool(mean(x))])``, each part a block of
+    convolution, normalisation and activation: ``point``, ``pool`` and ``project`` of size one,
+    ``sep`` dilated and separable. The mean is over the window, and repeated at each of its places.
 
     Args:
       x: ``(batch..., *window, C)``.
       params: of the branches and the projection.
       kernel_dilation: of each separable branch.
-      **block_options: as in `dilax.separable_block`: activation, use_running_average and so on.
+      activation: applied after each normalisation.
+      use_running_average: as in ``dilax.batch_norm``.
+      momentum: as in ``dilax.batch_norm``.
+      epsilon: as in ``dilax.batch_norm``.
+      axis_name: as in ``dilax.batch_norm``.
+      precision: of every convolution, as in ``dilax.conv``.
+      algorithm: of every convolution, as in ``dilax.conv``.
 
     Returns:
       ``(batch..., *window, F)``, and the params with their statistics moved.
@@ -142,29 +186,38 @@ def aspp(
     x = as_array(x, "x")
     check_instance(params, ASPPParams, "params")
     check_instance(params.pointwise, DilatedBlockParams, "params.pointwise")
-    entries(params.separable, "params.separable", "SeparableBlockParams")
-    kernel_dilation = entries(kernel_dilation, "kernel_dilation", "rates")
-    if len(params.separable) != len(kernel_dilation):
+    separable = entries(params.separable, "params.separable", "SeparableBlockParams")
+    dilations = entries(kernel_dilation, "kernel_dilation", "dilations")
+    if len(separable) != len(dilations):
         raise ValueError(
-            f"params have {len(params.separable)} separable branches, kernel_dilation "
-            f"{len(kernel_dilation)} rates; required: a rate for each."
+            f"kernel_dilation must have an entry for each of the {len(separable)} separable "
+            f"branches of params, got {len(dilations)}."
         )
+    options: dict[str, Any] = {
+        "activation": activation,
+        "use_running_average": use_running_average,
+        "momentum": momentum,
+        "epsilon": epsilon,
+        "axis_name": axis_name,
+        "precision": precision,
+        "algorithm": algorithm,
+    }
     rank = jnp.ndim(as_array(params.pointwise.kernel, "params.pointwise.kernel")) - 2
     window = tuple(range(x.ndim - 1 - rank, x.ndim - 1))
-    point, pointwise = dilated_block(x, params.pointwise, **block_options)
+    point, pointwise = dilated_block(x, params.pointwise, **options)
     branches = [
-        separable_block(x, branch, kernel_dilation=rate, **block_options)
-        for branch, rate in zip(params.separable, kernel_dilation, strict=True)
+        separable_block(x, branch, kernel_dilation=dilation, **options)
+        for branch, dilation in zip(separable, dilations, strict=True)
     ]
-    mean, pooled = dilated_block(x.mean(axis=window, keepdims=True), params.pooled, **block_options)
+    mean, pooled = dilated_block(x.mean(axis=window, keepdims=True), params.pooled, **options)
     parts = [point, *(y for y, _ in branches)]
     if len({part.shape for part in parts}) > 1 or mean.shape[-1] != point.shape[-1]:
         raise ValueError(
-            f"params give branches of shapes {[part.shape for part in (*parts, mean)]}; required: "
-            f"one shape, but for the mean's window. Have they equally many features?"
+            f"params must give branches of one shape, but for the window of the mean, got "
+            f"{[part.shape for part in (*parts, mean)]}; give all as many out-features."
         )
     joined = jnp.concatenate([*parts, jnp.broadcast_to(mean, point.shape)], axis=-1)
-    y, projection = dilated_block(joined, params.projection, **block_options)
+    y, projection = dilated_block(joined, params.projection, **options)
     return y, ASPPParams(pointwise, [moved for _, moved in branches], pooled, projection)
 
 
@@ -173,6 +226,7 @@ def _prelu(x: jax.Array, slope: jax.Array) -> jax.Array:
     slope = as_array(slope, "params' slope")
     if slope.shape != x.shape[-1:]:
         raise ValueError(
-            f"params' slope has shape {slope.shape}; required: {x.shape[-1:]}, a feature's each."
+            f"params' slope must have shape {x.shape[-1:]}, an entry for each feature, got "
+            f"{slope.shape}."
         )
     return jnp.where(x > 0, x, jnp.expand_dims(slope, range(x.ndim - 1)) * x)

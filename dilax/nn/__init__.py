@@ -1,11 +1,10 @@
-"""Flax NNX modules: they hold parameters, and call the functions of `dilax` on them."""
+"""Flax NNX modules: they hold parameters, and call the functions of dilax on them."""
 
-from dilax.nn._blocks import SeparableBlock
+from dilax.nn._blocks import ParallelDepthwiseConv, SeparableBlock
 from dilax.nn._conv import Conv, DepthwiseConv, SeparableConv
 from dilax.nn._filters import (
     InteractingDepthwiseConv,
     LearnedDepthwiseConv,
-    ParallelDepthwiseConv,
     RandomDepthwiseConv,
     SmoothedDepthwiseConv,
 )
@@ -24,7 +23,7 @@ __all__ = [
     "ParallelDepthwiseConv",
     "RandomDepthwiseConv",
     "SmoothedDepthwiseConv",
-    # several rates at once
+    # several dilations at once
     "ASPP",
     "EESP",
 ]

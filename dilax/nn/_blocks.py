@@ -1,55 +1,75 @@
-"""Block modules: parameters and running statistics, and a call of `dilax.ops`."""
+"""Modules with batch normalisation: a separable block, and branches that merge into one kernel."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax._functions import Activation, BatchNormParams, SeparableBlockParams, separable_block
+from dilax import degridding
+from dilax._checks import entries
+from dilax._functions import (
+    Activation,
+    BatchNormParams,
+    SeparableBlockParams,
+    batch_norm,
+    separable_block,
+)
 from dilax.algorithms import Algorithm
-from dilax.geometry import PaddingLike
-from dilax.nn._arguments import (
+from dilax.geometry import PaddingLike, canonical_tuple
+from dilax.nn._conv import DepthwiseConv
+from dilax.nn._flax import nnx
+from dilax.nn._module import (
     KERNEL_INIT,
     Initializer,
-    check_dtype,
+    Norm,
+    NormalisedModule,
+    branch_dilations,
     check_sizes,
+    new_norm,
+    norm_variables,
     parameter,
+    plain_padding,
+    read_norm,
     window_size,
 )
-from dilax.nn._conv import cast
-from dilax.nn._flax import nnx
 
 
-class SeparableBlock(nnx.Module):
-    """Separable dilated convolution, batch normalisation, activation; see `dilax.separable_block`.
+class SeparableBlock(NormalisedModule):
+    """Separable dilated convolution, batch normalisation, activation.
 
-    Parameters: ``depthwise_kernel`` ``(*kernel_size, 1, in_features)``, ``pointwise_kernel``
-    ``(in_features, out_features)``, ``scale`` and ``bias`` ``(out_features,)``; running statistics
-    ``mean`` and ``var`` ``(out_features,)``, which move in training (``module.train()``) and are
-    used in evaluation (``module.eval()``).
+    See ``dilax.separable_block`` for the equation.
+
+    Parameters: ``depthwise_kernel`` ``(*kernel_size, 1, in_features * channel_multiplier)``,
+    ``pointwise_kernel`` ``(in_features * channel_multiplier, out_features)``, ``scale`` and
+    ``bias`` ``(out_features,)``. Running statistics: ``mean`` and ``var`` ``(out_features,)``,
+    which move in training (``module.train()``) and are used in evaluation (``module.eval()``).
 
     Args:
       in_features: features of the input.
       out_features: features of the output.
-      kernel_size: entries of the depthwise kernel along each window axis.
+      kernel_size: entries of the kernel along each of one to three window axes.
       strides: entries between neighbouring outputs.
-      padding: as in `dilax.conv`.
+      channel_multiplier: kernels for each feature of the input.
+      padding: as in ``dilax.conv``.
       kernel_dilation: entries between neighbouring taps.
       activation: applied after the normalisation.
-      residual: add the input to the output; their shapes must agree.
+      residual: whether to add the input to the output; their shapes must agree.
       use_running_average: normalise by the running statistics rather than the batch's.
       momentum: share of the running statistics that a batch leaves.
       epsilon: added to the variance.
-      axis_name: mapped axis to take batch statistics over.
-      dtype: type to compute in; the common type of input and parameters if left out.
+      axis_name: mapped axis to take the batch's statistics over.
+      dtype: type to compute in; the common type of input and parameters when left out.
       param_dtype: type of the parameters.
       precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of both kernels.
-      algorithm: how to compute the depthwise part and its derivatives.
-      rngs: source of keys; ``params`` is used.
+      kernel_init: initialiser of the kernels.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -65,6 +85,7 @@ class SeparableBlock(nnx.Module):
         kernel_size: Sequence[int],
         strides: int | Sequence[int] = 1,
         *,
+        channel_multiplier: int = 1,
         padding: PaddingLike = "SAME",
         kernel_dilation: int | Sequence[int] = 1,
         activation: Activation = jax.nn.relu,
@@ -80,42 +101,173 @@ class SeparableBlock(nnx.Module):
         algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(in_features=in_features, out_features=out_features)
-        check_dtype(dtype)
-        window, pointwise = window_size(kernel_size), (in_features, out_features)
-        self.depthwise_kernel = parameter(kernel_init, rngs, (*window, 1, in_features), param_dtype)
-        self.pointwise_kernel = parameter(kernel_init, rngs, pointwise, param_dtype)
-        self.scale = nnx.Param(jnp.ones(out_features, param_dtype))
-        self.bias = nnx.Param(jnp.zeros(out_features, param_dtype))
-        self.mean = nnx.BatchStat(jnp.zeros(out_features, jnp.float32))
-        self.var = nnx.BatchStat(jnp.ones(out_features, jnp.float32))
-        self.in_features = in_features
-        self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
+        super().__init__(
+            in_features,
+            use_running_average=use_running_average,
+            momentum=momentum,
+            epsilon=epsilon,
+            axis_name=axis_name,
+            dtype=dtype,
+            precision=precision,
+            algorithm=algorithm,
+        )
+        check_sizes(out_features=out_features, channel_multiplier=channel_multiplier)
+        window, middle = window_size(kernel_size), in_features * channel_multiplier
+        draw = functools.partial(parameter, kernel_init, rngs, param_dtype=param_dtype)
+        self.depthwise_kernel = draw((*window, 1, middle))
+        self.pointwise_kernel = draw((middle, out_features))
+        self.scale, self.bias, self.mean, self.var = new_norm(out_features, param_dtype)
+        self.strides = canonical_tuple(strides, len(window), "strides")
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+        self.padding = plain_padding(padding)
         self.activation, self.residual = activation, residual
-        self.use_running_average, self.axis_name = use_running_average, axis_name
-        self.momentum, self.epsilon, self.dtype = momentum, epsilon, dtype
-        self.precision, self.algorithm = precision, algorithm
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
-        kernels = self.depthwise_kernel, self.pointwise_kernel
-        x, depthwise, pointwise = cast(self.dtype, self.in_features, x, *kernels)
-        norm = BatchNormParams(*(v[...] for v in (self.scale, self.bias, self.mean, self.var)))
-        y, params = separable_block(
+        params = SeparableBlockParams(
+            self.depthwise_kernel[...], self.pointwise_kernel[...], norm_variables(self)
+        )
+        return self._apply(
+            separable_block,
             x,
-            SeparableBlockParams(depthwise, pointwise, norm),
+            params,
             strides=self.strides,
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
             activation=self.activation,
             residual=self.residual,
-            use_running_average=self.use_running_average,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            axis_name=self.axis_name,
+        )
+
+
+class ParallelDepthwiseConv(NormalisedModule):
+    """Depthwise branches of several sizes and dilations, each normalised, that merge into one.
+
+    ``y = sum_b norm_b(depthwise_b(x))``, of the input's shape. By running statistics that is one
+    depthwise convolution of the largest effective kernel, with a bias, which ``merged`` gives; see
+    ``dilax.degridding.merge_kernels``.
+
+    Parameters, for each branch: one of ``kernels``, ``(*kernel_size, 1, in_features)``, and one of
+    ``norms``, which holds ``scale``, ``bias`` and the running statistics ``mean`` and ``var``, each
+    ``(in_features,)``.
+
+    Args:
+      in_features: features of the input.
+      kernel_sizes: entries of each branch's kernel along each of one to three window axes.
+      kernel_dilation: entries between neighbouring taps, for each branch.
+      use_running_average: normalise by the running statistics rather than the batch's.
+      momentum: share of the running statistics that a batch leaves.
+      epsilon: added to the variance.
+      axis_name: mapped axis to take the batch's statistics over.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of the kernels.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
+
+    Source: Ding et al., "UniRepLKNet" (2023), the dilated re-parameterised block.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = ParallelDepthwiseConv(16, [(5, 5), (3, 3)], kernel_dilation=(1, 3),
+    ...                               rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((8, 28, 28, 16))).shape
+    (8, 28, 28, 16)
+    >>> layer.merged().kernel[...].shape
+    (7, 7, 1, 16)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        kernel_sizes: Sequence[Sequence[int]],
+        *,
+        kernel_dilation: Sequence[int | Sequence[int]],
+        use_running_average: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        axis_name: str | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
+        kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            in_features,
+            use_running_average=use_running_average,
+            momentum=momentum,
+            epsilon=epsilon,
+            axis_name=axis_name,
+            dtype=dtype,
+            precision=precision,
+            algorithm=algorithm,
+        )
+        windows = [
+            window_size(size, "each of kernel_sizes")
+            for size in entries(kernel_sizes, "kernel_sizes", "sizes")
+        ]
+        self.kernel_dilation = branch_dilations(kernel_dilation, len(windows[0]) if windows else 1)
+        if not windows or len(windows) != len(self.kernel_dilation):
+            raise ValueError(
+                f"kernel_sizes must have at least one entry and kernel_dilation as many, got "
+                f"{len(windows)} and {len(self.kernel_dilation)}."
+            )
+        draw = functools.partial(parameter, kernel_init, rngs, param_dtype=param_dtype)
+        self.kernels = nnx.data([draw((*window, 1, in_features)) for window in windows])
+        self.norms = nnx.data([Norm(in_features, param_dtype) for _ in windows])
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Map ``(batch..., *window, in_features)`` to the same shape."""
+        params = [
+            (kernel[...], norm_variables(norm))
+            for kernel, norm in zip(self.kernels, self.norms, strict=True)
+        ]
+        return self._apply(_normalised_sum, x, params, kernel_dilation=self.kernel_dilation)
+
+    def merged(self) -> DepthwiseConv:
+        """Return one depthwise convolution that computes what evaluation does, up to rounding."""
+        folded = [
+            degridding.fold_batch_norm(
+                kernel[...], read_norm(norm_variables(norm)), epsilon=self.epsilon
+            )
+            for kernel, norm in zip(self.kernels, self.norms, strict=True)
+        ]
+        kernel = degridding.merge_kernels(
+            [kernel for kernel, _ in folded], kernel_dilation=self.kernel_dilation
+        )
+        *window, _, features = kernel.shape
+        layer = DepthwiseConv(
+            features,
+            window,
+            dtype=self.dtype,
             precision=self.precision,
             algorithm=self.algorithm,
+            rngs=nnx.Rngs(0),
         )
-        if not self.use_running_average:
-            self.mean[...], self.var[...] = params.norm.mean, params.norm.var
-        return y
+        bias = jnp.stack([bias for _, bias in folded]).sum(axis=0)
+        layer.kernel, layer.bias = nnx.Param(kernel), nnx.Param(bias)
+        return layer
+
+
+def _normalised_sum(
+    x: jax.Array,
+    params: Sequence[tuple[jax.Array, BatchNormParams]],
+    *,
+    kernel_dilation: Sequence[int | Sequence[int]],
+    precision: jax.lax.PrecisionLike,
+    algorithm: Algorithm | None,
+    **norm_options: Any,
+) -> tuple[jax.Array, list[tuple[jax.Array, BatchNormParams]]]:
+    """``sum_b norm_b(depthwise_b(x))``, and the params with their statistics moved."""
+    total, moved = jnp.zeros((), x.dtype), []
+    for (kernel, norm), dilation in zip(params, kernel_dilation, strict=True):
+        branch = degridding.parallel_depthwise_conv(
+            x, [kernel], kernel_dilation=[dilation], precision=precision, algorithm=algorithm
+        )
+        normalised, norm = batch_norm(branch, norm, **norm_options)
+        total = total + normalised
+        moved.append((kernel, norm))
+    return total, moved

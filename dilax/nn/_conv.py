@@ -1,4 +1,4 @@
-"""Convolution modules: they hold parameters, and call `dilax.ops`."""
+"""Convolution modules: they hold parameters, and call the functions of dilax on them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from jax.typing import ArrayLike, DTypeLike
 from dilax._arrays import as_array
 from dilax._functions import conv_general_dilated, depthwise_conv, separable_conv
 from dilax.algorithms import Algorithm
-from dilax.geometry import PaddingLike
-from dilax.nn._arguments import (
+from dilax.geometry import PaddingLike, canonical_tuple
+from dilax.nn._flax import nnx
+from dilax.nn._module import (
     KERNEL_INIT,
+    ZEROS,
     Initializer,
-    check_dtype,
+    Module,
     check_input,
     check_sizes,
     parameter,
+    plain_padding,
     window_size,
 )
-from dilax.nn._flax import nnx
-
-ZEROS = jax.nn.initializers.zeros
 
 
 class Conv(nnx.Conv):
@@ -33,7 +33,8 @@ class Conv(nnx.Conv):
 
     Args:
       *args: as ``flax.nnx.Conv`` takes them: in_features, out_features, kernel_size, strides.
-      algorithm: how to compute it and its derivatives; chosen by platform and shape if left out.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
       **kwargs: as ``flax.nnx.Conv`` takes them: padding, kernel_dilation, rngs and so on.
 
     >>> from flax import nnx
@@ -48,33 +49,34 @@ class Conv(nnx.Conv):
         super().__init__(*args, conv_general_dilated=convolution, **kwargs)
 
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> jax.Array:
-        """As ``flax.nnx.Conv``."""
+        """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
         inputs = as_array(inputs, "inputs")
         check_input(inputs, self.in_features)
         return super().__call__(inputs, *args, **kwargs)
 
 
-class DepthwiseConv(nnx.Module):
-    """Depthwise convolution; see `dilax.depthwise_conv` for the equation.
+class DepthwiseConv(Module):
+    """Depthwise convolution; see ``dilax.depthwise_conv`` for the equation.
 
-    Parameters: ``kernel`` ``(*kernel_size, 1, in_features * channel_multiplier)``, and ``bias`` of
-    its last axis if ``use_bias``.
+    Parameters: ``kernel`` ``(*kernel_size, 1, in_features * channel_multiplier)``, and if
+    ``use_bias``, ``bias`` ``(in_features * channel_multiplier,)``.
 
     Args:
-      in_features: features of the input, ``C``.
-      kernel_size: entries of the kernel along each window axis.
+      in_features: features of the input.
+      kernel_size: entries of the kernel along each of one to three window axes.
       strides: entries between neighbouring outputs.
-      channel_multiplier: out-features of each in-feature.
-      padding: as in `dilax.conv`.
+      channel_multiplier: kernels for each feature of the input.
+      padding: as in ``dilax.conv``.
       kernel_dilation: entries between neighbouring taps.
       use_bias: whether to add a bias.
-      dtype: type to compute in; the common type of input and parameters if left out.
+      dtype: type to compute in; the common type of input and parameters when left out.
       param_dtype: type of the parameters.
       precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernel.
+      kernel_init: initialiser of the kernels.
       bias_init: initialiser of the bias.
-      algorithm: how to compute it and its derivatives.
-      rngs: source of keys; ``params`` is used.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -101,52 +103,49 @@ class DepthwiseConv(nnx.Module):
         algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(in_features=in_features, channel_multiplier=channel_multiplier)
-        check_dtype(dtype)
-        features = in_features * channel_multiplier
-        shape = (*window_size(kernel_size), 1, features)
-        self.kernel = parameter(kernel_init, rngs, shape, param_dtype)
-        self.bias = _bias(bias_init, rngs, features, param_dtype) if use_bias else None
-        self.in_features = in_features
-        self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
-        self.dtype, self.precision, self.algorithm = dtype, precision, algorithm
+        super().__init__(in_features, dtype=dtype, precision=precision, algorithm=algorithm)
+        check_sizes(channel_multiplier=channel_multiplier)
+        outputs = in_features * channel_multiplier
+        window = window_size(kernel_size)
+        self.kernel = parameter(kernel_init, rngs, (*window, 1, outputs), param_dtype)
+        self.bias = _bias(bias_init, rngs, outputs, param_dtype) if use_bias else None
+        self.strides = canonical_tuple(strides, len(window), "strides")
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+        self.padding = plain_padding(padding)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
         return depthwise_conv(
-            *cast(self.dtype, self.in_features, x, self.kernel),
-            strides=self.strides,
-            padding=self.padding,
-            kernel_dilation=self.kernel_dilation,
+            *self._cast(x, self.kernel[...]),
             bias=None if self.bias is None else self.bias[...],
-            precision=self.precision,
-            algorithm=self.algorithm,
+            **self._options("strides", "padding", "kernel_dilation"),
         )
 
 
-class SeparableConv(nnx.Module):
-    """Depthwise separable convolution; see `dilax.separable_conv`.
+class SeparableConv(Module):
+    """Depthwise separable convolution; see ``dilax.separable_conv`` for the equation.
 
     Parameters: ``depthwise_kernel`` ``(*kernel_size, 1, in_features * channel_multiplier)``,
-    ``pointwise_kernel`` ``(in_features * channel_multiplier, out_features)``, and ``bias``
-    ``(out_features,)`` if ``use_bias``.
+    ``pointwise_kernel`` ``(in_features * channel_multiplier, out_features)``, and if ``use_bias``,
+    ``bias`` ``(out_features,)``.
 
     Args:
       in_features: features of the input.
       out_features: features of the output.
-      kernel_size: entries of the depthwise kernel along each window axis.
+      kernel_size: entries of the kernel along each of one to three window axes.
       strides: entries between neighbouring outputs.
-      channel_multiplier: features between the two parts, for each in-feature.
-      padding: as in `dilax.conv`.
+      channel_multiplier: kernels for each feature of the input.
+      padding: as in ``dilax.conv``.
       kernel_dilation: entries between neighbouring taps.
       use_bias: whether to add a bias.
-      dtype: type to compute in; the common type of input and parameters if left out.
+      dtype: type to compute in; the common type of input and parameters when left out.
       param_dtype: type of the parameters.
       precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of both kernels.
+      kernel_init: initialiser of the kernels.
       bias_init: initialiser of the bias.
-      algorithm: how to compute the depthwise part and its derivatives.
-      rngs: source of keys; ``params`` is used.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -174,42 +173,28 @@ class SeparableConv(nnx.Module):
         algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(in_features=in_features, out_features=out_features)
-        check_sizes(channel_multiplier=channel_multiplier)
-        check_dtype(dtype)
-        middle = in_features * channel_multiplier
-        depthwise, pointwise = (*window_size(kernel_size), 1, middle), (middle, out_features)
-        self.depthwise_kernel = parameter(kernel_init, rngs, depthwise, param_dtype)
-        self.pointwise_kernel = parameter(kernel_init, rngs, pointwise, param_dtype)
+        super().__init__(in_features, dtype=dtype, precision=precision, algorithm=algorithm)
+        check_sizes(out_features=out_features, channel_multiplier=channel_multiplier)
+        window, middle = window_size(kernel_size), in_features * channel_multiplier
+        draw = functools.partial(parameter, kernel_init, rngs, param_dtype=param_dtype)
+        self.depthwise_kernel = draw((*window, 1, middle))
+        self.pointwise_kernel = draw((middle, out_features))
         self.bias = _bias(bias_init, rngs, out_features, param_dtype) if use_bias else None
-        self.in_features = in_features
-        self.strides, self.padding, self.kernel_dilation = strides, padding, kernel_dilation
-        self.dtype, self.precision, self.algorithm = dtype, precision, algorithm
+        self.strides = canonical_tuple(strides, len(window), "strides")
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+        self.padding = plain_padding(padding)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window_out, out_features)``."""
         return separable_conv(
-            *cast(self.dtype, self.in_features, x, self.depthwise_kernel, self.pointwise_kernel),
-            strides=self.strides,
-            padding=self.padding,
-            kernel_dilation=self.kernel_dilation,
+            *self._cast(x, self.depthwise_kernel[...], self.pointwise_kernel[...]),
             bias=None if self.bias is None else self.bias[...],
-            precision=self.precision,
-            algorithm=self.algorithm,
+            **self._options("strides", "padding", "kernel_dilation"),
         )
 
 
 def _bias(
     bias_init: Initializer, rngs: nnx.Rngs, features: int, param_dtype: DTypeLike
 ) -> nnx.Param:
+    """Draw a bias of so many features."""
     return parameter(bias_init, rngs, (features,), param_dtype, name="bias_init")
-
-
-def cast(
-    dtype: DTypeLike | None, features: int, x: ArrayLike, *params: nnx.Param
-) -> list[jax.Array]:
-    """Input of so many features and parameters, in the type to compute in."""
-    arrays = [as_array(x, "x"), *(param[...] for param in params)]
-    check_input(arrays[0], features)
-    chosen = jnp.result_type(*arrays) if dtype is None else dtype
-    return [array.astype(chosen) for array in arrays]

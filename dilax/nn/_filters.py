@@ -1,6 +1,6 @@
-"""Modules to put where a dilated `DepthwiseConv` stands, each with a remedy for gridding.
+"""Modules to put where a dilated depthwise convolution stands, each with a remedy for gridding.
 
-They keep the window's size and the number of features, have no bias, and call `dilax.degridding`.
+They keep the input's shape and have no bias; the mathematics is in ``dilax.degridding``.
 """
 
 from __future__ import annotations
@@ -13,29 +13,42 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax import degridding
-from dilax._arrays import as_array
-from dilax._checks import entries
-from dilax._functions import batch_norm, depthwise_conv
+from dilax._functions import depthwise_conv
+from dilax.algorithms import Algorithm
 from dilax.geometry import canonical_tuple
-from dilax.nn._arguments import (
+from dilax.nn._flax import nnx
+from dilax.nn._module import (
     KERNEL_INIT,
     Initializer,
-    check_dtype,
-    check_input,
+    Module,
+    branch_dilations,
     check_sizes,
     parameter,
     window_size,
 )
-from dilax.nn._conv import DepthwiseConv, cast
-from dilax.nn._flax import nnx
-from dilax.nn._norm import Norm
 
 
-class SmoothedDepthwiseConv(nnx.Module):
-    """Depthwise convolution after smoothing; see `dilax.degridding.smoothed_depthwise_conv`.
+class SmoothedDepthwiseConv(Module):
+    """Dilated depthwise convolution of a smoothed input.
 
-    Parameters: ``kernel`` ``(*kernel_size, 1, features)``, and if ``learned``, ``smoothing``
-    ``(2 d - 1, ...)``, at first the identity; otherwise the smoothing is an average.
+    See ``dilax.degridding.smoothed_depthwise_conv`` for the equation.
+
+    Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``, and if ``learned``, ``smoothing``
+    ``(2 d - 1, ...)`` for a dilation ``d`` of each axis, at first the identity; otherwise the
+    smoothing is an average.
+
+    Args:
+      in_features: features of the input.
+      kernel_size: entries of the kernel along each of one to three window axes.
+      kernel_dilation: entries between neighbouring taps.
+      learned: whether the smoothing kernel is a parameter.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of the kernels.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -46,42 +59,56 @@ class SmoothedDepthwiseConv(nnx.Module):
 
     def __init__(
         self,
-        features: int,
+        in_features: int,
         kernel_size: Sequence[int],
         *,
         kernel_dilation: int | Sequence[int],
         learned: bool = True,
         dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(features=features)
-        self.features = features
-        check_dtype(dtype)
-        kernel_size = window_size(kernel_size)
-        rates = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
-        self.kernel = parameter(kernel_init, rngs, (*kernel_size, 1, features))
-        middle = tuple(rate - 1 for rate in rates)
-        identity = jnp.zeros([2 * rate - 1 for rate in rates]).at[middle].set(1.0)
-        self.smoothing = nnx.Param(identity) if learned else None
-        self.kernel_dilation, self.dtype = rates, dtype
+        super().__init__(in_features, dtype=dtype, precision=precision, algorithm=algorithm)
+        window = window_size(kernel_size)
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+        self.kernel = parameter(kernel_init, rngs, (*window, 1, in_features), param_dtype)
+        middle = tuple(dilation - 1 for dilation in self.kernel_dilation)
+        zeros = jnp.zeros([2 * dilation - 1 for dilation in self.kernel_dilation], param_dtype)
+        self.smoothing = nnx.Param(zeros.at[middle].set(1)) if learned else None
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Map ``(batch..., *window, features)`` to the same shape."""
-        x, kernel = cast(self.dtype, self.features, x, self.kernel)
-        smoothing = None if self.smoothing is None else self.smoothing[...].astype(x.dtype)
+        """Map ``(batch..., *window, in_features)`` to the same shape."""
+        x, kernel = self._cast(x, self.kernel[...])
         return degridding.smoothed_depthwise_conv(
-            x, kernel, kernel_dilation=self.kernel_dilation, smoothing=smoothing
+            x,
+            kernel,
+            smoothing=None if self.smoothing is None else self.smoothing[...].astype(x.dtype),
+            **self._options("kernel_dilation"),
         )
 
 
-class InteractingDepthwiseConv(nnx.Module):
-    """Dilated depthwise convolution, then mixing of its phases.
+class InteractingDepthwiseConv(Module):
+    """Dilated depthwise convolution, then mixing of the phases that it keeps apart.
 
-    See `dilax.degridding.group_interaction`.
+    See ``dilax.degridding.group_interaction`` for the equation.
 
-    Parameters: ``kernel`` ``(*kernel_size, 1, features)`` and ``mixing`` ``(P, P)`` for the ``P =
-    prod(kernel_dilation)`` phases, at first the identity.
+    Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``, and ``mixing`` ``(P, P)`` for the
+    ``P = prod(kernel_dilation)`` phases, at first the identity.
+
+    Args:
+      in_features: features of the input.
+      kernel_size: entries of the kernel along each of one to three window axes.
+      kernel_dilation: entries between neighbouring taps.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of the kernels.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -92,83 +119,121 @@ class InteractingDepthwiseConv(nnx.Module):
 
     def __init__(
         self,
-        features: int,
+        in_features: int,
         kernel_size: Sequence[int],
         *,
         kernel_dilation: int | Sequence[int],
         dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(features=features)
-        self.features = features
-        check_dtype(dtype)
-        kernel_size = window_size(kernel_size)
-        rates = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
-        self.kernel = parameter(kernel_init, rngs, (*kernel_size, 1, features))
-        self.mixing = nnx.Param(jnp.eye(math.prod(rates)))
-        self.kernel_dilation, self.dtype = rates, dtype
+        super().__init__(in_features, dtype=dtype, precision=precision, algorithm=algorithm)
+        window = window_size(kernel_size)
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+        self.kernel = parameter(kernel_init, rngs, (*window, 1, in_features), param_dtype)
+        self.mixing = nnx.Param(jnp.eye(math.prod(self.kernel_dilation), dtype=param_dtype))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Map ``(batch..., *window, features)`` to the same shape."""
-        x, kernel, mixing = cast(self.dtype, self.features, x, self.kernel, self.mixing)
-        filtered = depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
-        return degridding.group_interaction(filtered, mixing, kernel_dilation=self.kernel_dilation)
+        """Map ``(batch..., *window, in_features)`` to the same shape."""
+        x, kernel, mixing = self._cast(x, self.kernel[...], self.mixing[...])
+        return degridding.group_interaction(
+            depthwise_conv(x, kernel, **self._options("kernel_dilation")),
+            mixing,
+            kernel_dilation=self.kernel_dilation,
+            precision=self.precision,
+        )
 
 
-class RandomDepthwiseConv(nnx.Module):
-    """Depthwise convolution at a rate drawn anew at each call in training.
+class RandomDepthwiseConv(Module):
+    """Depthwise convolution whose dilation is drawn anew at each call in training.
 
-    In evaluation the rate is ``kernel_dilation``. See `dilax.degridding.random_depthwise_conv`.
+    In evaluation (``module.eval()``) it is ``kernel_dilation``. See
+    ``dilax.degridding.random_depthwise_conv``.
 
-    Parameters: ``kernel`` ``(*kernel_size, 1, features)``. Keys come from the stream ``dilation``.
+    Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``.
+
+    Args:
+      in_features: features of the input.
+      kernel_size: entries of the kernel along each of one to three window axes.
+      kernel_dilation: entries between neighbouring taps, in evaluation.
+      kernel_dilation_choices: values of ``kernel_dilation`` to draw from in training.
+      deterministic: use ``kernel_dilation`` rather than one that is drawn.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of the kernels.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``, dilations from the
+        stream ``dilation``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> layer = RandomDepthwiseConv(16, (3, 3), kernel_dilation=2, rates=(1, 2, 3),
-    ...                             rngs=nnx.Rngs(0))
+    >>> layer = RandomDepthwiseConv(16, (3, 3), kernel_dilation=2,
+    ...                             kernel_dilation_choices=(1, 2, 3), rngs=nnx.Rngs(0))
     >>> layer(jnp.ones((8, 28, 28, 16))).shape
     (8, 28, 28, 16)
     """
 
     def __init__(
         self,
-        features: int,
+        in_features: int,
         kernel_size: Sequence[int],
         *,
         kernel_dilation: int | Sequence[int],
-        rates: Sequence[int | Sequence[int]],
+        kernel_dilation_choices: Sequence[int | Sequence[int]],
         deterministic: bool = False,
         dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(features=features)
-        self.features = features
-        check_dtype(dtype)
-        kernel_size = window_size(kernel_size)
-        self.kernel = parameter(kernel_init, rngs, (*kernel_size, 1, features))
-        self.kernel_dilation = canonical_tuple(kernel_dilation, len(kernel_size), "kernel_dilation")
-        self.rates = entries(rates, "rates", "values of kernel_dilation")
-        self.deterministic, self.dtype = deterministic, dtype
+        super().__init__(in_features, dtype=dtype, precision=precision, algorithm=algorithm)
+        window = window_size(kernel_size)
+        self.kernel_dilation = canonical_tuple(kernel_dilation, len(window), "kernel_dilation")
+        self.kernel_dilation_choices = branch_dilations(
+            kernel_dilation_choices, len(window), "kernel_dilation_choices"
+        )
+        self.kernel = parameter(kernel_init, rngs, (*window, 1, in_features), param_dtype)
+        self.deterministic = deterministic
         self.rngs = rngs.fork()
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Map ``(batch..., *window, features)`` to the same shape."""
-        x, kernel = cast(self.dtype, self.features, x, self.kernel)
+        """Map ``(batch..., *window, in_features)`` to the same shape."""
+        x, kernel = self._cast(x, self.kernel[...])
         if self.deterministic:
-            return depthwise_conv(x, kernel, kernel_dilation=self.kernel_dilation)
-        return degridding.random_depthwise_conv(self.rngs.dilation(), x, kernel, rates=self.rates)
+            return depthwise_conv(x, kernel, **self._options("kernel_dilation"))
+        return degridding.random_depthwise_conv(
+            self.rngs.dilation(), x, kernel, **self._options("kernel_dilation_choices")
+        )
 
 
-class LearnedDepthwiseConv(nnx.Module):
+class LearnedDepthwiseConv(Module):
     """Depthwise convolution whose taps learn where they stand.
 
-    See `dilax.degridding.learned_kernel`.
+    See ``dilax.degridding.learned_kernel`` for the equation.
 
-    Parameters: ``weights`` ``(taps, 1, features)``, ``positions`` ``(taps, rank, features)``, at
-    first normal with a quarter of the kernel's size for deviation, and if ``gaussian``, ``sigma``
-    of the same shape, at first 0.23.
+    Parameters: ``weights`` ``(taps, 1, in_features)``; ``positions`` ``(taps, rank, in_features)``,
+    at first normal with a quarter of the kernel's size for standard deviation; and if ``gaussian``,
+    ``sigma`` of the same shape, at first 0.23.
+
+    Args:
+      in_features: features of the input.
+      kernel_size: entries of the kernel along each of one to three window axes.
+      taps: number of taps in the kernel.
+      gaussian: whether taps are Gaussian, with learned widths, rather than linear.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
+      kernel_init: initialiser of the kernels.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -179,133 +244,35 @@ class LearnedDepthwiseConv(nnx.Module):
 
     def __init__(
         self,
-        features: int,
+        in_features: int,
         kernel_size: Sequence[int],
         *,
         taps: int,
         gaussian: bool = False,
         dtype: DTypeLike | None = None,
-        rngs: nnx.Rngs,
-    ) -> None:
-        check_sizes(features=features, taps=taps)
-        self.features = features
-        check_dtype(dtype)
-        kernel_size = window_size(kernel_size)
-        shape = (taps, len(kernel_size), features)
-        quarter = jnp.asarray(kernel_size, jnp.float32)[None, :, None] / 4
-        self.weights = parameter(KERNEL_INIT, rngs, (taps, 1, features))
-        self.positions = nnx.Param(quarter * jax.random.normal(rngs.params(), shape))
-        self.sigma = nnx.Param(jnp.full(shape, 0.23)) if gaussian else None
-        self.kernel_size, self.dtype = kernel_size, dtype
-
-    def __call__(self, x: ArrayLike) -> jax.Array:
-        """Map ``(batch..., *window, features)`` to the same shape."""
-        sigma = None if self.sigma is None else self.sigma[...]
-        kernel = degridding.learned_kernel(
-            self.weights[...], self.positions[...], self.kernel_size, sigma=sigma
-        )
-        x = as_array(x, "x")
-        check_input(x, self.features)
-        dtype = self.dtype or jnp.result_type(x, kernel)
-        return depthwise_conv(x.astype(dtype), kernel.astype(dtype))
-
-
-class ParallelDepthwiseConv(nnx.Module):
-    """Depthwise branches of several sizes and rates, each normalised, that merge into one kernel.
-
-    ``y = sum_b norm_b(depthwise_b(x))``. With running statistics that is one depthwise convolution
-    of the largest effective kernel with a bias: `merged` gives it.
-    See `dilax.degridding.merge_kernels`.
-
-    Parameters: ``kernels`` and ``norms``, one for each branch.
-
-    Args:
-      features: of input and output.
-      kernel_sizes: of each branch.
-      kernel_dilation: of each branch.
-      use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the running statistics that a batch leaves.
-      axis_name: mapped axis to take batch statistics over.
-      epsilon: added to the variance.
-      dtype: type to compute in; the common type of input and parameters if left out.
-      kernel_init: initialiser of the kernels.
-      rngs: source of keys; ``params`` is used.
-
-    >>> from flax import nnx
-    >>> import jax.numpy as jnp
-    >>> layer = ParallelDepthwiseConv(16, [(5, 5), (3, 3)], kernel_dilation=(1, 3),
-    ...                               rngs=nnx.Rngs(0))
-    >>> layer(jnp.ones((8, 28, 28, 16))).shape
-    (8, 28, 28, 16)
-    >>> layer.merged().kernel[...].shape
-    (7, 7, 1, 16)
-    """
-
-    def __init__(
-        self,
-        features: int,
-        kernel_sizes: Sequence[Sequence[int]],
-        *,
-        kernel_dilation: Sequence[int | Sequence[int]],
-        use_running_average: bool = False,
-        momentum: float = 0.99,
-        axis_name: str | None = None,
-        epsilon: float = 1e-5,
-        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(features=features)
-        self.features = features
-        check_dtype(dtype)
-        windows = [
-            window_size(size, "each of kernel_sizes")
-            for size in entries(kernel_sizes, "kernel_sizes", "sizes")
-        ]
-        rates = entries(kernel_dilation, "kernel_dilation", "rates")
-        if not windows or len(windows) != len(rates):
-            raise ValueError(
-                f"kernel_sizes has {len(windows)} entries, kernel_dilation {len(rates)}; required: "
-                f"one size at least, and a rate for each."
-            )
-        shapes = [(*window, 1, features) for window in windows]
-        self.kernels = nnx.data([parameter(kernel_init, rngs, shape) for shape in shapes])
-        self.norms = nnx.data([Norm(features) for _ in shapes])
-        self.kernel_dilation = rates
-        self.use_running_average, self.momentum = use_running_average, momentum
-        self.axis_name = axis_name
-        self.epsilon, self.dtype = epsilon, dtype
+        super().__init__(in_features, dtype=dtype, precision=precision, algorithm=algorithm)
+        check_sizes(taps=taps)
+        self.kernel_size = window_size(kernel_size)
+        self.weights = parameter(kernel_init, rngs, (taps, 1, in_features), param_dtype)
+        shape = (taps, len(self.kernel_size), in_features)
+        quarter = jnp.asarray(self.kernel_size, param_dtype)[None, :, None] / 4
+        drawn = jax.random.normal(rngs.params(), shape, param_dtype)
+        self.positions = nnx.Param(quarter * drawn)
+        self.sigma = nnx.Param(jnp.full(shape, 0.23, param_dtype)) if gaussian else None
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Map ``(batch..., *window, features)`` to the same shape."""
-        x, *kernels = cast(self.dtype, self.features, x, *self.kernels)
-        total = jnp.zeros((), x.dtype)
-        for kernel, norm, rate in zip(kernels, self.norms, self.kernel_dilation, strict=True):
-            branch = degridding.parallel_depthwise_conv(x, [kernel], kernel_dilation=[rate])
-            normalised, params = batch_norm(
-                branch,
-                norm.read(),
-                use_running_average=self.use_running_average,
-                momentum=self.momentum,
-                axis_name=self.axis_name,
-                epsilon=self.epsilon,
-            )
-            total = total + normalised
-            if not self.use_running_average:
-                norm.write(params)
-        return total
-
-    def merged(self) -> DepthwiseConv:
-        """One depthwise convolution that does the same in evaluation, to rounding."""
-        folded = [
-            degridding.fold_batch_norm(kernel[...], norm.read(), epsilon=self.epsilon)
-            for kernel, norm in zip(self.kernels, self.norms, strict=True)
-        ]
-        kernel = degridding.merge_kernels(
-            [kernel for kernel, _ in folded], kernel_dilation=self.kernel_dilation
+        """Map ``(batch..., *window, in_features)`` to the same shape."""
+        kernel = degridding.learned_kernel(
+            self.weights[...],
+            self.positions[...],
+            self.kernel_size,
+            sigma=None if self.sigma is None else self.sigma[...],
+            precision=self.precision,
         )
-        *window, _, features = kernel.shape
-        layer = DepthwiseConv(features, window, dtype=self.dtype, rngs=nnx.Rngs(0))
-        bias = jnp.stack([bias for _, bias in folded]).sum(axis=0)
-        layer.kernel, layer.bias = nnx.Param(kernel), nnx.Param(bias)
-        return layer
+        return depthwise_conv(*self._cast(x, kernel), **self._options())

@@ -1,132 +1,162 @@
-"""Modules of several rates with their normalisations; the mathematics is in `dilax.degridding`."""
+"""Modules of several dilations at once; the mathematics is in ``dilax.degridding``."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from dilax import degridding
-from dilax._checks import entries
-from dilax._functions import DilatedBlockParams, SeparableBlockParams
-from dilax.nn._arguments import KERNEL_INIT, Initializer, check_sizes, parameter, window_size
+from dilax._functions import Activation, DilatedBlockParams, SeparableBlockParams
+from dilax.algorithms import Algorithm
 from dilax.nn._flax import nnx
-from dilax.nn._norm import Norm
+from dilax.nn._module import (
+    KERNEL_INIT,
+    Initializer,
+    Norm,
+    NormalisedModule,
+    branch_dilations,
+    check_sizes,
+    norm_variables,
+    parameter,
+    window_size,
+)
 
 
-class EESP(nnx.Module):
-    """ESPNetv2's unit, with a residual; see `dilax.degridding.eesp`.
+class EESP(NormalisedModule):
+    """ESPNetv2's unit: reduce, depthwise at several dilations, fuse, expand, add the input.
+
+    See ``dilax.degridding.eesp`` for the equation.
+
+    Parameters are those of ``dilax.degridding.EESPParams``, under its names.
 
     Args:
-      features: of input and output; as many branches must divide them, twice.
-      kernel_size: of every branch.
-      kernel_dilation: of each branch, in rising order.
+      in_features: features of the input.
+      kernel_size: entries of the kernel along each of one to three window axes.
+      kernel_dilation: entries between neighbouring taps, for each branch.
       use_running_average: normalise by the running statistics rather than the batch's.
       momentum: share of the running statistics that a batch leaves.
-      axis_name: mapped axis to take batch statistics over.
+      epsilon: added to the variance.
+      axis_name: mapped axis to take the batch's statistics over.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
       kernel_init: initialiser of the kernels.
-      rngs: source of keys; ``params`` is used.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Raises:
-      ValueError: if the features cannot be shared out.
+      ValueError: if the square of the number of branches does not divide the features.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> EESP(32, (3, 3), kernel_dilation=(1, 2, 3, 4), rngs=nnx.Rngs(0))(
-    ...     jnp.ones((8, 28, 28, 32))).shape
+    >>> unit = EESP(32, (3, 3), kernel_dilation=(1, 2, 3, 4), rngs=nnx.Rngs(0))
+    >>> unit(jnp.ones((8, 28, 28, 32))).shape
     (8, 28, 28, 32)
     """
 
     def __init__(
         self,
-        features: int,
+        in_features: int,
         kernel_size: Sequence[int],
         *,
         kernel_dilation: Sequence[int | Sequence[int]],
         use_running_average: bool = False,
         momentum: float = 0.99,
+        epsilon: float = 1e-5,
         axis_name: str | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(features=features)
-        kernel_size = window_size(kernel_size)
-        kernel_dilation = entries(kernel_dilation, "kernel_dilation", "rates")
-        branches = len(kernel_dilation)
+        super().__init__(
+            in_features,
+            use_running_average=use_running_average,
+            momentum=momentum,
+            epsilon=epsilon,
+            axis_name=axis_name,
+            dtype=dtype,
+            precision=precision,
+            algorithm=algorithm,
+        )
+        window = window_size(kernel_size)
+        self.kernel_dilation = branch_dilations(kernel_dilation, len(window))
+        branches = len(self.kernel_dilation)
         if not branches:
-            raise ValueError("kernel_dilation must name at least one rate, got none.")
-        if features % branches**2:
+            raise ValueError("kernel_dilation must have an entry for at least one branch, got ().")
+        if in_features % branches**2:
             raise ValueError(
-                f"features must be a multiple of the square of the number of branches "
-                f"(rates of kernel_dilation), {branches}^2 = {branches**2}, got {features}: the "
-                f"first convolution gives each branch features // {branches} features, in "
-                f"{branches} groups."
+                f"in_features must be a multiple of the square of the number of branches (entries "
+                f"of kernel_dilation), {branches}^2 = {branches**2}, got {in_features}; the first "
+                f"convolution gives each branch in_features // {branches} features, in {branches} "
+                f"groups."
             )
-        share, ones = features // branches, (1,) * len(kernel_size)
-
-        def kernel(*shape: int) -> nnx.Param:
-            return parameter(kernel_init, rngs, shape)
-
-        self.reduce_kernel = kernel(*ones, share, share)
-        self.branch_kernels = nnx.data([kernel(*kernel_size, 1, share) for _ in range(branches)])
-        self.expand_kernel = kernel(*ones, share, features)
-        self.reduce_norm, self.fused_norm = Norm(share), Norm(features)
-        self.expand_norm = Norm(features)
-        self.reduce_slope = nnx.Param(jnp.full(share, 0.25))
-        self.fused_slope = nnx.Param(jnp.full(features, 0.25))
-        self.slope = nnx.Param(jnp.full(features, 0.25))
-        self.kernel_dilation = tuple(kernel_dilation)
-        self.use_running_average, self.momentum = use_running_average, momentum
-        self.axis_name = axis_name
+        share, ones = in_features // branches, (1,) * len(window)
+        draw = functools.partial(parameter, kernel_init, rngs, param_dtype=param_dtype)
+        self.reduce_kernel = draw((*ones, share, share))
+        self.branch_kernels = nnx.data([draw((*window, 1, share)) for _ in range(branches)])
+        self.expand_kernel = draw((*ones, share, in_features))
+        self.reduce_norm = Norm(share, param_dtype)
+        self.fused_norm = Norm(in_features, param_dtype)
+        self.expand_norm = Norm(in_features, param_dtype)
+        self.reduce_slope = nnx.Param(jnp.full(share, 0.25, param_dtype))
+        self.fused_slope = nnx.Param(jnp.full(in_features, 0.25, param_dtype))
+        self.slope = nnx.Param(jnp.full(in_features, 0.25, param_dtype))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Map ``(batch..., *window, features)`` to the same shape."""
+        """Map ``(batch..., *window, in_features)`` to the same shape."""
         params = degridding.EESPParams(
             reduce_kernel=self.reduce_kernel[...],
-            reduce_norm=self.reduce_norm.read(),
+            reduce_norm=norm_variables(self.reduce_norm),
             reduce_slope=self.reduce_slope[...],
             branch_kernels=[kernel[...] for kernel in self.branch_kernels],
-            fused_norm=self.fused_norm.read(),
+            fused_norm=norm_variables(self.fused_norm),
             fused_slope=self.fused_slope[...],
             expand_kernel=self.expand_kernel[...],
-            expand_norm=self.expand_norm.read(),
+            expand_norm=norm_variables(self.expand_norm),
             slope=self.slope[...],
         )
-        y, moved = degridding.eesp(
-            x,
-            params,
-            kernel_dilation=self.kernel_dilation,
-            use_running_average=self.use_running_average,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
-        )
-        if not self.use_running_average:
-            self.reduce_norm.write(moved.reduce_norm)
-            self.fused_norm.write(moved.fused_norm)
-            self.expand_norm.write(moved.expand_norm)
-        return y
+        return self._apply(degridding.eesp, x, params, kernel_dilation=self.kernel_dilation)
 
 
-class ASPP(nnx.Module):
-    """Atrous spatial pyramid pooling with separable branches; see `dilax.degridding.aspp`.
+class ASPP(NormalisedModule):
+    """Atrous spatial pyramid pooling with separable branches.
+
+    See ``dilax.degridding.aspp`` for the equation.
+
+    Parameters are those of ``dilax.degridding.ASPPParams``: ``pointwise_kernel`` and
+    ``pointwise_norm`` of its block ``pointwise``, and so on for ``pooled`` and ``projection``; of
+    its separable branches ``depthwise_kernels``, ``branch_kernels`` and ``branch_norms``.
 
     Args:
       in_features: features of the input.
-      out_features: features of each branch and of the output.
-      kernel_size: of the dilated branches.
-      kernel_dilation: of each dilated branch.
+      out_features: features of the output.
+      kernel_size: entries of the kernel along each of one to three window axes.
+      kernel_dilation: entries between neighbouring taps, for each branch.
+      activation: applied after the normalisation.
       use_running_average: normalise by the running statistics rather than the batch's.
       momentum: share of the running statistics that a batch leaves.
-      axis_name: mapped axis to take batch statistics over.
+      epsilon: added to the variance.
+      axis_name: mapped axis to take the batch's statistics over.
+      dtype: type to compute in; the common type of input and parameters when left out.
+      param_dtype: type of the parameters.
+      precision: as in ``jax.lax.conv_general_dilated``.
       kernel_init: initialiser of the kernels.
-      rngs: source of keys; ``params`` is used.
+      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
+        shape when left out.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> ASPP(32, 16, (3, 3), kernel_dilation=(6, 12, 18), rngs=nnx.Rngs(0))(
-    ...     jnp.ones((8, 33, 33, 32))).shape
+    >>> module = ASPP(32, 16, (3, 3), kernel_dilation=(6, 12, 18), rngs=nnx.Rngs(0))
+    >>> module(jnp.ones((8, 33, 33, 32))).shape
     (8, 33, 33, 16)
     """
 
@@ -137,31 +167,44 @@ class ASPP(nnx.Module):
         kernel_size: Sequence[int],
         *,
         kernel_dilation: Sequence[int | Sequence[int]],
+        activation: Activation = jax.nn.relu,
         use_running_average: bool = False,
         momentum: float = 0.99,
+        epsilon: float = 1e-5,
         axis_name: str | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: jax.lax.PrecisionLike = None,
         kernel_init: Initializer = KERNEL_INIT,
+        algorithm: Algorithm | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(in_features=in_features, out_features=out_features)
-        kernel_size = window_size(kernel_size)
-        rates, ones = entries(kernel_dilation, "kernel_dilation", "rates"), (1,) * len(kernel_size)
-
-        def kernel(*shape: int) -> nnx.Param:
-            return parameter(kernel_init, rngs, shape)
-
-        self.pointwise_kernel = kernel(*ones, in_features, out_features)
-        self.depthwise_kernels = nnx.data([kernel(*kernel_size, 1, in_features) for _ in rates])
-        self.branch_kernels = nnx.data([kernel(in_features, out_features) for _ in rates])
-        self.pooled_kernel = kernel(*ones, in_features, out_features)
-        joined = out_features * (len(rates) + 2)
-        self.projection_kernel = kernel(*ones, joined, out_features)
-        self.pointwise_norm, self.pooled_norm = Norm(out_features), Norm(out_features)
-        self.branch_norms = nnx.data([Norm(out_features) for _ in rates])
-        self.projection_norm = Norm(out_features)
-        self.kernel_dilation = rates
-        self.use_running_average, self.momentum = use_running_average, momentum
-        self.axis_name = axis_name
+        super().__init__(
+            in_features,
+            use_running_average=use_running_average,
+            momentum=momentum,
+            epsilon=epsilon,
+            axis_name=axis_name,
+            dtype=dtype,
+            precision=precision,
+            algorithm=algorithm,
+        )
+        check_sizes(out_features=out_features)
+        window = window_size(kernel_size)
+        self.kernel_dilation = branch_dilations(kernel_dilation, len(window))
+        self.activation = activation
+        branches, ones = range(len(self.kernel_dilation)), (1,) * len(window)
+        draw = functools.partial(parameter, kernel_init, rngs, param_dtype=param_dtype)
+        self.pointwise_kernel = draw((*ones, in_features, out_features))
+        self.depthwise_kernels = nnx.data([draw((*window, 1, in_features)) for _ in branches])
+        self.branch_kernels = nnx.data([draw((in_features, out_features)) for _ in branches])
+        self.pooled_kernel = draw((*ones, in_features, out_features))
+        joined = out_features * (len(branches) + 2)
+        self.projection_kernel = draw((*ones, joined, out_features))
+        self.pointwise_norm = Norm(out_features, param_dtype)
+        self.pooled_norm = Norm(out_features, param_dtype)
+        self.branch_norms = nnx.data([Norm(out_features, param_dtype) for _ in branches])
+        self.projection_norm = Norm(out_features, param_dtype)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Map ``(batch..., *window, in_features)`` to ``(batch..., *window, out_features)``."""
@@ -169,28 +212,20 @@ class ASPP(nnx.Module):
         params = degridding.ASPPParams(
             pointwise=_block(self.pointwise_kernel, self.pointwise_norm),
             separable=[
-                SeparableBlockParams(depthwise[...], pointwise[...], norm.read())
+                SeparableBlockParams(depthwise[...], pointwise[...], norm_variables(norm))
                 for depthwise, pointwise, norm in branches
             ],
             pooled=_block(self.pooled_kernel, self.pooled_norm),
             projection=_block(self.projection_kernel, self.projection_norm),
         )
-        y, moved = degridding.aspp(
+        return self._apply(
+            degridding.aspp,
             x,
             params,
             kernel_dilation=self.kernel_dilation,
-            use_running_average=self.use_running_average,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
+            activation=self.activation,
         )
-        if not self.use_running_average:
-            self.pointwise_norm.write(moved.pointwise.norm)
-            self.pooled_norm.write(moved.pooled.norm)
-            self.projection_norm.write(moved.projection.norm)
-            for norm, branch in zip(self.branch_norms, moved.separable, strict=True):
-                norm.write(branch.norm)
-        return y
 
 
 def _block(kernel: nnx.Param, norm: Norm) -> DilatedBlockParams:
-    return DilatedBlockParams(kernel[...], norm.read())
+    return DilatedBlockParams(kernel[...], norm_variables(norm))
