@@ -1,20 +1,15 @@
 """The networks, each with its source, parameters and multiply-adds in its docstring."""
 
-from dilax.models._cifar import (
-    CifarCNN,
-    CifarDSDCN,
-    CifarDSDCNWide,
-    KerasDilated,
-    KerasSeparable,
-)
+import dilax.nn  # noqa: F401 - explains a Flax that cannot be imported
 from dilax.models._classifier import Classifier
+from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
 from dilax.models._drn import CifarDRN
-from dilax.models._dsdc import CifarDSDC
+from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
-from dilax.models._mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models._registry import create, list_models
 from dilax.models._tiniest import Tiniest
+from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
 
 __all__ = [

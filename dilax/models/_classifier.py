@@ -1,17 +1,95 @@
-"""What every classifier here is: images to logits, with the arrays in between open to view."""
+"""What the networks share: images to logits, with every layer's output open to view."""
 
 from __future__ import annotations
 
-import jax
+from collections.abc import Sequence
 
-from dilax.nn._flax import nnx
+import jax
+from flax import nnx
+
+import dilax
+from dilax._checks import LONGEST, entries, integer, shown
+
+MOMENTUM = 0.9
+"""Share of the running statistics that a batch leaves."""
+KERNEL_INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+
+
+class Classifier(nnx.Module):
+    """Maps normalised images ``(N, H, W, C)`` to logits ``(N, classes)``."""
+
+    def activations(self, images: jax.Array) -> dict[str, jax.Array]:
+        """The output of every layer by name, in order; the last is ``logits``."""
+        raise NotImplementedError
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits ``(N, classes)`` of images ``(N, H, W, C)``."""
+        return self.activations(images)["logits"]
+
+
+class NormalisedConv(nnx.Module):
+    """``norm(conv(x))``: a convolution without bias, padded SAME, and batch normalisation.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> layer = NormalisedConv(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((4, 32, 32, 3))).shape
+    (4, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Sequence[int],
+        *,
+        strides: int = 1,
+        kernel_dilation: int = 1,
+        kernel_init: jax.nn.initializers.Initializer = KERNEL_INIT,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.conv = dilax.nn.Conv(
+            in_features,
+            out_features,
+            kernel_size,
+            strides,
+            kernel_dilation=kernel_dilation,
+            use_bias=False,
+            kernel_init=kernel_init,
+            rngs=rngs,
+        )
+        self.norm = nnx.BatchNorm(out_features, momentum=MOMENTUM, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``(N, H, W, in_features)`` to ``(N, H / strides, W / strides, out_features)``."""
+        return self.norm(self.conv(x))
+
+
+def schedule(kernel_dilation: Sequence[int], layers: int) -> tuple[int, ...]:
+    """Return ``kernel_dilation`` as a tuple of one positive integer for each of so many layers.
+
+    Raises:
+      ValueError: if there are not as many entries, or one is not positive.
+      TypeError: if it is no sequence of integers.
+
+    >>> schedule([1, 2], layers=2)
+    (1, 2)
+    """
+    given = entries(kernel_dilation, "kernel_dilation", "integers")
+    if len(given) != layers:
+        raise ValueError(
+            f"kernel_dilation must have one entry for each of the network's {layers} dilated "
+            f"layers, got {shown(kernel_dilation)}."
+        )
+    name = "each of kernel_dilation"
+    return tuple(integer(dilation, name, minimum=1, maximum=LONGEST) for dilation in given)
 
 
 def check_size(images: jax.Array, smallest: int, largest: int) -> None:
     """Refuse images whose height or width a network that flattens its last layer cannot take.
 
     Raises:
-        ValueError: a side is shorter than `smallest` or longer than `largest` pixels.
+      ValueError: if a side is shorter than ``smallest`` or longer than ``largest`` pixels.
 
     >>> import jax.numpy as jnp
     >>> check_size(jnp.ones((1, 32, 32, 3)), 30, 33)
@@ -22,15 +100,3 @@ def check_size(images: jax.Array, smallest: int, largest: int) -> None:
             f"images must have shape (N, H, W, C) with H and W of {sides}, for this network "
             f"flattens its last layer, got {images.shape}."
         )
-
-
-class Classifier(nnx.Module):
-    """Maps images ``(N, H, W, C)``, normalised, to logits ``(N, classes)``."""
-
-    def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
-        raise NotImplementedError
-
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Logits ``(N, classes)`` of images ``(N, H, W, C)``."""
-        return self.activations(images)["logits"]

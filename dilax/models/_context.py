@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax.typing import DTypeLike
 
-from dilax.models._classifier import Classifier
-from dilax.models._normalised import NormalisedConv
-from dilax.nn import Conv
-from dilax.nn._flax import nnx
+import dilax
+from dilax.models._classifier import Classifier, NormalisedConv, schedule
+
+KERNEL_DILATION = (1, 1, 2, 4, 8, 16, 1)
+"""Of each 3x3 convolution of the context module, as its authors have it."""
 
 
 def identity_kernel(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
-    """The kernel that maps every array to itself: ``w[k, a, b] = 1`` if ``k = 0, a = b``, else 0.
+    """Initialise a kernel to the identity: ``w[k, a, b] = 1`` if ``k = 0, a = b``, else 0.
 
-    Its shape is ``(*window, C, C)``; ``k = 0`` is the middle of the window. Nothing is drawn from
-    ``key``.
+    Its shape is ``(*window, C, C)``, and ``k = 0`` is the middle of the window. ``key`` is unused.
 
     Raises:
       ValueError: if the middle is not an entry, or in- and out-features differ.
@@ -32,18 +33,23 @@ def identity_kernel(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> j
     *window, in_features, out_features = shape
     if in_features != out_features or not all(size % 2 for size in window):
         raise ValueError(
-            f"shape of an identity must have odd windows, and as many in-features as out-features, "
-            f"got {tuple(shape)}."
+            f"shape of an identity kernel must be (*window, C, C) with odd windows, got "
+            f"{tuple(shape)}."
         )
     middle = tuple(size // 2 for size in window)
     return jnp.zeros(shape, dtype).at[middle].set(jnp.eye(in_features, dtype=dtype))
 
 
 class ContextModule(nnx.Module):
-    """Seven 3x3 convolutions of rising dilation and one of size one, at first the identity.
+    """Seven 3x3 convolutions of rising dilation and one of size one, initially the identity.
 
     ReLU after each but the last; the image keeps its size and its features. Each output sees 67x67
     inputs.
+
+    Args:
+      features: of input and output.
+      kernel_dilation: of each 3x3 convolution.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), the
     basic form of its table 1, and its identity initialisation.
@@ -55,12 +61,15 @@ class ContextModule(nnx.Module):
     (4, 32, 32, 8)
     """
 
-    DILATIONS = (1, 1, 2, 4, 8, 16, 1)
-    """Dilation of each 3x3 convolution."""
-
-    def __init__(self, features: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        features: int,
+        *,
+        kernel_dilation: Sequence[int] = KERNEL_DILATION,
+        rngs: nnx.Rngs,
+    ) -> None:
         convs = [
-            Conv(
+            dilax.nn.Conv(
                 features,
                 features,
                 (3, 3),
@@ -68,10 +77,12 @@ class ContextModule(nnx.Module):
                 kernel_init=identity_kernel,
                 rngs=rngs,
             )
-            for dilation in self.DILATIONS
+            for dilation in schedule(kernel_dilation, len(KERNEL_DILATION))
         ]
         self.convs = nnx.data(convs)
-        self.pointwise = Conv(features, features, (1, 1), kernel_init=identity_kernel, rngs=rngs)
+        self.pointwise = dilax.nn.Conv(
+            features, features, (1, 1), kernel_init=identity_kernel, rngs=rngs
+        )
 
     def activations(self, x: jax.Array) -> dict[str, jax.Array]:
         """The output of every layer by name, in order; the last is ``context``."""
@@ -93,6 +104,11 @@ class CifarContext(Classifier):
     mean over the image; linear. 43,720,944 multiply-adds; receptive field of the convolutions 71,
     of which the module has 67.
 
+    Args:
+      classes: number of logits.
+      kernel_dilation: of each 3x3 convolution of the module.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
+
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), for the
     module; the rest is ours.
 
@@ -106,10 +122,16 @@ class CifarContext(Classifier):
     FEATURES: int = 24
     """Width of front end and module."""
 
-    def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        *,
+        classes: int = 10,
+        kernel_dilation: Sequence[int] = KERNEL_DILATION,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.first = NormalisedConv(3, self.FEATURES, (3, 3), rngs=rngs)
         self.second = NormalisedConv(self.FEATURES, self.FEATURES, (3, 3), rngs=rngs)
-        self.context = ContextModule(self.FEATURES, rngs=rngs)
+        self.context = ContextModule(self.FEATURES, kernel_dilation=kernel_dilation, rngs=rngs)
         self.head = nnx.Linear(self.FEATURES, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:

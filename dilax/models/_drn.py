@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+from flax import nnx
 
-from dilax.models._classifier import Classifier
-from dilax.models._normalised import NormalisedConv
-from dilax.nn._flax import nnx
+from dilax.models._classifier import Classifier, NormalisedConv
 
 KERNEL_INIT = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -19,15 +18,15 @@ class Level(NamedTuple):
 
     features: int
     strides: int = 1
-    dilation: int = 1
+    kernel_dilation: int = 1
     residual: bool = True
 
 
 class BasicBlock(nnx.Module):
-    """``act(norm(conv(act(norm(conv(x))))) + skip(x))``: two 3x3 of one dilation, and a skip.
+    """Two 3x3 convolutions and a skip: ``act(norm(conv(act(norm(conv(x))))) + skip(x))``.
 
-    The skip is ``x``, or where strides or features differ, a normalised convolution of size one; a
-    block that is not residual has none.
+    The skip is ``x``, or where shapes differ, a normalised convolution of size one; a block that is
+    not residual has none.
 
     Source: He et al., "Deep residual learning for image recognition" (2016).
 
@@ -39,7 +38,7 @@ class BasicBlock(nnx.Module):
     """
 
     def __init__(self, in_features: int, level: Level, *, rngs: nnx.Rngs) -> None:
-        features, strides, dilation, residual = level
+        features, strides, kernel_dilation, residual = level
 
         def conv(in_features: int, size: int, strides: int) -> NormalisedConv:
             return NormalisedConv(
@@ -47,7 +46,7 @@ class BasicBlock(nnx.Module):
                 features,
                 (size, size),
                 strides=strides,
-                kernel_dilation=dilation,
+                kernel_dilation=kernel_dilation,
                 kernel_init=KERNEL_INIT,
                 rngs=rngs,
             )
@@ -68,10 +67,10 @@ class BasicBlock(nnx.Module):
 class CifarDRN(Classifier):
     """A small dilated residual network, form C: 602,490 parameters.
 
-    Stem 3x3 to 16, batch normalisation, ReLU; a block for each of `LEVELS`; mean over the image;
+    Stem 3x3 to 16, batch normalisation, ReLU; a block for each of ``LEVELS``; mean over the image;
     linear. The image is halved twice; then dilations of 2 and 4 widen the field instead. They leave
-    a grid of their own, which two blocks of dilation 2 and 1 undo; those have no skip, which would
-    carry the grid on. 45,941,696 multiply-adds; receptive field of the convolutions 169.
+    a grid, which two blocks of dilation 2 and 1 remove; those have no skip, which would carry the
+    grid on. 45,941,696 multiply-adds; receptive field of the convolutions 169.
 
     Source: Yu, Koltun and Funkhouser, "Dilated residual networks" (2017), DRN-C-26. That one is for
     images of 224 x 224: its stem is 7x7, it halves three times, has up to 512 features, and two
@@ -88,12 +87,12 @@ class CifarDRN(Classifier):
         Level(16),
         Level(32, strides=2),
         Level(48, strides=2),
-        Level(64, dilation=2),
-        Level(96, dilation=4),
-        Level(96, dilation=2, residual=False),
-        Level(96, dilation=1, residual=False),
+        Level(64, kernel_dilation=2),
+        Level(96, kernel_dilation=4),
+        Level(96, kernel_dilation=2, residual=False),
+        Level(96, residual=False),
     )
-    """The blocks after the stem; the last two take the grid away."""
+    """The blocks after the stem, of which the last two remove the grid."""
 
     def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         features = self.LEVELS[0].features

@@ -1,4 +1,4 @@
-"""A classifier of ESPNetv2's units: depthwise windows of four rates, summed from small to wide."""
+"""A classifier of ESPNetv2's units: depthwise windows of four dilations, summed hierarchically."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 import dilax
-from dilax.models._classifier import Classifier
-from dilax.models._normalised import MOMENTUM, NormalisedConv
-from dilax.nn import EESP, SeparableBlock
-from dilax.nn._flax import nnx
+from dilax.models._classifier import MOMENTUM, Classifier, NormalisedConv
 
 
 class Halving(nnx.Module):
-    """Half the image and more features: a 3x3 mean of stride 2, and beside it a separable block.
+    """Halve the image and add features: a 3x3 mean and a separable block of stride 2, concatenated.
 
     Source: the downsampling unit of ESPNetv2 (Mehta et al., 2018), with a separable block where
     that has a strided EESP, and without its path from the image.
@@ -27,7 +25,7 @@ class Halving(nnx.Module):
     """
 
     def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs) -> None:
-        self.block = SeparableBlock(
+        self.block = dilax.nn.SeparableBlock(
             in_features, out_features - in_features, (3, 3), 2, momentum=MOMENTUM, rngs=rngs
         )
 
@@ -40,12 +38,12 @@ class Halving(nnx.Module):
 class CifarEESP(Classifier):
     """A small classifier of ESPNetv2's units: 65,210 parameters.
 
-    Stem 3x3 to `STEM`, batch normalisation, ReLU; then for each of `STAGES` the image is halved,
-    and so many `dilax.nn.EESP` follow; mean over the image; linear. 5,756,160 multiply-adds;
-    receptive field of the convolutions 225.
+    Stem 3x3 to ``STEM``, batch normalisation, ReLU; then, for each of ``STAGES``, the image is
+    halved and units of ``dilax.nn.EESP`` follow; mean over the image; linear. 5,756,160
+    multiply-adds; receptive field of the convolutions 225.
 
     Source: Mehta et al., "ESPNetv2" (2018), for the units, their number in these two stages and
-    their rates, which fall as the image does; widths and stem are ours.
+    their dilations, which fall with the image's size; widths and stem are ours.
 
     >>> from flax import nnx
     >>> images = jnp.ones((8, 32, 32, 3))
@@ -68,7 +66,9 @@ class CifarEESP(Classifier):
         for width, units, dilations in self.STAGES:
             blocks.append(Halving(features, width, rngs=rngs))
             for _ in range(units):
-                unit = EESP(width, (3, 3), kernel_dilation=dilations, momentum=MOMENTUM, rngs=rngs)
+                unit = dilax.nn.EESP(
+                    width, (3, 3), kernel_dilation=dilations, momentum=MOMENTUM, rngs=rngs
+                )
                 blocks.append(unit)
             features = width
         self.blocks = nnx.data(blocks)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import nnx
 
 from dilax._checks import LONGEST, check_instance, integer, shown
-from dilax.models._cifar import (
-    CifarCNN,
-    CifarDSDCN,
-    CifarDSDCNWide,
-    KerasDilated,
-    KerasSeparable,
-)
 from dilax.models._classifier import Classifier
+from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
 from dilax.models._drn import CifarDRN
-from dilax.models._dsdc import CifarDSDC
+from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
-from dilax.models._mnist import MnistDSDC, MnistTextbook, MnistTutorial
 from dilax.models._tiniest import Tiniest
+from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
-from dilax.nn._flax import nnx
 
 MODELS: Mapping[str, Callable[..., Classifier]] = {
     "mnist_dsdc": MnistDSDC,
@@ -42,16 +39,27 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
 }
 
 
-def create(name: str, *, classes: int = 10, rngs: nnx.Rngs) -> Classifier:
-    """The network called ``name``, for so many classes, with parameters drawn from ``rngs``.
+def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> Classifier:
+    """Create a network by name, with parameters drawn from ``rngs``.
+
+    Args:
+      name: one of ``list_models()``.
+      classes: number of logits.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
+      **options: of the network's constructor, such as ``kernel_dilation``.
+
+    Returns:
+      The network, which maps images ``(N, H, W, C)`` to logits ``(N, classes)``.
 
     Raises:
-        ValueError: for an unknown name, with the nearest known ones, or no class.
-        TypeError: for a name, a number of classes or keys of another kind.
+      ValueError: for an unknown name, with the nearest known ones, or fewer than one class.
+      TypeError: for an option that the network does not take, or an argument of another type.
 
     >>> from flax import nnx
-    >>> type(create("mnist_dsdc", rngs=nnx.Rngs(0))).__name__
-    'MnistDSDC'
+    >>> import jax.numpy as jnp
+    >>> network = create("mnist_dsdc", kernel_dilation=(1, 2, 1, 1, 2, 1, 1), rngs=nnx.Rngs(0))
+    >>> network(jnp.ones((8, 28, 28, 1))).shape
+    (8, 10)
     """
     check_instance(name, str, "name")
     integer(classes, "classes", minimum=1, maximum=LONGEST)
@@ -61,14 +69,19 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs) -> Classifier:
         raise ValueError(
             f"name must be that of a model, got {shown(name)}; did you mean {' or '.join(nearest)}?"
         )
-    return MODELS[name](classes=classes, rngs=rngs)
+    known = set(inspect.signature(MODELS[name]).parameters) - {"classes", "rngs"}
+    if unknown := sorted(options.keys() - known):
+        raise TypeError(
+            f"options of {name} must be among {sorted(known)}, got {', '.join(unknown)}."
+        )
+    return MODELS[name](classes=classes, rngs=rngs, **options)
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that match a shell pattern.
+    """List the names of networks that match a shell pattern.
 
     Raises:
-        TypeError: if the pattern is no text.
+      TypeError: if the pattern is no text.
 
     >>> list_models("*textbook*")
     ['mnist_textbook']

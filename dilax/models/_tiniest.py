@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 import dilax
 from dilax.models._classifier import Classifier
-from dilax.nn import Conv, DepthwiseConv
-from dilax.nn._flax import nnx
 
 SATURATED = 4.0
 """``tanh(exp(a))`` is 1 to the last bit for all larger ``a``, whose ``exp`` could overflow."""
@@ -35,9 +34,9 @@ class GatedBlock(nnx.Module):
 
     def __init__(self, features: int, *, rngs: nnx.Rngs) -> None:
         quarter = features // 4
-        self.small = DepthwiseConv(quarter, (3, 3), rngs=rngs)
-        self.large = DepthwiseConv(quarter, (7, 7), rngs=rngs)
-        self.dilated = DepthwiseConv(quarter, (7, 7), kernel_dilation=3, rngs=rngs)
+        self.small = dilax.nn.DepthwiseConv(quarter, (3, 3), rngs=rngs)
+        self.large = dilax.nn.DepthwiseConv(quarter, (7, 7), rngs=rngs)
+        self.dilated = dilax.nn.DepthwiseConv(quarter, (7, 7), kernel_dilation=3, rngs=rngs)
         self.norm = nnx.LayerNorm(features, epsilon=1e-5, rngs=rngs)
         self.expand = nnx.Linear(features, 2 * features, rngs=rngs)
         self.project = nnx.Linear(features, features, rngs=rngs)
@@ -72,10 +71,10 @@ class Tiniest(Classifier):
 
     def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         narrow, wide = 48, 80
-        self.stem = Conv(3, narrow, (3, 3), rngs=rngs)
+        self.stem = dilax.nn.Conv(3, narrow, (3, 3), rngs=rngs)
         self.stem_norm = nnx.LayerNorm(narrow, epsilon=1e-5, rngs=rngs)
         self.fine = nnx.data([GatedBlock(narrow, rngs=rngs) for _ in range(3)])
-        self.down = Conv(
+        self.down = dilax.nn.Conv(
             narrow, wide, (4, 4), 2, padding=((1, 1), (1, 1)), feature_group_count=16, rngs=rngs
         )
         self.down_norm = nnx.LayerNorm(wide, epsilon=1e-5, rngs=rngs)

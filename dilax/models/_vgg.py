@@ -7,31 +7,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax.typing import ArrayLike
 
 import dilax
 from dilax._checks import entries, integer
 from dilax.models._classifier import Classifier
-from dilax.nn import Conv
-from dilax.nn._flax import nnx
 
 KERNEL_INIT = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""How many each block has."""
-DILATIONS = (1, 1, 1, 1, 2)
-"""Of the convolutions of each block."""
+"""Number of convolutions in each block."""
+KERNEL_DILATION = (1, 1, 1, 1, 2)
+"""Dilation of the convolutions of each block."""
 BLOCKS = tuple(f"block_{place}" for place, _ in enumerate(CONVOLUTIONS, start=1))
-"""Their names."""
+"""Names of the blocks."""
 POOLED_BLOCKS = 3
-"""The first blocks, which end in a pool; the published network has one after all five."""
+"""Number of first blocks that end in a pool; in the published network all five do."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pixels in [0, 1], red, green and blue, that the published parameters were trained on."""
+"""Mean and deviation of red, green and blue in [0, 1], where the parameters were trained."""
 SMALLEST = 2**POOLED_BLOCKS
-"""Pixels along an axis that the pools need."""
+"""Least number of pixels along an axis, each of which a pool halves."""
 
 
 class VGGBlock(nnx.Module):
-    """So many 3x3 convolutions, ReLU after each, and at the end perhaps a 2x2 maximum pool."""
+    """A row of 3x3 convolutions, each with a ReLU, and if ``pooled`` a 2x2 maximum pool."""
 
     def __init__(
         self,
@@ -39,17 +38,17 @@ class VGGBlock(nnx.Module):
         features: int,
         *,
         convolutions: int,
-        dilation: int,
+        kernel_dilation: int,
         pooled: bool,
         rngs: nnx.Rngs,
     ) -> None:
         convs = []
         for _ in range(convolutions):
-            conv = Conv(
+            conv = dilax.nn.Conv(
                 in_features,
                 features,
                 (3, 3),
-                kernel_dilation=dilation,
+                kernel_dilation=kernel_dilation,
                 kernel_init=KERNEL_INIT,
                 rngs=rngs,
             )
@@ -68,7 +67,7 @@ class VGG16Dilated(Classifier):
     """VGG16 whose last two pools are replaced by dilation: 14,719,818 parameters.
 
     Five blocks, ``block_1`` to ``block_5``, of 2, 2, 3, 3 and 3 convolutions 3x3 with ReLU, of
-    `WIDTHS` features; a 2x2 maximum pool after each of the first three; mean over the image;
+    ``WIDTHS`` features; a 2x2 maximum pool after each of the first three; mean over the image;
     linear. 398,136,320 multiply-adds for an image of 32 x 32; receptive field of the convolutions
     188.
 
@@ -79,7 +78,11 @@ class VGG16Dilated(Classifier):
     left out: the mean and one linear layer, ours, stand for them.
 
     Images are of 8 x 8 pixels or more. The published parameters are for images in ``[0, 1]`` less
-    `MEAN`, divided by `STD`.
+    ``MEAN``, divided by ``STD``.
+
+    Args:
+      classes: number of logits.
+      rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: Simonyan and Zisserman, "Very deep convolutional networks" (2015), configuration D; Yu
     and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), section 4.
@@ -91,17 +94,17 @@ class VGG16Dilated(Classifier):
     """
 
     WIDTHS: Sequence[int] = (64, 128, 256, 512, 512)
-    """Features of each block."""
+    """Out-features of each block."""
 
     def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         features = 3
-        rows = zip(BLOCKS, self.WIDTHS, CONVOLUTIONS, DILATIONS, strict=True)
+        rows = zip(BLOCKS, self.WIDTHS, CONVOLUTIONS, KERNEL_DILATION, strict=True)
         for name, width, convolutions, dilation in rows:
             block = VGGBlock(
                 features,
                 width,
                 convolutions=convolutions,
-                dilation=dilation,
+                kernel_dilation=dilation,
                 pooled=name in BLOCKS[:POOLED_BLOCKS],
                 rngs=rngs,
             )
@@ -113,7 +116,7 @@ class VGG16Dilated(Classifier):
         """The output of every block by name, in order; the last is ``logits``.
 
         Raises:
-            ValueError: if the images are smaller than 8 x 8, or not of three channels.
+          ValueError: if the images are smaller than 8 x 8, or not of three channels.
         """
         if images.ndim != 4 or min(images.shape[1:3]) < SMALLEST or images.shape[3] != 3:
             raise ValueError(
@@ -127,17 +130,17 @@ class VGG16Dilated(Classifier):
         return layers
 
     def load_torch(self, arrays: Mapping[str, ArrayLike]) -> tuple[str, ...]:
-        """Take over the convolutions of VGG16 as torchvision's state dict has them.
+        """Set the convolutions to those of a state dict of torchvision's VGG16.
 
         ``features.0.weight``, ``(out_features, in_features, 3, 3)``, becomes the first kernel of
         ``block_1``, ``(3, 3, in_features, out_features)``, and so on. The head stays as it is.
 
         Returns:
-            The names that were not used: those of the published classifier.
+          The names that were not used: those of the published classifier.
 
         Raises:
-            ValueError: if entries are missing, or have another shape, or belong to no layer of
-                VGG16; each is named, and nothing is taken over.
+          ValueError: if entries are missing, have another shape, or belong to no layer of VGG16;
+            each is named, and no parameter is changed.
         """
         params = self._torch_params()
         unused = tuple(name for name in arrays if name.startswith("classifier."))
@@ -146,7 +149,7 @@ class VGG16Dilated(Classifier):
         for name in params.keys() & arrays.keys():
             shape, required = jnp.shape(arrays[name]), _torch_shape(params[name].shape)
             if shape != required:
-                wrong.append(f"{name} has shape {shape}, required {required}")
+                wrong.append(f"{name} must have shape {required}, got {shape}")
         if wrong:
             raise ValueError(f"arrays must be the state dict of VGG16: {'; '.join(sorted(wrong))}.")
         for name, param in params.items():
@@ -166,15 +169,16 @@ class VGG16Dilated(Classifier):
 
 
 def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
-    """Whether a parameter of `VGG16Dilated` belongs to its first so many blocks.
+    """Tell whether a parameter of ``VGG16Dilated`` belongs to the first ``blocks`` of its blocks.
 
     Args:
-      path: of the parameter: names and places, or the keys of ``jax.tree_util`` for them.
-      blocks: how many, from 0 to 5.
+      path: of the parameter in the network's state: names and indices, or the keys that
+        ``jax.tree_util`` makes of them.
+      blocks: number of blocks, from 0 to 5.
 
     Raises:
-      ValueError: if there are not so many blocks, or the path is empty.
-      TypeError: if an argument is not of its kind.
+      ValueError: if ``blocks`` is not from 0 to 5, or the path is empty.
+      TypeError: if ``blocks`` is no integer, or ``path`` no sequence.
 
     >>> in_first_blocks(("block_2", "convs", 0, "kernel"), 2)
     True
@@ -182,19 +186,19 @@ def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
     False
     """
     integer(blocks, "blocks", minimum=0, maximum=len(BLOCKS))
-    path = entries(path, "path", "names and places")
+    path = entries(path, "path", "names and indices")
     if not path:
-        raise ValueError("path must have a name, got ().")
+        raise ValueError("path must have at least one name, got ().")
     return getattr(path[0], "key", path[0]) in BLOCKS[:blocks]
 
 
 def _from_torch(array: ArrayLike) -> jax.Array:
-    """An array of the state dict as a kernel or a bias here."""
+    """Convert an array of PyTorch's state dict to a kernel or a bias of Flax."""
     return jnp.moveaxis(array, (1, 0), (-2, -1)) if jnp.ndim(array) > 1 else jnp.asarray(array)
 
 
 def _torch_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Of a kernel ``(*window, in, out)``, ``(out, in, *window)``; of a bias, its own."""
+    """Shape in PyTorch, ``(out, in, *window)``, of a kernel ``(*window, in, out)`` or a bias."""
     if len(shape) < 2:
         return tuple(shape)
     *window, in_features, out_features = shape

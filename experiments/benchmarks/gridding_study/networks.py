@@ -123,7 +123,9 @@ def learned(rngs: nnx.Rngs) -> nnx.Module:
 def random(rngs: nnx.Rngs) -> nnx.Module:
     """A rate drawn at every step; the naive one in evaluation."""
     rates = tuple(range(1, 2 * RATE))
-    return RandomDepthwiseConv(FEATURES, KERNEL, kernel_dilation=RATE, rates=rates, rngs=rngs)
+    return RandomDepthwiseConv(
+        FEATURES, KERNEL, kernel_dilation=RATE, kernel_dilation_choices=rates, rngs=rngs
+    )
 
 
 def pyramid(rngs: nnx.Rngs) -> list[nnx.Module]:
