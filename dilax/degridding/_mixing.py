@@ -190,7 +190,7 @@ def _mix_phases(
     block_axes, phase_axes = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
     order = (0, *block_axes, *phase_axes, 2 * rank + 1)
     ordered = split.transpose(order)
-    rows = ordered.reshape(math.prod(batch) * math.prod(blocks), -1, x.shape[-1])
+    rows = ordered.reshape(math.prod(batch) * math.prod(blocks), math.prod(dilation), x.shape[-1])
     mixed = jnp.einsum("pq,bqc->bpc", mixing, rows, precision=precision).reshape(ordered.shape)
     back = [order.index(axis) for axis in range(len(order))]
     joined = mixed.transpose(back).reshape(padded.shape)

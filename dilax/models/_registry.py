@@ -69,7 +69,7 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> C
         raise ValueError(
             f"name must be that of a model, got {shown(name)}; did you mean {' or '.join(nearest)}?"
         )
-    known = set(inspect.signature(MODELS[name]).parameters) - {"classes", "rngs"}
+    known = set(inspect.signature(MODELS[name].__init__).parameters) - {"self", "classes", "rngs"}
     if unknown := sorted(options.keys() - known):
         raise TypeError(
             f"options of {name} must be among {sorted(known)}, got {', '.join(unknown)}."

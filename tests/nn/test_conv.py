@@ -80,16 +80,6 @@ def test_separable_conv_is_depthwise_then_dense_of_size_one(key):
     chex.assert_trees_all_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("module", ["Conv", "DepthwiseConv", "SeparableConv", "SeparableBlock"])
-def test_dtype_sets_the_type_to_compute_in(key, module):
-    features = {"DepthwiseConv": (4,)}.get(module, (4, 4))
-    layer = getattr(dilax.nn, module)(
-        *features, (3, 3), dtype=jnp.bfloat16, param_dtype=jnp.float32, rngs=nnx.Rngs(0)
-    )
-    assert layer(jax.random.normal(key, (2, 6, 6, 4))).dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(layer))} == {jnp.dtype(jnp.float32)}
-
-
 @pytest.mark.parametrize("algorithm", [dilax.algorithms.lax, dilax.algorithms.shift_and_add])
 def test_algorithm_given_by_value_changes_no_answer(key, algorithm):
     x = jax.random.normal(key, (2, 8, 8, 4))
