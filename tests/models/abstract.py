@@ -7,7 +7,11 @@ from flax import nnx
 from dilax import models
 from dilax.analysis import multiply_adds, parameter_count, receptive_field
 
-IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+
+def image(name, height=None, width=None):
+    """A batch of one image of the size that the network was made for, or of another."""
+    side, channels = (28, 1) if name.startswith("mnist_") else (32, 3)
+    return jax.ShapeDtypeStruct((1, height or side, width or side, channels), jnp.float32)
 
 
 def shapes(name, **options):
@@ -21,29 +25,31 @@ def filled(module, value):
     return nnx.merge(graphdef, jax.tree.map(lambda x: jnp.full(x.shape, value, x.dtype), state))
 
 
-def activations(name):
+def activations(name, **options):
     """The function from images to layers, in evaluation, every parameter zero."""
-    network = filled(shapes(name), 0)
+    network = filled(shapes(name, **options), 0)
     network.eval()
     return network.activations
 
 
-def layer_shapes(name, image=IMAGE):
+def layer_shapes(run, images):
     """Name to shape of every layer, in order (of which a traced dictionary keeps none)."""
     found = {}
-    jax.eval_shape(
-        lambda x: found.update((k, v.shape) for k, v in activations(name)(x).items()), image
-    )
+    jax.eval_shape(lambda x: found.update((k, v.shape) for k, v in run(x).items()), images)
     return found
 
 
+def field(run, images):
+    """The receptive field, along an axis, of the last layer that has a window."""
+    last = [layer for layer, shape in layer_shapes(run, images).items() if len(shape) == 4][-1]
+    return receptive_field(lambda x: run(x)[last], images).outputs[0].axes[0].size
+
+
 def counts(name):
-    """Parameters, multiply-adds and receptive field of the last layer that has a window."""
-    run, layers = activations(name), layer_shapes(name)
-    last = [layer for layer, shape in layers.items() if len(shape) == 4][-1]
-    (field,) = receptive_field(lambda x: run(x)[last], IMAGE).outputs
+    """Parameters, multiply-adds and receptive field."""
+    run, images = activations(name), image(name)
     return (
         parameter_count(nnx.state(shapes(name), nnx.Param)),
-        multiply_adds(lambda x: run(x)["logits"], IMAGE),
-        field.axes[0].size,
+        multiply_adds(lambda x: run(x)["logits"], images),
+        field(run, images),
     )

@@ -53,26 +53,22 @@ def arrays():
     return found
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
-def test_published_parameters_give_the_logits_of_pytorch(form, tmp_path, compile_quickly):
+def test_published_parameters_give_the_logits_of_pytorch(tmp_path, compile_quickly):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     twin, path = torch_twin(torch), tmp_path / "vgg16"
-    if form == "safetensors":
-        path.write_bytes(safetensors({k: v.numpy() for k, v in twin.state_dict().items()}))
-    else:
-        torch.save(twin.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
+    torch.save(twin.state_dict(), path)
     network = narrow(0.5)
     assert sorted(network.load_torch(data.read_state_dict(path))) == sorted(HEAD)
     generator = np.random.default_rng(0)
-    images = generator.normal(size=(2, 32, 24, 3)).astype(np.float32)
+    images = generator.normal(size=(2, 16, 24, 3)).astype(np.float32)
     kernel = generator.normal(size=(64, 10)).astype(np.float32)
     network.head.kernel[...] = jnp.asarray(kernel)
     with torch.no_grad():
         maps = twin.features(torch.from_numpy(images).permute(0, 3, 1, 2)).mean((2, 3)).numpy()
     expected = maps @ kernel + 0.5
     logits = jax.jit(network)(images)
-    assert abs(expected[0] - expected[1]).max() > 0.1
+    assert abs(expected[0] - expected[1]).max() > 0.05
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
 
 
@@ -93,7 +89,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken():
         network.load_torch(wrong)
     for said in (
         "features.1.weight is of no layer",
-        r"features.2.bias has shape (9,), required (8,)",
+        "features.2.bias must have shape (8,), got (9,)",
         "features.28.weight is missing",
     ):
         assert said in str(raised.value)
@@ -103,12 +99,12 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken():
 @pytest.mark.parametrize("shape", [(1, 7, 32, 3), (1, 32, 7, 3), (1, 32, 32, 1), (32, 32, 3)])
 def test_images_that_do_not_fit(shape):
     with pytest.raises(ValueError, match=r"\(N, H, W, 3\) with H and W of 8 or more, .* got"):
-        abstract.layer_shapes("vgg16_dilated", jax.ShapeDtypeStruct(shape, jnp.float32))
+        abstract.layer_shapes(narrow(0).activations, jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
 def test_the_smallest_image_fits():
-    image = jax.ShapeDtypeStruct((1, 8, 9, 3), jnp.float32)
-    assert abstract.layer_shapes("vgg16_dilated", image)["block_5"] == (1, 1, 1, 512)
+    layers = abstract.layer_shapes(narrow(0).activations, abstract.image("vgg16_dilated", 8, 9))
+    assert layers["block_5"] == (1, 1, 1, 64)
 
 
 def test_the_first_blocks_are_a_choice_of_parameters():
