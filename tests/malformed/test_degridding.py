@@ -1,4 +1,4 @@
-"""Cures for gridding of malformed arguments."""
+"""Functions against gridding, of malformed arguments."""
 
 import functools
 import math
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import dilax
 from dilax import degridding
+from tests.degridding import answers as degridding_answers
 from tests.malformed import answers, values
 from tests.malformed.answers import floats
 from tests.malformed.calls import Call, answered
@@ -39,30 +40,12 @@ def shared(x: Any, kernel: Any, strides: Any, padding: Any, kernel_dilation: Any
 
 def smoothed(x: Any, kernel: Any, smoothing: Any, kernel_dilation: Any, padding: Any) -> np.ndarray:
     if smoothing is None:
-        rates = answers.each_axis(kernel_dilation, np.ndim(kernel) - 2)
-        smoothing = np.full(rates, 1 / math.prod(rates), jnp.asarray(kernel).dtype)
+        dilations = answers.each_axis(kernel_dilation, np.ndim(kernel) - 2)
+        smoothing = np.full(dilations, 1 / math.prod(dilations), jnp.asarray(kernel).dtype)
     blurred = shared(x, smoothing, 1, "SAME", 1)
     return answers.convolve_depthwise(
         blurred, kernel, kernel_dilation=kernel_dilation, padding=padding
     )
-
-
-def interaction(x: Any, mixing: Any, kernel_dilation: Any) -> np.ndarray:
-    """Each entry is a sum over the entries of its own block."""
-    x = np.asarray(jnp.asarray(x))
-    rank, mixing = len(kernel_dilation), np.asarray(mixing)
-    window = x.shape[-rank - 1 : -1]
-    y = np.zeros(x.shape, np.result_type(x, mixing))
-    phases = list(np.ndindex(*kernel_dilation))
-    for place in np.ndindex(*window):
-        corner = [n - n % rate for n, rate in zip(place, kernel_dilation, strict=True)]
-        own = phases.index(tuple(np.subtract(place, corner)))
-        for other, phase in enumerate(phases):
-            source = tuple(np.add(corner, phase))
-            inside = all(np.less(source, window))
-            entry = x[(..., *source, slice(None))] if inside else np.zeros(x.shape[-1])
-            y[(..., *place, slice(None))] += mixing[own, other] * entry
-    return y.astype(x.dtype)
 
 
 def fused(branches: Any) -> np.ndarray:
@@ -71,38 +54,17 @@ def fused(branches: Any) -> np.ndarray:
     return np.concatenate(np.cumsum(np.stack(arrays), axis=0), axis=-1).astype(dtype)
 
 
-def spread(kernels: Any, kernel_dilation: Any) -> np.ndarray:
-    """One kernel of all, tap by tap."""
-    rates = [
-        answers.each_axis(rate, np.ndim(kernel) - 2)
-        for kernel, rate in zip(kernels, kernel_dilation, strict=True)
-    ]
-    spans = [
-        [d * (k - 1) + 1 for k, d in zip(np.shape(kernel), rate, strict=False)]
-        for kernel, rate in zip(kernels, rates, strict=True)
-    ]
-    window = [max(axis) for axis in zip(*spans, strict=True)]
-    merged = np.zeros((*window, *np.shape(kernels[0])[-2:]), jnp.result_type(*kernels))
-    for kernel, rate, span in zip(kernels, rates, spans, strict=True):
-        assert all(n % 2 for n in span)
-        for tap in np.ndindex(*np.shape(kernel)[:-2]):
-            edges = [(n - m) // 2 for n, m in zip(window, span, strict=True)]
-            place = tuple(np.add(edges, np.multiply(tap, rate)))
-            merged[place] += np.asarray(kernel)[tap]
-    return merged
-
-
 def parallel(x: Any, kernels: Any, kernel_dilation: Any, strides: Any) -> np.ndarray:
     branches = []
-    for kernel, rate in zip(kernels, kernel_dilation, strict=True):
-        rates = answers.each_axis(rate, np.ndim(kernel) - 2)
-        spans = [d * (k - 1) for k, d in zip(np.shape(kernel), rates, strict=False)]
+    for kernel, dilation in zip(kernels, kernel_dilation, strict=True):
+        dilations = answers.each_axis(dilation, np.ndim(kernel) - 2)
+        spans = [d * (k - 1) for k, d in zip(np.shape(kernel), dilations, strict=False)]
         branches.append(
             answers.convolve_depthwise(
                 x,
                 kernel,
                 strides=strides,
-                kernel_dilation=rates,
+                kernel_dilation=dilations,
                 padding=[(span // 2, span // 2) for span in spans],
             )
         )
@@ -120,29 +82,18 @@ def folded(kernel: Any, norm: Any, epsilon: Any) -> Any:
 
 def halved(kernel_dilation: Any) -> tuple[int, ...]:
     halves = [kernel_dilation >> places for places in range(1, 200)]
-    return tuple(rate for rate in halves if rate)
+    return tuple(dilation for dilation in halves if dilation)
 
 
-def interpolated(weights: Any, positions: Any, kernel_size: Any, sigma: Any) -> np.ndarray:
-    weights, positions = (np.asarray(jnp.asarray(a)) for a in (weights, positions))
-    shares = np.ones((*kernel_size, weights.shape[0], weights.shape[2]))
-    for axis, size in enumerate(kernel_size):
-        place = np.clip(positions[:, axis].astype(float), -(size // 2), size - 1 - size // 2)
-        distance = np.arange(size)[:, None, None] - size // 2 - place
-        if sigma is None:
-            near = np.maximum(1 - np.abs(distance), 0)
-        else:
-            near = np.exp(-((distance / (np.abs(sigma[:, axis]) + 0.27)) ** 2) / 2)
-        near = near / near.sum(axis=0)
-        others = [other for other in range(len(kernel_size)) if other != axis]
-        shares *= np.expand_dims(near, others)
-    dtypes = [weights, positions] + ([] if sigma is None else [jnp.asarray(sigma)])
-    return np.einsum("...no,nio->...io", shares, weights).astype(jnp.result_type(*dtypes))
+def learned(weights: Any, positions: Any, kernel_size: Any, sigma: Any) -> np.ndarray:
+    arrays = [jnp.asarray(a) for a in (weights, positions, sigma) if a is not None]
+    kernel = degridding_answers.interpolated(*arrays[:2], kernel_size, *arrays[2:])
+    return kernel.astype(jnp.result_type(*arrays))
 
 
-def drawn(key: Any, x: Any, kernel: Any, rates: Any) -> np.ndarray:
-    rate = rates[int(jax.random.randint(key, (), 0, len(rates)))]
-    return answers.convolve_depthwise(x, kernel, kernel_dilation=rate)
+def drawn(key: Any, x: Any, kernel: Any, kernel_dilation_choices: Any) -> np.ndarray:
+    place = int(jax.random.randint(key, (), 0, len(kernel_dilation_choices)))
+    return answers.convolve_depthwise(x, kernel, kernel_dilation=kernel_dilation_choices[place])
 
 
 def shape_of(unit: Any, x: Any, params: Any, **options: Any) -> tuple[int, ...]:
@@ -169,7 +120,13 @@ def several(good: list[np.ndarray]) -> st.SearchStrategy[Any]:
     return values.nothing() | one | st.lists(values.arrays(good[0]), max_size=3)
 
 
-RATES = st.lists(values.tuples(), max_size=3) | values.tuples()
+def is_finite(kernels: Any) -> bool:
+    """Whether taps are numbers: zero padding times one that is not may be skipped, or be NaN."""
+    arrays = [k for k in kernels if isinstance(k, np.ndarray)] if isinstance(kernels, list) else []
+    return all(np.isfinite(a).all() for a in arrays if a.dtype.kind in "fc")
+
+
+DILATIONS = st.lists(values.tuples(), max_size=3) | values.tuples()
 FIELDS = {"params": "kernel|depthwise_kernel|pointwise_kernel|kernels|branches|x"}
 
 CALLS = {
@@ -212,7 +169,9 @@ CALLS = {
             "mixing": values.arrays(floats(4, 4)),
             "kernel_dilation": values.tuples(),
         },
-        interaction,
+        lambda x, mixing, kernel_dilation: degridding_answers.mixed(
+            jnp.asarray(x), mixing, kernel_dilation
+        ),
     ),
     "hierarchical_fusion": Call(
         degridding.hierarchical_fusion,
@@ -225,8 +184,8 @@ CALLS = {
         {"x": x, "kernels": odd, "kernel_dilation": (1, 2), "strides": 1},
         {
             "x": values.arrays(x),
-            "kernels": several(odd),
-            "kernel_dilation": RATES,
+            "kernels": several(odd).filter(is_finite),
+            "kernel_dilation": DILATIONS,
             "strides": values.tuples(),
         },
         parallel,
@@ -235,8 +194,8 @@ CALLS = {
     "merge_kernels": Call(
         degridding.merge_kernels,
         {"kernels": odd, "kernel_dilation": (1, 2)},
-        {"kernels": several(odd), "kernel_dilation": RATES},
-        spread,
+        {"kernels": several(odd), "kernel_dilation": DILATIONS},
+        degridding_answers.merged,
         also_named={"kernels": "kernel"},
     ),
     "fold_batch_norm": Call(
@@ -264,19 +223,19 @@ CALLS = {
             "kernel_size": values.tuples(),
             "sigma": values.arrays(positions),
         },
-        interpolated,
+        learned,
     ),
     "random_depthwise_conv": Call(
         degridding.random_depthwise_conv,
-        {"key": jax.random.key(0), "x": x, "kernel": depthwise, "rates": (1, 2)},
+        {"key": jax.random.key(0), "x": x, "kernel": depthwise, "kernel_dilation_choices": (1, 2)},
         {
             "key": values.nothing() | st.sampled_from([np.zeros(3), jax.random.key(1)]),
             "x": values.arrays(x),
             "kernel": values.arrays(depthwise),
-            "rates": RATES,
+            "kernel_dilation_choices": DILATIONS,
         },
         drawn,
-        also_named={"rates": "kernel_dilation", "key": "keys"},
+        also_named={"kernel_dilation_choices": "kernel_dilation", "key": "keys"},
     ),
     "eesp": Call(
         functools.partial(shape_of, degridding.eesp),
@@ -284,7 +243,7 @@ CALLS = {
         {
             "x": values.arrays(x),
             "params": values.fields(eesp_params),
-            "kernel_dilation": RATES,
+            "kernel_dilation": DILATIONS,
         },
         lambda x, **_: np.shape(x),
         also_named=FIELDS,
@@ -295,7 +254,7 @@ CALLS = {
         {
             "x": values.arrays(x),
             "params": values.fields(aspp_params),
-            "kernel_dilation": RATES,
+            "kernel_dilation": DILATIONS,
         },
         lambda x, **_: (*np.shape(x)[:-1], 6),
         also_named=FIELDS,

@@ -46,40 +46,45 @@ def separable_shape(x: Any, out_features: int, **options: Any) -> Any:
     return (*depthwise_shape(x, **options)[:-1], out_features)
 
 
-def same_shape(x: Any, features: Any, **options: Any) -> tuple[int, ...]:
-    assert np.shape(x)[-1] == features
+def same_shape(x: Any, in_features: Any, **options: Any) -> tuple[int, ...]:
+    assert np.shape(x)[-1] == in_features
     return np.shape(x)
 
 
 x = floats(2, 5, 6, 4)
-MODULE = {"x": x, "rngs": FRESH, "kernel_size": (3, 3)}
+DILATIONS = st.lists(values.tuples(), max_size=3) | values.tuples()
+MODULE = {"x": x, "rngs": FRESH, "in_features": 4, "kernel_size": (3, 3)}
 BAD_MODULE = {
     "x": values.arrays(x),
     "rngs": RANDOM,
+    "in_features": values.integers(),
     "kernel_size": values.tuples(),
     "kernel_init": values.no_functions(),
-}
-WINDOW = {"in_features": 4, "strides": (2, 1), "padding": "SAME", "kernel_dilation": (1, 2)}
-BAD_WINDOW = {
-    "in_features": values.integers(),
-    "strides": values.tuples(),
-    "padding": values.paddings(),
-    "kernel_dilation": values.tuples(),
     "dtype": TYPES,
     "param_dtype": TYPES,
+    "precision": st.sampled_from(["nonsense", 3.5, object()]),
     "algorithm": st.sampled_from(["shift_and_add", [], dilax.algorithms, 3, True]),
 }
-BAD_FILTER = {
-    **BAD_MODULE,
-    "features": values.integers(),
-    "kernel_dilation": values.tuples(),
-    "dtype": TYPES,
+BAD_NORM = {
+    "momentum": values.numbers(),
+    "epsilon": values.numbers(),
+    "axis_name": st.sampled_from(["batch", 3, ["batch"], object()]),
 }
-RATES = st.lists(values.tuples(), max_size=3) | values.tuples()
-SEVERAL = {**MODULE, "features": 4, "kernel_dilation": (1, 2)}
-BAD_SEVERAL = {**BAD_MODULE, "features": values.integers(), "kernel_dilation": RATES}
-KERNEL = {"in_features": "kernel", "features": "kernel|x", "kernel_size": "kernel"}
-MODEL = {"name": "mnist_dsdc", "classes": 10, "rngs": FRESH}
+WINDOW = {"strides": (2, 1), "padding": "SAME", "kernel_dilation": (1, 2)}
+BAD_WINDOW = {
+    **BAD_MODULE,
+    "strides": values.tuples(),
+    "channel_multiplier": values.integers(),
+    "padding": values.paddings(),
+    "kernel_dilation": values.tuples(),
+}
+KERNEL = {"in_features": "kernel|x", "kernel_size": "kernel"}
+MODEL = {
+    "name": "mnist_dsdc",
+    "classes": 10,
+    "rngs": FRESH,
+    "kernel_dilation": (1, 2, 1, 1, 2, 1, 2),
+}
 
 
 def model_shape(**arguments: Any) -> tuple[int, ...]:
@@ -96,46 +101,32 @@ CALLS = {
     "DepthwiseConv": Call(
         shape_of(nn.DepthwiseConv),
         {**MODULE, **WINDOW, "channel_multiplier": 2},
-        {
-            **BAD_MODULE,
-            **BAD_WINDOW,
-            "channel_multiplier": values.integers(),
-            "bias_init": values.no_functions(),
-        },
+        {**BAD_WINDOW, "bias_init": values.no_functions()},
         depthwise_shape,
         also_named=KERNEL,
     ),
     "SeparableConv": Call(
         shape_of(nn.SeparableConv),
         {**MODULE, **WINDOW, "channel_multiplier": 2, "out_features": 6},
-        {
-            **BAD_MODULE,
-            **BAD_WINDOW,
-            "channel_multiplier": values.integers(),
-            "out_features": values.integers(),
-            "bias_init": values.no_functions(),
-        },
+        {**BAD_WINDOW, "out_features": values.integers(), "bias_init": values.no_functions()},
         separable_shape,
         also_named=KERNEL,
     ),
     "SeparableBlock": Call(
         shape_of(nn.SeparableBlock),
-        {**MODULE, **WINDOW, "out_features": 6},
+        {**MODULE, **WINDOW, "channel_multiplier": 2, "out_features": 6},
         {
-            **BAD_MODULE,
             **BAD_WINDOW,
+            **BAD_NORM,
             "out_features": values.integers(),
             "activation": values.no_functions(),
-            "momentum": values.numbers(),
-            "epsilon": values.numbers(),
-            "axis_name": st.sampled_from(["batch", 3, ["batch"], object()]),
         },
         separable_shape,
         also_named=KERNEL,
     ),
     "Conv": Call(
         shape_of(nn.Conv),
-        {**MODULE, "in_features": 4, "out_features": 6},
+        {**MODULE, "out_features": 6},
         {"x": values.arrays(x), "algorithm": st.sampled_from(["shift_and_add", [], 3, True])},
         lambda x, **_: (*np.shape(x)[:-1], 6),
         as_lax_says=True,
@@ -143,70 +134,62 @@ CALLS = {
     **{
         module.__name__: Call(
             shape_of(module),
-            {**MODULE, "features": 4, "kernel_dilation": 2, **extra},
-            {**BAD_FILTER, **bad},
+            {**MODULE, **own},
+            {**BAD_MODULE, **bad},
             same_shape,
-            also_named={**KERNEL, "rates": "kernel_dilation"},
+            also_named={**KERNEL, "kernel_dilation_choices": "kernel_dilation"},
         )
-        for module, extra, bad in (
-            (nn.SmoothedDepthwiseConv, {}, {}),
-            (nn.InteractingDepthwiseConv, {}, {}),
-            (nn.RandomDepthwiseConv, {"rates": (1, 2)}, {"rates": RATES}),
+        for module, own, bad in (
+            (
+                nn.SmoothedDepthwiseConv,
+                {"kernel_dilation": 2},
+                {"kernel_dilation": values.tuples()},
+            ),
+            (
+                nn.InteractingDepthwiseConv,
+                {"kernel_dilation": 2},
+                {"kernel_dilation": values.tuples()},
+            ),
+            (
+                nn.RandomDepthwiseConv,
+                {"kernel_dilation": 2, "kernel_dilation_choices": (1, 2)},
+                {"kernel_dilation": values.tuples(), "kernel_dilation_choices": DILATIONS},
+            ),
+            (nn.LearnedDepthwiseConv, {"taps": 3}, {"taps": values.integers()}),
+            (
+                nn.EESP,
+                {"kernel_dilation": (1, 2)},
+                {**BAD_NORM, "kernel_dilation": DILATIONS},
+            ),
         )
     },
-    "LearnedDepthwiseConv": Call(
-        shape_of(nn.LearnedDepthwiseConv),
-        {**MODULE, "features": 4, "taps": 3},
-        {
-            "x": values.arrays(x),
-            "rngs": RANDOM,
-            "kernel_size": values.tuples(),
-            "features": values.integers(),
-            "taps": values.integers(),
-            "dtype": TYPES,
-        },
-        same_shape,
-        also_named=KERNEL,
-    ),
     "ParallelDepthwiseConv": Call(
         shape_of(nn.ParallelDepthwiseConv),
         {
             "x": x,
             "rngs": FRESH,
-            "features": 4,
+            "in_features": 4,
             "kernel_sizes": [(3, 3), (5, 5)],
             "kernel_dilation": (1, 2),
         },
         {
-            "x": values.arrays(x),
-            "rngs": RANDOM,
-            "features": values.integers(),
-            "kernel_sizes": RATES,
-            "kernel_dilation": RATES,
-            "kernel_init": values.no_functions(),
-            "dtype": TYPES,
-            "momentum": values.numbers(),
-            "epsilon": values.numbers(),
+            **{name: bad for name, bad in BAD_MODULE.items() if name != "kernel_size"},
+            **BAD_NORM,
+            "kernel_sizes": DILATIONS,
+            "kernel_dilation": DILATIONS,
         },
         same_shape,
         also_named={**KERNEL, "kernel_sizes": "kernel"},
     ),
-    "EESP": Call(
-        shape_of(nn.EESP),
-        SEVERAL,
-        {**BAD_SEVERAL, "momentum": values.numbers()},
-        same_shape,
-        also_named=KERNEL,
-    ),
     "ASPP": Call(
         shape_of(nn.ASPP),
-        {**MODULE, "in_features": 4, "out_features": 6, "kernel_dilation": (1, 2)},
+        {**MODULE, "out_features": 6, "kernel_dilation": (1, 2)},
         {
             **BAD_MODULE,
-            "in_features": values.integers(),
+            **BAD_NORM,
             "out_features": values.integers(),
-            "kernel_dilation": RATES,
-            "momentum": values.numbers(),
+            "kernel_dilation": DILATIONS,
+            "activation": values.no_functions(),
         },
         lambda x, out_features, **_: (*np.shape(x)[:-1], out_features),
         also_named=KERNEL,
@@ -218,6 +201,7 @@ CALLS = {
             "name": values.nothing() | values.integers(),
             "classes": values.integers(),
             "rngs": RANDOM,
+            "kernel_dilation": values.tuples(),
         },
         lambda classes, **_: (2, classes),
     ),
