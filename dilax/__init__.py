@@ -82,10 +82,12 @@ __all__ = [
 _IMPORTED_WHEN_USED = ("analysis", "data", "degridding", "models", "nn", "training")
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name in _IMPORTED_WHEN_USED:
-        return importlib.import_module(f"dilax.{name}")
-    raise AttributeError(f"module 'dilax' has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take any name that dilax lacks for a module
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in _IMPORTED_WHEN_USED:
+            return importlib.import_module(f"dilax.{name}")
+        raise AttributeError(f"module 'dilax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
