@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from dilax._arrays import as_array
 from dilax._checks import LONGEST, entries, integer, shown
 from dilax._functions import depthwise_conv
-from dilax._functions.arguments import check_result
+from dilax._functions.arguments import canonical_options
 from dilax.geometry import canonical_tuple
 
 LEAST_SIGMA = 0.27
@@ -138,7 +138,7 @@ def learned_kernel(
     """
     weights, positions = as_array(weights, "weights"), _coordinates(positions, "positions")
     sigma = None if sigma is None else _coordinates(sigma, "sigma")
-    check_result(weights.dtype, precision, None)
+    canonical_options(weights.dtype, precision, None)
     kernel_size = entries(kernel_size, "kernel_size", "integers")
     kernel_size = canonical_tuple(kernel_size, len(kernel_size), "kernel_size")
     rank = len(kernel_size)

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from dilax._arrays import as_array, holds
 from dilax._checks import entries
 from dilax._functions import depthwise_conv
-from dilax._functions.arguments import MOST_PADDED, check_result
+from dilax._functions.arguments import MOST_PADDED, canonical_options
 from dilax.algorithms import Algorithm
 from dilax.geometry import PaddingLike, canonical_tuple
 
@@ -144,7 +144,7 @@ def group_interaction(
     Array([1., 0., 3., 2.], dtype=float32)
     """
     x, mixing = as_array(x, "x"), as_array(mixing, "mixing")
-    check_result(x.dtype, precision, None)
+    canonical_options(x.dtype, precision, None)
     if x.dtype == jnp.bool_ or not holds(x.dtype, mixing.dtype):
         raise TypeError(
             f"x must be of a type that holds its products with mixing of {mixing.dtype}, got "

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype
-from dilax._checks import LONGEST, check_callable, check_instance, entries, integer
+from dilax._checks import LONGEST, as_python, check_callable, check_instance, entries, integer
 from dilax._functions import BatchNormParams
 from dilax.algorithms import Algorithm
 from dilax.geometry import canonical_tuple
@@ -163,11 +163,10 @@ def window_size(kernel_size: Sequence[int], name: str = "kernel_size") -> tuple[
 
 def plain_padding(padding: Any) -> Any:
     """``padding`` without arrays and lists, which a module would hold as data, not as an option."""
-    if isinstance(padding, str):
-        return padding
-    if hasattr(padding, "tolist"):
-        padding = padding.tolist()
-    return tuple(map(plain_padding, padding)) if isinstance(padding, Sequence) else padding
+    plain = as_python(padding)
+    if isinstance(plain, str) or not isinstance(plain, Sequence):
+        return plain
+    return tuple(map(plain_padding, plain))
 
 
 def branch_dilations(

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import save as safetensors
 
 from dilax import data, models
 from dilax.models._vgg import CONVOLUTIONS
