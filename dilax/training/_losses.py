@@ -88,7 +88,8 @@ def draw_shares(keys: Array, *, alpha: float) -> Array:
     >>> bool((shares[::2] == shares[1::2]).all())
     True
     """
-    check_alpha(alpha)
+    if not number(alpha, "alpha") > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}; usual values are 0.1 to 1.")
     dtype, shape = getattr(keys, "dtype", None), tuple(getattr(keys, "shape", ()))
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(f"keys must be an array of jax.random.key, got {shown(keys)}.")
@@ -127,12 +128,6 @@ def check_smoothing(label_smoothing: float) -> None:
         raise ValueError(
             f"label_smoothing must be in [0, 1), got {label_smoothing}; usual values are 0 to 0.2."
         )
-
-
-def check_alpha(alpha: float) -> None:
-    """Refuse a parameter that no beta distribution has."""
-    if not number(alpha, "mixup, alpha,") > 0:
-        raise ValueError(f"mixup, alpha, must be positive, got {alpha}; usual values are 0.1 to 1.")
 
 
 def _checked(logits: Array, labels: Array) -> tuple[Array, Array]:

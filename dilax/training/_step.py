@@ -12,7 +12,6 @@ from jax import Array, lax
 from dilax._checks import LONGEST, check_callable, check_instance, integer, number
 from dilax.training._losses import (
     blend,
-    check_alpha,
     check_smoothing,
     correct,
     cross_entropy,
@@ -135,8 +134,10 @@ class TrainOptions:
     def __post_init__(self) -> None:
         """Check all values."""
         check_smoothing(self.label_smoothing)
-        if self.mixup:
-            check_alpha(self.mixup)
+        if not number(self.mixup, "mixup") >= 0:
+            raise ValueError(
+                f"mixup must be 0 or more, got {self.mixup}; usual values are 0.1 to 1."
+            )
         if self.augmented_steps is not None:
             integer(self.augmented_steps, "augmented_steps", minimum=0, maximum=LONGEST)
         if not 0.0 <= number(self.ema_decay, "ema_decay") < 1.0:

@@ -51,7 +51,9 @@ def test_shares_of_a_pair_are_one_draw_from_the_beta_distribution(drawn):
     assert stats.kstest(shares[::2], stats.beta(0.2, 0.2).cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("alpha", "kept"), [(1e-40, {0, 1}), (1e300, {0.5})])
+@pytest.mark.parametrize(
+    ("alpha", "kept"), [(1e-40, {0, 1}), pytest.param(1e300, {0.5}, marks=pytest.mark.long)]
+)
 def test_extreme_shares_are_those_of_the_limits(drawn, alpha, kept):
     assert set(np.round(drawn(alpha), 4).tolist()) == kept
 

