@@ -6,8 +6,6 @@
 - ``run``: the runs of a task, one for each seed
 - ``memory``: an allocation setting that speeds up training on a CPU
 - ``markdown``: tables
-- ``timing``: interleaved timing in benchmarks
-- ``scaling_report``: the tables of ``scaling.py``
 """
 
 from common.config import Config

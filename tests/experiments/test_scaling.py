@@ -11,7 +11,7 @@ import mnist_dsdc
 import numpy as np
 import pytest
 import scaling
-from common import scaling_report
+import scaling_report
 
 from dilax import models
 from tests.training.network import Network, jitter, labelled_images
