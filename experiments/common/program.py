@@ -98,7 +98,7 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
     training.check_run_folder(config.output, resume=True)
     path = config.output / training.CONFIG_FILE
     kept = {name: getattr(config, name) for name in OF_THIS_START}
-    saved = {
+    saved: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in training.read_json(path).items()
     }

@@ -138,9 +138,13 @@ def test_kernel_dilation_is_a_flag(tmp_path, capsys):
     seen = {name: 6 + 2 * (2 * sum(d[:3]) + 4 * sum(d[3:])) for name, d in blocks.items()}
     for name, options in (("own", {}), ("given", {"kernel_dilation": blocks["given"]})):
         task = task_of("shapes", model="mnist_dsdc", limit=64, **options)
-        network = task.network.create(jax.random.key(0))
-        network.eval()
-        titles = layer_titles(windowed(network.activations), jnp.ones((1, 28, 28, 1)))
+
+        def layers(images, create=task.network.create):
+            module = create(jax.random.key(0))
+            module.eval()
+            return module.activations(images)
+
+        titles = layer_titles(windowed(layers), jnp.ones((1, 28, 28, 1)))
         assert titles[-1] == f"separable_7\nsees {seen[name]} x {seen[name]}"
     (tmp_path / "config.json").write_text(json.dumps(task.config.as_json()))
     config = read_flags(mnist_dsdc.Config, ["--output", str(tmp_path), "--resume"])
