@@ -29,8 +29,7 @@ from baselines import keras_mobilenet
 from timing import compile_timed, repeated, spread, take_turns
 
 import dilax
-from dilax.training.device import describe_device
-from dilax.training.record import git_commit, versions
+from dilax.training import describe_device, git_commit, versions
 
 LEARNING_RATE = 0.1
 FORMS = ("as it is", "accelerated")

@@ -19,18 +19,22 @@ import cifar_dsdc
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 from common.memory import keep_freed_memory
 from common.run import begin
-from common.task import Task
+from common.task import make_task
 from timing import Steps, spread, take_turns
 
 from dilax import data
-from dilax.training.device import describe_device, find_devices
-from dilax.training.feeds import Resident
-from dilax.training.flags import parse
-from dilax.training.loop import Position
-from dilax.training.record import git_commit, versions
-from dilax.training.step import Totals
+from dilax.training import (
+    Position,
+    ResidentLoader,
+    Totals,
+    describe_device,
+    find_devices,
+    git_commit,
+    versions,
+)
 
 IMAGES = 50_000
 """Those of an epoch of CIFAR."""
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     keep_freed_memory()
     try:
-        config = parse(Config, sys.argv[1:] if arguments is None else arguments)
+        config = tyro.cli(Config, args=arguments)
         dataset, device = data.load(config.dataset), find_devices("auto")[0]
         contestants = {name: steps_of(name, config, dataset, device) for name in config.models}
     except (OSError, ValueError) as error:
@@ -81,8 +85,9 @@ def steps_of(name: str, config: Config, dataset: data.Dataset, device: jax.Devic
     flags = cifar_dsdc.Config(
         model=name, batch_size=config.batch_size, limit=config.steps * config.batch_size
     )
-    task = Task.make(flags, dataset, cifar_dsdc.augmentation, [device])
-    images = Resident(task.train.images, task.train.labels, task.wrapper).whole()
+    task = make_task(flags, dataset, cifar_dsdc.augmentation, [device])
+    train = task.images.train
+    images = ResidentLoader(train.images, train.labels, task.parallelism).data()
     _, state = begin(task, 0)
     position = Position(state, Totals.zero())
     rows = jnp.arange(config.steps * config.batch_size, dtype=jnp.int32)

@@ -19,6 +19,7 @@ import _programs  # noqa: F401
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 from common.task import normaliser
 from flax import nnx
 from gridding_study import report, tasks
@@ -26,14 +27,22 @@ from gridding_study.networks import VARIANTS, Network
 from jax import Array
 
 from dilax import analysis
-from dilax.training import optimizers, schedules
-from dilax.training.device import describe_device
-from dilax.training.epoch import make_train_steps, shuffled_batches
-from dilax.training.flags import parse
-from dilax.training.functional import functional, load_into
-from dilax.training.record import git_commit, versions
-from dilax.training.state import TrainState, Weights, create_state
-from dilax.training.step import Totals, make_train_step
+from dilax.training import (
+    Totals,
+    TrainState,
+    Weights,
+    adamw,
+    create_state,
+    describe_device,
+    functional,
+    git_commit,
+    load_into,
+    make_train_step,
+    make_train_steps,
+    one_cycle,
+    shuffled_batches,
+    versions,
+)
 
 TaskName = Literal["mnist", "cifar10", "digits"]
 FIELD_IMAGES = 8
@@ -74,11 +83,7 @@ class Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
-    try:
-        config = parse(Config, sys.argv[1:] if arguments is None else arguments)
-    except ValueError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
+    config = tyro.cli(Config, args=arguments)
     found: dict[str, dict[str, Any]] = {}
     for name in config.tasks:
         task = make_task(name, config)
@@ -119,8 +124,8 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     """All seeds of a variant."""
     batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
     steps = len(task.train.labels) // batch_size * config.epochs
-    learning_rate = schedules.one_cycle(config.learning_rate, total_steps=steps)
-    optimizer = optimizers.adamw(learning_rate, weight_decay=config.weight_decay)
+    learning_rate = one_cycle(config.learning_rate, total_steps=steps)
+    optimizer = adamw(learning_rate, weight_decay=config.weight_decay)
     prepare = normaliser(np.asarray(task.train.images))
     apply = functional(make_network(task, variant, 0)).apply
     train_step = make_train_step(

@@ -21,17 +21,23 @@ import _programs  # noqa: F401
 import jax
 import mnist_dsdc
 import numpy as np
+import tyro
 from common.run import begin
-from common.task import Task
+from common.task import Task, make_task
 from timing import Steps, spread, take_turns
 
 from dilax import data
-from dilax.training.checkpoint import Checkpoints
-from dilax.training.device import describe_device, find_devices
-from dilax.training.feeds import Feed, Resident, Streamed
-from dilax.training.flags import parse
-from dilax.training.record import git_commit, versions
-from dilax.training.step import Totals
+from dilax.training import (
+    Checkpoints,
+    Loader,
+    ResidentLoader,
+    StreamingLoader,
+    Totals,
+    describe_device,
+    find_devices,
+    git_commit,
+    versions,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,12 +57,12 @@ class Config:
 class Runner:
     """A run of the default task that trains one epoch whenever it is asked."""
 
-    def __init__(self, task: Task, feed: Feed, folder: Path) -> None:
+    def __init__(self, task: Task, loader: Loader, folder: Path) -> None:
         _, state = begin(task, seed=0)
-        self.task, self.feed, self.data = task, feed, feed.whole()
+        self.task, self.loader, self.data = task, loader, loader.data()
         self.position = (
-            task.wrapper.place_state(state),
-            task.wrapper.replicate(Totals.zero()),
+            task.parallelism.place_state(state),
+            task.parallelism.replicate(Totals.zero()),
         )
         self.steps = 0
         self.checkpoints = Checkpoints(folder, config={})
@@ -64,9 +70,9 @@ class Runner:
 
     def train_epoch(self) -> None:
         """Train an epoch, save it, and wait until it is on disk."""
-        plan, started = self.task.plan, time.perf_counter()
+        plan, started = self.task.recipe.plan, time.perf_counter()
         rows = plan.chunks(jax.random.key(self.steps), step=0)
-        for batches in self.feed.chunks(rows):
+        for batches in self.loader.chunks(rows):
             self.position = self.task.train_steps(*self.position, self.data, batches)
             self.position[1].means()
         self.steps += plan.steps_per_epoch
@@ -79,14 +85,10 @@ class Runner:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
-    try:
-        config = parse(Config, sys.argv[1:] if arguments is None else arguments)
-    except ValueError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
+    config = tyro.cli(Config, args=arguments)
     default = mnist_dsdc.Config(model=config.model, limit=config.limit)
     devices = find_devices("auto")[:1]
-    task = Task.make(default, data.load("mnist"), mnist_dsdc.augmentation, devices)
+    task = make_task(default, data.load("mnist"), mnist_dsdc.augmentation, devices)
     with tempfile.TemporaryDirectory() as folder:
         contestants = runners(task, Path(folder))
         ways: dict[str, Steps] = {name: way.train_epoch for name, way in contestants.items()}
@@ -112,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def runners(task: Task, folder: Path) -> dict[str, Runner]:
     """Make both ways of one task."""
-    images = task.train.images, task.train.labels, task.wrapper
+    images = task.images.train.images, task.images.train.labels, task.parallelism
     return {
-        "default": Runner(task, Resident(*images), folder / "resident"),
-        "streamed": Runner(task, Streamed(*images), folder / "streamed"),
+        "default": Runner(task, ResidentLoader(*images), folder / "resident"),
+        "streamed": Runner(task, StreamingLoader(*images), folder / "streamed"),
     }
 
 

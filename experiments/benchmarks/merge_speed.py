@@ -21,8 +21,7 @@ from flax import nnx
 from timing import compile_timed, repeated, spread, take_turns
 
 from dilax.nn import ParallelDepthwiseConv
-from dilax.training.device import describe_device
-from dilax.training.record import git_commit, versions
+from dilax.training import describe_device, git_commit, versions
 
 BLOCKS: dict[int, tuple[tuple[int, int], ...]] = {
     5: ((3, 1), (3, 2)),

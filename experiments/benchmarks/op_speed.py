@@ -43,8 +43,7 @@ from operations.cases import CASES, DEPTHWISE_2D, Case
 from operations.worker import Contestant
 from timing import spread
 
-from dilax.training.device import describe_device
-from dilax.training.record import git_commit, versions
+from dilax.training import describe_device, git_commit, versions
 
 HERE = Path(__file__).parents[1]
 XLA_FLAGS = {

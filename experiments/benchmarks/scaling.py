@@ -26,20 +26,25 @@ import mnist_dsdc
 import numpy as np
 import optax
 import scaling_report
-from common.run import initialise
-from common.task import Task
+import tyro
+from common.task import Task, creator, initialise
+from common.task import make_task as make_training_task
 from timing import Steps, spread, take_turns
 
 from dilax import data
-from dilax.training.device import describe_device, find_devices
-from dilax.training.epoch import shuffled_batches
-from dilax.training.feeds import Resident
-from dilax.training.flags import parse
-from dilax.training.functional import functional
-from dilax.training.record import git_commit, versions
-from dilax.training.state import Weights, create_state
-from dilax.training.step import Totals
-from dilax.training.wrappers import local
+from dilax.training import (
+    ResidentLoader,
+    Totals,
+    Weights,
+    create_state,
+    describe_device,
+    find_devices,
+    functional,
+    git_commit,
+    shuffled_batches,
+    unreplicate,
+    versions,
+)
 
 WAYS: tuple[Literal["jit", "pmap"], ...] = ("jit", "pmap")
 # Plain momentum: AdamW divides by the root of its second moments, and where a gradient is nothing
@@ -105,7 +110,7 @@ class Entry:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     try:
-        config = parse(Config, sys.argv[1:] if arguments is None else arguments)
+        config = tyro.cli(Config, args=arguments)
         devices = find(config)
         dataset = mnist_dsdc.grey(data.load(config.dataset))
         entries = line_up(config, len(devices))
@@ -190,12 +195,12 @@ def make_task(
         devices=entry.devices,
         parallel=entry.way,
     )
-    return Task.make(flags, dataset, mnist_dsdc.augmentation, devices, optimizer=optimizer)
+    return make_training_task(flags, dataset, mnist_dsdc.augmentation, devices, optimizer=optimizer)
 
 
 def initial(config: Config, *, classes: int) -> Weights:
     """The weights that all begin with."""
-    _, *weights = functional(initialise(config.model, classes, jax.random.key(0)))
+    _, *weights = functional(initialise(creator(config.model, classes), jax.random.key(0)))
     return Weights(*weights)
 
 
@@ -222,12 +227,12 @@ class Training:
     """A training under way: each call takes some steps and waits for the last."""
 
     def __init__(self, task: Task, weights: Weights, *, steps: int) -> None:
-        place, key = task.wrapper, jax.random.key(0)
-        feed = Resident(task.train.images, task.train.labels, place)
-        order = shuffled_batches(key, num_images=len(task.train), batch_size=task.config.batch_size)
+        place, key, train = task.parallelism, jax.random.key(0), task.images.train
+        loader = ResidentLoader(train.images, train.labels, place)
+        order = shuffled_batches(key, num_images=len(train), batch_size=task.config.batch_size)
         rows = np.resize(order, (steps, task.config.batch_size))
-        self.data, self.batches = feed.whole(), next(feed.chunks([rows]))
-        state = create_state(key, *weights, task.optimizer)
+        self.data, self.batches = loader.data(), next(loader.chunks([rows]))
+        state = create_state(key, *weights, task.recipe.optimizer)
         self.position = (place.place_state(state), place.replicate(Totals.zero()))
         train_steps = task.train_steps.lower(*self.position, self.data, self.batches)
         self.compiled = train_steps.compile()
@@ -277,7 +282,7 @@ def trained(task: Task, weights: Weights, steps: int) -> np.ndarray:
     training = Training(task, weights, steps=steps)
     training()
     state, _ = training.position
-    leaves = jax.tree.leaves(local(state.params))
+    leaves = jax.tree.leaves(unreplicate(state.params))
     return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
 
 

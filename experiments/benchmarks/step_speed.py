@@ -34,11 +34,15 @@ from timing import Steps, compile_timed, spread, take_turns
 
 import dilax
 from dilax.models import MnistDSDC
-from dilax.training.device import describe_device
-from dilax.training.functional import functional
-from dilax.training.record import git_commit, versions
-from dilax.training.state import create_state
-from dilax.training.step import Batch, make_train_step
+from dilax.training import (
+    Batch,
+    create_state,
+    describe_device,
+    functional,
+    git_commit,
+    make_train_step,
+    versions,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

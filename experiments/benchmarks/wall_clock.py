@@ -26,8 +26,7 @@ from flax import nnx
 
 from dilax import analysis
 from dilax.nn import SeparableBlock
-from dilax.training.device import describe_device
-from dilax.training.record import git_commit, versions
+from dilax.training import describe_device, git_commit, versions
 
 HERE = Path(__file__).parents[1]
 TIMED_IMPORT = """

@@ -84,7 +84,8 @@ def test_the_program_writes_a_record_and_a_table(tmp_path, monkeypatch, compile_
 
 
 def test_a_variant_that_is_not_known(capsys):
-    assert gridding_accuracy.main(["--variants", "magic"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        gridding_accuracy.main(["--variants", "magic"])
     assert "--variants must be of no dilation, naive" in capsys.readouterr().err
 
 
