@@ -90,8 +90,8 @@ def errors(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
         return [np.asarray(array, np.float64) for array in (output, *transpose(g))]
 
     found = answers("dilax", *inputs, g=g)
-    double = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
-    with double(True), jax.default_device(jax.devices("cpu")[0]):
+    holder: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+    with holder.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         wide = [jnp.asarray(np.asarray(array, np.float64)) for array in (*inputs, g)]
         expected = answers("lax", *wide[:-1], g=wide[-1])
     labels = ("forward", "input gradient", "kernel gradient")
