@@ -5,7 +5,7 @@
     python experiments/cifar_dsdc.py --model vgg16_dilated --weights vgg16-397923af.pth \
         --freeze 2 --learning-rate 1e-4 --validation 5000 --evaluate best
 
-`python experiments/fetch_data.py cifar10` gets the images where TensorFlow Datasets cannot.
+``python experiments/fetch_data.py cifar10`` downloads the images where TensorFlow Datasets cannot.
 """
 
 import dataclasses
@@ -21,13 +21,12 @@ from jax import Array
 
 from dilax import data, models
 from dilax.models import _vgg
-from dilax.training.plan import Plan
-from dilax.training.step import Augment
+from dilax.training import Augment, Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(common.Config):
-    """Train a classifier on CIFAR, and leave a folder of results."""
+    """Train a classifier on CIFAR, and write a folder of results."""
 
     model: str = "ds_dcn"
     """Network to train: keras_dilated, keras_separable, cnn, ds_dcn, ds_dcn_wide, dsdc, tiniest,
@@ -37,33 +36,33 @@ class Config(common.Config):
     learning_rate: float = 1e-2
     """Peak of the one-cycle schedule."""
     crop: int = 4
-    """Largest random shift along each axis, in pixels, zeros beyond the edge."""
+    """Largest random shift along each axis, in pixels; the border is filled with zeros."""
     flip: Literal["random", "alternating", "none"] = "random"
-    """Mirror each image with probability one half, or in every second epoch."""
+    """Mirror each image with probability 1/2, or in every second epoch."""
     rotation: float = 0.0
     """Largest random rotation, in degrees."""
     cutout: int = 0
-    """Side of a square that is blanked in each image, in pixels."""
+    """Side of a random square that is set to zero in each image, in pixels."""
     weights: str | None = None
-    """File of published parameters to start from (.pth, .safetensors), for vgg16_dilated; only its
-    head is then drawn anew. Images are scaled as they expect."""
+    """File of published parameters from which vgg16_dilated starts (.pth, .safetensors); only its
+    head is then drawn at random. Images are normalised as the parameters expect."""
     freeze: int = 0
-    """With --weights: so many first blocks stay as they are."""
+    """With --weights: number of first blocks whose parameters stay as published."""
     output: Path = Path("runs/cifar_dsdc")
-    """Folder for the results; it must be new or empty, unless the run in it is resumed."""
+    """Folder for the results; it must be new or empty, unless --resume is given."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have."""
+        """Check all values."""
         super().__post_init__()
         for name in ("crop", "cutout"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         self.require("rotation", 0 <= self.rotation < float("inf"), "0 or more")
         self.require("freeze", 0 <= self.freeze <= len(_vgg.BLOCKS), f"0 to {len(_vgg.BLOCKS)}")
-        self.require("freeze", not self.freeze or self.weights is not None, "with --weights")
+        self.require("freeze", not self.freeze or self.weights is not None, "given with --weights")
 
 
 def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Augment:
-    """Mirror, turn, shift and blank each training image a little."""
+    """Mirror, rotate, shift and cut out each training image at random."""
 
     def augment(key: Array, images: Array, step: Array) -> Array:
         crop_key, flip_key, cutout_key, rotation_key = jax.random.split(key, 4)
@@ -85,13 +84,11 @@ def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Aug
 
 
 def tune(config: Config) -> common.Tuning | None:
-    """Read the published parameters that the flags name, if they name any."""
+    """Read the published parameters that the flags name, if any."""
     if config.weights is None:
         return None
     if config.model != "vgg16_dilated":
-        raise ValueError(
-            f"--weights are published for --model vgg16_dilated, received {config.model}"
-        )
+        raise ValueError(f"--weights must be used with --model vgg16_dilated, got {config.model}.")
     arrays = data.read_state_dict(config.weights)
 
     def load(network: models.Classifier) -> None:
@@ -106,7 +103,7 @@ def tune(config: Config) -> common.Tuning | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
+    """Run the program; return its exit status."""
     return common.main(
         Config,
         augmentation=augmentation,

@@ -1,10 +1,10 @@
-"""Runs and records side by side, in pictures.
+"""Pictures that compare runs, and records with published results.
 
     python experiments/compare.py runs/a runs/b    # learning curves of both in one picture
     python experiments/compare.py                  # accuracy against size and cost, of all records
 
-The second draws every record of CIFAR-10 under `experiments/results` beside the points of
-`experiments/published.json`, which are of other recipes and mostly of 200 epochs and more.
+The second form draws every record of CIFAR-10 under ``experiments/results`` beside the points of
+``experiments/published.json``, which come from other recipes and mostly from 200 epochs or more.
 """
 
 import dataclasses
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from adjustText import adjust_text
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from tyro.conf import Positional
 
-from dilax.training import pictures
-from dilax.training.folder import METRICS
-from dilax.training.pictures import Point
+from dilax import training
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -35,16 +36,28 @@ class Config:
     """The picture: `compare.png`, or `experiments/results/cifar10.png` for the records."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A network's accuracy, size and cost."""
+
+    name: str
+    parameters: int
+    multiply_adds: int | None
+    """For one image; None if unknown."""
+    accuracy: float
+    """A fraction."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
-    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    """Run the program; return its exit status."""
+    config = tyro.cli(Config, args=arguments)
     try:
         if config.runs:
             output = config.output or Path("compare.png")
-            pictures.compared_curves(output, histories(config.runs))
+            training.draw_learning_curves(output, histories(config.runs))
         else:
             output = config.output or RESULTS / "cifar10.png"
-            pictures.trade_offs(output, {"ours": recorded(RESULTS), "published": published()})
+            draw_points(output, {"dilax": recorded(RESULTS), "published": published()})
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,25 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def histories(runs: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
-    """The noted epochs of each run, by the end of its path that tells it from the others.
+    """Read the metrics of each run, by the name of its folder, or by its path if names repeat.
 
     Raises:
-        ValueError: a folder holds no run, or one whose first epoch is not over.
+        ValueError: A folder holds no run, or one whose first epoch is incomplete.
     """
     found = {}
     for folder in runs:
-        path = folder / METRICS
+        path = folder / training.METRICS_FILE
         lines = path.read_text().splitlines() if path.is_file() else []
         if not lines:
-            raise ValueError(f"{folder} must be the folder of a run: there is no epoch in {path}")
+            raise ValueError(f"{folder} must be the folder of a run, got no epoch in {path}.")
         found[folder] = [json.loads(line) for line in lines]
     names = [folder.name for folder in found]
-    alike = len(set(names)) < len(names)
-    return {str(folder) if alike else folder.name: lines for folder, lines in found.items()}
+    repeated = len(set(names)) < len(names)
+    return {str(folder) if repeated else folder.name: lines for folder, lines in found.items()}
 
 
 def recorded(results: Path) -> list[Point]:
-    """What the committed records of CIFAR-10 say."""
+    """Read the committed records of CIFAR-10."""
     records = {
         path.stem.removeprefix("cifar10_"): json.loads(path.read_text())
         for path in sorted(results.glob("cifar10_*.json"))
@@ -88,10 +101,47 @@ def recorded(results: Path) -> list[Point]:
 
 
 def published() -> list[Point]:
-    """What others report."""
+    """Read the published results."""
     points = json.loads((HERE / "published.json").read_text())["points"]
     names = [field.name for field in dataclasses.fields(Point)]
     return [Point(*(one[name] for name in names)) for one in points]
+
+
+def draw_points(path: Path, groups: Mapping[str, Sequence[Point]]) -> None:
+    """Draw accuracy against parameters and against multiply-adds, one colour for each group."""
+    figure = Figure(figsize=(13, 6), dpi=120, layout="constrained")
+    by_size, by_cost = figure.subplots(1, 2)
+    named: dict[Axes, dict[tuple[float, float], str]] = {by_size: {}, by_cost: {}}
+    for name, points in groups.items():
+        for axes, cost in ((by_size, "parameters"), (by_cost, "multiply_adds")):
+            known = [point for point in points if getattr(point, cost)]
+            spots = [(getattr(point, cost), 100 * point.accuracy) for point in known]
+            axes.scatter(*zip(*spots, strict=True), label=name)
+            named[axes] |= {spot: point.name for spot, point in zip(spots, known, strict=True)}
+    by_size.set(xlabel="parameters", ylabel="test accuracy (%)", xscale="log")
+    by_cost.set(xlabel="multiply-adds for one image", xscale="log")
+    for axes in (by_size, by_cost):
+        axes.margins(x=0.2)
+        axes.minorticks_off()
+    by_size.legend()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes, names in named.items():
+        label(axes, names)
+    figure.savefig(path)
+
+
+def label(axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
+    """Write names beside their points, with a line to each, so that they do not overlap."""
+    texts = [axes.text(*spot, name, fontsize=7) for spot, name in names.items()]
+    adjust_text(
+        texts,
+        ax=axes,
+        expand=(1.15, 1.8),
+        iter_lim=200,
+        min_arrow_len=0,
+        arrowprops={"arrowstyle": "-", "lw": 0.4},
+    )
 
 
 if __name__ == "__main__":

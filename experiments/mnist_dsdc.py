@@ -1,36 +1,39 @@
 """Separable dilated convolution on MNIST.
 
-The network `mnist_dsdc`, of fewer than 8,000 parameters, learns the 60,000 training images in 15
-epochs; the test images choose nothing. The five-seed record of
+The network ``mnist_dsdc``, with fewer than 8,000 parameters, trains on the 60,000 training images
+for 15 epochs; nothing is chosen by the test images. The record of five seeds,
 
     python experiments/mnist_dsdc.py --seeds 5
 
-lies in `experiments/results/mnist_dsdc.json`: test accuracy (mean, deviation, least, greatest),
-parameters, multiply-adds, seconds, device and versions.
+is ``experiments/results/mnist_dsdc.json``: test accuracy (mean, standard deviation, minimum,
+maximum), parameters, multiply-adds, seconds, device and versions.
 """
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import common
 import numpy as np
 from jax import Array
 
 from dilax import data
-from dilax.training.plan import Plan
-from dilax.training.step import Augment
+from dilax.training import Augment, Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(common.Config):
-    """Train a separable dilated classifier on MNIST, and leave a folder of results."""
+    """Train a separable dilated classifier on MNIST, and write a folder of results."""
 
     model: str = "mnist_dsdc"
     """Network to train: mnist_dsdc, mnist_textbook or mnist_tutorial."""
     dataset: str = "mnist"
     """Data set, by name (mnist, fashion_mnist, kmnist, shapes, ...) or by path."""
+    kernel_dilation: tuple[int, ...] = ()
+    """Kernel dilation of each separable block, as many integers as blocks; empty for the network's
+    own."""
     rotation: float = 7.0
     """Largest random rotation, in degrees."""
     scale: float = 0.07
@@ -40,19 +43,25 @@ class Config(common.Config):
     shear: float = 0.08
     """Largest random shear, as a fraction."""
     output: Path = Path("runs/mnist_dsdc")
-    """Folder for the results; it must be new or empty, unless the run in it is resumed."""
+    """Folder for the results; it must be new or empty, unless --resume is given."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have."""
+        """Check all values."""
         super().__post_init__()
         for name in ("rotation", "shift", "shear"):
             self.require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         self.require("scale", 0 <= self.scale < 1, "at least 0 and below 1")
+        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
+        self.require("kernel_dilation", positive, "positive integers")
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the kernel dilation, if one is given."""
+        return {"kernel_dilation": self.kernel_dilation} if self.kernel_dilation else {}
 
 
 def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Augment:
-    """Move, turn, resize and shear each training image a little."""
-    del plan  # all epochs are alike
+    """Shift, rotate, scale and shear each training image at random."""
+    del plan  # all epochs use the same augmentation
 
     def augment(key: Array, images: Array, step: Array) -> Array:
         moved = data.augment.random_affine(
@@ -69,7 +78,7 @@ def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Aug
 
 
 def grey(dataset: data.Dataset) -> data.Dataset:
-    """Turn colour images grey (ITU-R BT.601), for the networks here see one channel."""
+    """Convert colour images to grey (ITU-R BT.601): the networks here take one channel."""
     if dataset.image_shape[-1] != 3:
         return dataset
     luma = np.array([0.299, 0.587, 0.114], np.float32)
@@ -77,12 +86,12 @@ def grey(dataset: data.Dataset) -> data.Dataset:
         name: data.Split((split.images @ luma).round().astype(np.uint8)[..., None], split.labels)
         for name, split in dataset.splits.items()
     }
-    source = f"{dataset.source}, turned grey"
+    source = f"{dataset.source}, converted to grey"
     return data.Dataset(dataset.name, splits, dataset.class_names, source=source)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
+    """Run the program; return its exit status."""
     return common.main(Config, augmentation=augmentation, adapt=grey, arguments=arguments)
 
 

@@ -56,7 +56,7 @@ FORBIDDEN = {
     "nn": {"optax"},
     "models": {"optax"},
 }
-MAY_PRINT = {"dilax/training/loop.py"}
+MAY_PRINT = {"dilax/training/_loop.py"}
 
 
 @functools.cache

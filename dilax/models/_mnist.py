@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 
 import dilax
@@ -103,12 +105,20 @@ class MnistDSDC(Classifier):
     POOLED_BLOCK = 3
     """The block with a pool before it."""
 
-    def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, *, classes: int = 10, kernel_dilation: Sequence[int] = (), rngs: nnx.Rngs
+    ) -> None:
+        if kernel_dilation and len(kernel_dilation) != len(self.BLOCKS):
+            raise ValueError(
+                f"kernel_dilation must be {len(self.BLOCKS)} integers, one for each block, got "
+                f"{kernel_dilation}."
+            )
         momentum, features = 0.9, 16
         self.stem = Conv(1, features, (3, 3), use_bias=False, rngs=rngs)
         self.stem_norm = nnx.BatchNorm(features, momentum=momentum, rngs=rngs)
         blocks = []
-        for out_features, dilation in self.BLOCKS:
+        own = [dilation for _, dilation in self.BLOCKS]
+        for (out_features, _), dilation in zip(self.BLOCKS, kernel_dilation or own, strict=True):
             block = SeparableBlock(
                 features,
                 out_features,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from dilax._checks import LONGEST, check_instance, integer, shown
 from dilax.models._cifar import (
@@ -42,8 +43,10 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
 }
 
 
-def create(name: str, *, classes: int = 10, rngs: nnx.Rngs) -> Classifier:
+def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> Classifier:
     """The network called ``name``, for so many classes, with parameters drawn from ``rngs``.
+
+    Other keywords, as ``kernel_dilation`` of ``mnist_dsdc``, are those of the network.
 
     Raises:
         ValueError: for an unknown name, with the nearest known ones, or no class.
@@ -61,7 +64,7 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs) -> Classifier:
         raise ValueError(
             f"name must be that of a model, got {shown(name)}; did you mean {' or '.join(nearest)}?"
         )
-    return MODELS[name](classes=classes, rngs=rngs)
+    return MODELS[name](classes=classes, rngs=rngs, **options)
 
 
 def list_models(pattern: str = "*") -> list[str]:

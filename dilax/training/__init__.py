@@ -1,14 +1,198 @@
-"""Training of image classifiers: pure steps, wrappers that run them, one loop, and what it leaves.
+"""Training of image classifiers: pure steps, parallelism, one loop, and what a run leaves on disk.
 
-It knows no model and no data set by name; programs bring both. Each module is one room:
-
-- `functional`: a Flax NNX module as a pure function and plain dictionaries
-- `losses`, `mixup`, `schedules`, `optimizers`, `precision`, `state`, `step`, `epoch`: the pure
-  mathematics of training
-- `wrappers`: the ways in which the pure functions reach the hardware, one device or many
-- `feeds`: how the images do, whole or in chunks
-- `hosts`: what several processes must agree on
-- `loop`: `fit`, the only loop over epochs, the only clock; with `plan`, `progress`, `interrupt`
-- `folder`, `checkpoint`, `manifest`, `record`, `pictures`: what a run leaves on disk
-- `device`, `flags`, `statistics`: which devices; a config from the command line; numbers over runs
+Nothing here knows a network or a data set by name; programs bring both. In order of use:
+``functional`` splits a Flax NNX module into a pure function and its arrays, ``make_train_step`` and
+``make_train_steps`` build a pure training step and a scan over many, ``make_parallelism`` compiles
+the scan for one device or several, a loader sends the images, and ``fit`` runs the epochs. It saves
+checkpoints, from which a run resumes exactly.
 """
+
+from dilax.training._checkpoints import (
+    CheckpointError,
+    Checkpoints,
+)
+from dilax.training._devices import (
+    describe_device,
+    find_devices,
+    initialize_distributed,
+    is_main_process,
+    share_batch,
+)
+from dilax.training._epoch import (
+    Evaluate,
+    Plan,
+    TrainSteps,
+    make_evaluate,
+    make_train_steps,
+    shuffled_batches,
+)
+from dilax.training._loop import DivergenceError, Fitted, Position, fit
+from dilax.training._losses import blend, correct, cross_entropy, draw_shares, swap_pairs
+from dilax.training._network import (
+    LOSS_SCALES,
+    Apply,
+    Functional,
+    Path,
+    compute_in,
+    freeze,
+    functional,
+    load_into,
+    mean_of_mirrored,
+)
+from dilax.training._optimizers import (
+    Mask,
+    adamw,
+    clipped,
+    cosine,
+    everything,
+    except_frozen,
+    is_kernel,
+    mixes_features,
+    muon,
+    nesterov,
+    one_cycle,
+)
+from dilax.training._parallelism import (
+    Jit,
+    Loader,
+    Parallelism,
+    Pmap,
+    ResidentLoader,
+    StreamingLoader,
+    make_parallelism,
+    unreplicate,
+)
+from dilax.training._pictures import (
+    draw_confusion_matrix,
+    draw_feature_maps,
+    draw_learning_curves,
+    draw_mistakes,
+)
+from dilax.training._records import (
+    CHECKPOINTS_FOLDER,
+    CONFIG_FILE,
+    METRICS_FILE,
+    SUMMARY_FILE,
+    RunRecord,
+    check_run_folder,
+    combine_records,
+    confusion_matrix,
+    git_commit,
+    make_run_folder,
+    over_seeds,
+    read_json,
+    versions,
+    write_json,
+)
+from dilax.training._state import TrainState, Weights, create_state
+from dilax.training._step import (
+    Augment,
+    Batch,
+    EvalStep,
+    Fault,
+    Prepare,
+    Totals,
+    TrainOptions,
+    TrainStep,
+    make_eval_step,
+    make_train_step,
+)
+from dilax.training._terminal import Interrupted
+
+__all__ = [
+    # a network as a pure function
+    "Apply",
+    "Functional",
+    "Path",
+    "functional",
+    "load_into",
+    "freeze",
+    "mean_of_mirrored",
+    "compute_in",
+    "LOSS_SCALES",
+    # losses and mixup
+    "cross_entropy",
+    "correct",
+    "draw_shares",
+    "swap_pairs",
+    "blend",
+    # optimisers: which arrays decay, and schedules
+    "adamw",
+    "nesterov",
+    "muon",
+    "clipped",
+    "except_frozen",
+    "Mask",
+    "is_kernel",
+    "mixes_features",
+    "everything",
+    "one_cycle",
+    "cosine",
+    # state
+    "TrainState",
+    "Weights",
+    "create_state",
+    # one step
+    "Augment",
+    "Batch",
+    "EvalStep",
+    "Fault",
+    "Prepare",
+    "Totals",
+    "TrainOptions",
+    "TrainStep",
+    "make_train_step",
+    "make_eval_step",
+    # many steps
+    "Evaluate",
+    "Plan",
+    "TrainSteps",
+    "make_train_steps",
+    "make_evaluate",
+    "shuffled_batches",
+    # devices and processes
+    "find_devices",
+    "share_batch",
+    "describe_device",
+    "initialize_distributed",
+    "is_main_process",
+    # parallelism and loaders
+    "Parallelism",
+    "Jit",
+    "Pmap",
+    "make_parallelism",
+    "unreplicate",
+    "Loader",
+    "ResidentLoader",
+    "StreamingLoader",
+    # the loop
+    "fit",
+    "Fitted",
+    "Position",
+    "DivergenceError",
+    "Interrupted",
+    # checkpoints
+    "Checkpoints",
+    "CheckpointError",
+    # the folder of a run
+    "CHECKPOINTS_FOLDER",
+    "CONFIG_FILE",
+    "METRICS_FILE",
+    "SUMMARY_FILE",
+    "check_run_folder",
+    "make_run_folder",
+    "read_json",
+    "write_json",
+    # records and statistics
+    "RunRecord",
+    "combine_records",
+    "versions",
+    "git_commit",
+    "over_seeds",
+    "confusion_matrix",
+    # pictures
+    "draw_learning_curves",
+    "draw_confusion_matrix",
+    "draw_mistakes",
+    "draw_feature_maps",
+]

@@ -22,8 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common.markdown import table as table
 
-from dilax.training.device import describe_device
-from dilax.training.record import git_commit, versions
+from dilax.training import describe_device, git_commit, versions
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Record = Mapping[str, Any]

@@ -17,11 +17,11 @@ import jax
 import numpy as np
 from common.memory import keep_freed_memory
 from common.run import begin
-from common.task import Task
+from common.task import make_task
 from under_way import Training
 
 from dilax import data
-from dilax.training.device import find_devices
+from dilax.training import find_devices
 
 IMAGES = 50_000
 """Training images of CIFAR."""
@@ -61,7 +61,7 @@ def training(name: str, config: Config, dataset: data.Dataset, device: jax.Devic
     flags = cifar_dsdc.Config(
         model=name, batch_size=config.batch_size, limit=config.steps * config.batch_size
     )
-    task = Task.make(flags, dataset, cifar_dsdc.augmentation, [device])
+    task = make_task(flags, dataset, cifar_dsdc.augmentation, [device])
     return Training(task, begin(task, 0)[1], steps=config.steps)
 
 

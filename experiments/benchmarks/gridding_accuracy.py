@@ -26,11 +26,19 @@ from gridding_study.networks import VARIANTS, Network
 from jax import Array
 
 from dilax import analysis
-from dilax.training import optimizers, schedules
-from dilax.training.epoch import make_train_steps, shuffled_batches
-from dilax.training.functional import functional, load_into
-from dilax.training.state import TrainState, Weights, create_state
-from dilax.training.step import Totals, make_train_step
+from dilax.training import (
+    Totals,
+    TrainState,
+    Weights,
+    adamw,
+    create_state,
+    functional,
+    load_into,
+    make_train_step,
+    make_train_steps,
+    one_cycle,
+    shuffled_batches,
+)
 
 TaskName = Literal["mnist", "cifar10", "digits"]
 FIELD_IMAGES = 8
@@ -97,8 +105,8 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     """All seeds of a variant."""
     batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
     steps = len(task.train.labels) // batch_size * config.epochs
-    learning_rate = schedules.one_cycle(config.learning_rate, total_steps=steps)
-    optimizer = optimizers.adamw(learning_rate, weight_decay=config.weight_decay)
+    learning_rate = one_cycle(config.learning_rate, total_steps=steps)
+    optimizer = adamw(learning_rate, weight_decay=config.weight_decay)
     prepare = normaliser(np.asarray(task.train.images))
     apply = functional(make_network(task, variant, 0)).apply
     train_step = make_train_step(

@@ -18,13 +18,17 @@ import benchmark
 import jax
 import mnist_dsdc
 from common.run import begin
-from common.task import Task
+from common.task import Task, make_task
 
 from dilax import data
-from dilax.training.checkpoint import Checkpoints
-from dilax.training.device import find_devices
-from dilax.training.feeds import Feed, Resident, Streamed
-from dilax.training.step import Totals
+from dilax.training import (
+    Checkpoints,
+    Loader,
+    ResidentLoader,
+    StreamingLoader,
+    Totals,
+    find_devices,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,13 @@ class Config(benchmark.Turns):
 class Runner:
     """A run of the default task; each call trains an epoch."""
 
-    def __init__(self, task: Task, feed: Feed, folder: Path) -> None:
+    def __init__(self, task: Task, loader: Loader, folder: Path) -> None:
         _, state = begin(task, seed=0)
-        self.task, self.feed, self.data = task, feed, feed.whole()
-        self.position = (task.wrapper.place_state(state), task.wrapper.replicate(Totals.zero()))
+        self.task, self.loader, self.data = task, loader, loader.data()
+        self.position = (
+            task.parallelism.place_state(state),
+            task.parallelism.replicate(Totals.zero()),
+        )
         self.steps = 0
         self.checkpoints = Checkpoints(folder, config={})
         self.saving: list[float] = []
@@ -53,9 +60,9 @@ class Runner:
 
     def __call__(self) -> None:
         """Train an epoch, save it, and wait until it is on disk."""
-        plan, started = self.task.plan, time.perf_counter()
+        plan, started = self.task.recipe.plan, time.perf_counter()
         rows = plan.chunks(jax.random.key(self.steps), step=0)
-        for batches in self.feed.chunks(rows):
+        for batches in self.loader.chunks(rows):
             self.position = self.task.train_steps(*self.position, self.data, batches)
             self.position[1].means()
         self.steps += plan.steps_per_epoch
@@ -70,12 +77,12 @@ def measure(config: Config) -> benchmark.Record:
     """Train both ways in turns."""
     flags = mnist_dsdc.Config(model=config.model, limit=config.limit)
     devices = find_devices("auto")[:1]
-    task = Task.make(flags, data.load("mnist"), mnist_dsdc.augmentation, devices)
-    images = task.train.images, task.train.labels, task.wrapper
+    task = make_task(flags, data.load("mnist"), mnist_dsdc.augmentation, devices)
+    images = task.images.train.images, task.images.train.labels, task.parallelism
     with tempfile.TemporaryDirectory() as folder:
         runners = {
-            "default": Runner(task, Resident(*images), Path(folder) / "resident"),
-            "streamed": Runner(task, Streamed(*images), Path(folder) / "streamed"),
+            "default": Runner(task, ResidentLoader(*images), Path(folder) / "resident"),
+            "streamed": Runner(task, StreamingLoader(*images), Path(folder) / "streamed"),
         }
         times = benchmark.take_turns(runners, rounds=config.rounds)
     throughput = benchmark.spread(times["default"] / times["streamed"])

@@ -43,7 +43,7 @@ from operations import report
 from operations.cases import CASES, DEPTHWISE_2D, Case
 from operations.worker import Contestant
 
-from dilax.training.record import git_commit
+from dilax.training import git_commit
 
 XLA_FLAGS = {
     "lax, YNN": "--xla_cpu_experimental_ynn_fusion_type=+individual_convolution",

@@ -24,15 +24,12 @@ import jax.numpy as jnp
 import mnist_dsdc
 import numpy as np
 import optax
-from common.run import initialise
-from common.task import Task
+from common.task import Task, creator, initialise
+from common.task import make_task as make_training_task
 from under_way import Training
 
 from dilax import data
-from dilax.training.device import find_devices
-from dilax.training.functional import functional
-from dilax.training.state import Weights, create_state
-from dilax.training.wrappers import local
+from dilax.training import Weights, create_state, find_devices, functional, unreplicate
 
 WAYS: tuple[Literal["jit", "pmap"], ...] = ("jit", "pmap")
 SIMULATED = (
@@ -110,7 +107,8 @@ def measure(config: Config) -> benchmark.Record:
     }
     simulated = devices[0].platform == "cpu" and len(devices) > 1
     with jax.default_device(devices[0]):
-        network = initialise(config.model, len(dataset.class_names), jax.random.key(0))
+        create = creator(config.model, len(dataset.class_names))
+        network = initialise(create, jax.random.key(0))
         weights = Weights(*functional(network)[1:])
         return {
             "devices": len(devices),
@@ -174,12 +172,12 @@ def make_task(
         devices=entry.devices,
         parallel=entry.way,
     )
-    return Task.make(flags, dataset, mnist_dsdc.augmentation, devices, optimizer=optimizer)
+    return make_training_task(flags, dataset, mnist_dsdc.augmentation, devices, optimizer=optimizer)
 
 
 def start(task: Task, weights: Weights, steps: int) -> Training:
     """A training that begins with some weights."""
-    state = create_state(jax.random.key(0), *weights, task.optimizer)
+    state = create_state(jax.random.key(0), *weights, task.recipe.optimizer)
     return Training(task, state, steps=steps)
 
 
@@ -236,7 +234,7 @@ def trained(task: Task, weights: Weights, steps: int) -> np.ndarray:
     """All parameters, flat, after some steps."""
     training = start(task, weights, steps)
     training()
-    leaves = jax.tree.leaves(local(training.position[0].params))
+    leaves = jax.tree.leaves(unreplicate(training.position[0].params))
     return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
 
 

@@ -26,9 +26,7 @@ from jax import Array, lax
 
 import dilax
 from dilax.models import MnistDSDC
-from dilax.training.functional import functional
-from dilax.training.state import create_state
-from dilax.training.step import Batch, make_train_step
+from dilax.training import Batch, create_state, functional, make_train_step
 
 BASE = "dilax, in a scan"
 """What the others are compared with, because training runs so."""

@@ -5,10 +5,7 @@ import jax
 import numpy as np
 from common.task import Task
 
-from dilax.training.epoch import shuffled_batches
-from dilax.training.feeds import Resident
-from dilax.training.state import TrainState
-from dilax.training.step import Totals
+from dilax.training import ResidentLoader, Totals, TrainState, shuffled_batches
 
 
 class Training:
@@ -21,12 +18,13 @@ class Training:
     """
 
     def __init__(self, task: Task, state: TrainState, *, steps: int) -> None:
-        feed = Resident(task.train.images, task.train.labels, task.wrapper)
+        train, parallelism = task.images.train, task.parallelism
+        loader = ResidentLoader(train.images, train.labels, parallelism)
         size = task.config.batch_size
-        order = shuffled_batches(jax.random.key(0), num_images=len(task.train), batch_size=size)
-        self.data = feed.whole()
-        self.batches = next(feed.chunks([np.resize(order, (steps, size))]))
-        self.position = (task.wrapper.place_state(state), task.wrapper.replicate(Totals.zero()))
+        order = shuffled_batches(jax.random.key(0), num_images=len(train), batch_size=size)
+        self.data = loader.data()
+        self.batches = next(loader.chunks([np.resize(order, (steps, size))]))
+        self.position = (parallelism.place_state(state), parallelism.replicate(Totals.zero()))
         train_steps = task.train_steps.lower(*self.position, self.data, self.batches)
         self.compiled = train_steps.compile()
 

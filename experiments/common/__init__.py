@@ -1,13 +1,11 @@
 """What the programs share: their flags, and the way from flags to a folder of results.
 
-- `config`: the flags
-- `program`: from the command line to an exit status
-- `task`: network, data and flags, joined and checked
-- `run`: the runs of a task, one a seed
-- `memory`: an allocation setting that training on a CPU gains by
-- `markdown`: tables
-- `timing`: turns of contestants in a benchmark
-- `scaling_report`: the tables of `scaling.py`
+- ``config``: the flags
+- ``program``: from the command line to an exit status
+- ``task``: images, network, recipe and devices, checked before a run begins
+- ``run``: the runs of a task, one for each seed
+- ``memory``: an allocation setting that speeds up training on a CPU
+- ``markdown``: tables
 """
 
 from common.config import Config

@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-HELD_OUT = "final or ema without held-out images; --validation 5000 holds some out"
-GLOBAL = "global with --parallel jit, where a batch is one; --parallel pmap has replicas"
-REPLICAS = "left out with --parallel pmap, where each device has a whole replica"
+HELD_OUT = "final or ema without held-out images, or add --validation 5000"
+GLOBAL = "global with --parallel jit, or add --parallel pmap"
+REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
 JOINED = "given together with --distributed"
 
 
@@ -24,74 +24,78 @@ class Config:
     batch_size: int = 128
     """Images in one step."""
     clean_epochs: int = 1
-    """Last epochs, in which the images are not augmented."""
+    """Number of last epochs without augmentation."""
     optimizer: Literal["adamw", "nesterov", "muon"] = "adamw"
-    """AdamW, stochastic gradient descent with Nesterov momentum, or Muon (AdamW where no features
-    are mixed)."""
+    """AdamW, stochastic gradient descent with Nesterov momentum, or Muon (with AdamW for all arrays
+    but kernels that mix features)."""
     learning_rate: float = 4e-2
-    """Peak of the schedule."""
+    """Peak of the learning rate schedule."""
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    """The learning rate rises for a fifth of the run and falls to 0, or falls from the start."""
+    """Learning rate that rises for a fifth of the run and then falls to 0, or falls from the
+    start."""
     weight_decay: float = 1e-2
-    """Decay of what --decay says."""
+    """Weight decay of the arrays that --decay selects."""
     decay: Literal["kernels", "mixing", "all"] = "kernels"
-    """All kernels decay; those that mix features, which depthwise ones do not; or every array."""
+    """Arrays that decay: all kernels; those that mix features, so no depthwise ones; or all
+    arrays."""
     clip_norm: float = 0.0
-    """Longest gradient, all parameters together; longer ones are shortened. 0 for any length."""
+    """Largest global norm of the gradient, to which longer ones are clipped; 0 for no limit."""
     label_smoothing: float = 0.0
-    """Share of each target that is spread over all classes."""
+    """Share of each target that is spread evenly over all classes."""
     mixup: float = 0.0
-    """Parameter of the beta distribution by which pairs of images are blended; 0 for none."""
+    """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for none."""
     ema_decay: float = 0.999
-    """Share of the moving average of the weights that each step keeps; 0 for no average."""
+    """Decay of the exponential moving average of the weights; 0 for no average."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the network computes in; its parameters stay in float32."""
+    """Type that the network computes in; its parameters stay in float32."""
     accumulate: int = 1
-    """Parts of a batch that are computed one after the other, to save memory."""
+    """Number of parts of a batch that are computed one after the other, to save memory."""
     evaluate: Literal["ema", "final", "best"] = "final"
-    """Weights that the reported accuracy is of: their moving average, those of the last step, or
-    those of the epoch of the best accuracy on the held-out images of --validation."""
+    """Weights whose accuracy is reported: their moving average, those of the last step, or those of
+    the epoch with the best accuracy on the held-out images of --validation."""
     test_flips: bool = False
-    """Predict with the mean of the logits of each image and its mirror image."""
+    """Average the logits of each test image and its mirror image."""
     on_nan: Literal["stop", "rollback"] = "stop"
-    """When a loss or gradient is not finite: stop, or go on from the last save in another order."""
+    """When a loss or gradient is not finite: stop, or go back to the newest checkpoint and continue
+    with another order of images."""
     seed: int = 0
     """Seed of the parameters, the order of the images and their augmentation."""
     seeds: int = 1
-    """How many runs to make, with seed, seed + 1, ...; each in a folder of its own."""
+    """Number of runs, with seed, seed + 1, ...; each in a folder of its own."""
     validation: int = 0
-    """Training images held out to choose flags by; the accuracy on them is shown each epoch."""
+    """Number of training images held out; the accuracy on them is shown after each epoch."""
     limit: int = 0
-    """Train on the first so many images only, for a dry run; 0 for all."""
+    """Number of training images to use, the first ones, for a quick try; 0 for all."""
     output: Path
     """Folder for the results."""
     resume: bool = False
     """Continue the run in the output folder, with the flags it was started with."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """Where to compute; auto is the kind that JAX prefers."""
+    """Kind of device to compute on; auto is the kind that JAX prefers."""
     devices: int = 0
-    """How many devices share a batch; 0 for all, or as many as divide it."""
+    """Number of devices that share a batch; 0 for all, or as many as divide it."""
     parallel: Literal["jit", "pmap"] = "jit"
-    """One program that XLA splits over the devices, or a replica of the weights on each."""
+    """One program that XLA partitions over the devices, or a replica of the weights on each."""
     batch_statistics: Literal["global", "device"] = "global"
-    """What batch normalisation sees: the whole batch, or (pmap only) each device its own share."""
+    """Batch that batch normalisation sees: the whole one, or (pmap only) the share of each
+    device."""
     shard_optimizer: bool = False
-    """Let each device keep a share of what the optimiser remembers (jit only)."""
+    """Shard the state of the optimiser over the devices (jit only)."""
     stream: bool = False
-    """Keep the images on the host and send chunks: for sets larger than the device's memory."""
+    """Keep the images on the host and send them in chunks: for sets larger than device memory."""
     distributed: bool = False
-    """Be one process of many, as Slurm or a TPU pod says it, or the next three flags."""
+    """Train in several processes, as set up by Slurm, a TPU pod or the next three flags."""
     coordinator: str | None = None
-    """With --distributed: host:port of the first process, where no cluster says it."""
+    """With --distributed: host:port of the first process, if no cluster provides it."""
     processes: int = 0
-    """With --coordinator: how many processes there are."""
+    """With --coordinator: the number of processes."""
     process: int = 0
-    """With --coordinator: which of them this is, from 0."""
+    """With --coordinator: the number of this process, from 0."""
     pictures: bool = True
     """Draw learning curves, confusion matrix, mistakes and feature maps."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have."""
+        """Check all values."""
         for name in ("epochs", "batch_size", "seeds", "accumulate"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes"):
@@ -110,11 +114,15 @@ class Config:
         self.require("coordinator", self.coordinator is None or self.distributed, JOINED)
 
     def require(self, name: str, holds: bool, requirement: str) -> None:
-        """Refuse the value of the flag `name` unless `holds`."""
+        """Raise a ValueError about the flag ``name`` unless ``holds``."""
         if not holds:
             flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} must be {requirement}, received {getattr(self, name)}")
+            raise ValueError(f"{flag} must be {requirement}, got {getattr(self, name)}.")
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the arguments of the network beside its classes, for ``models.create``."""
+        return {}
 
     def as_json(self) -> dict[str, Any]:
-        """Give the flags as a JSON object."""
+        """Convert the flags to a JSON object."""
         return dataclasses.asdict(self) | {"output": str(self.output)}

@@ -1,4 +1,4 @@
-"""The memory that a process frees, kept for its next allocation."""
+"""A setting of glibc that keeps freed memory for the next allocation."""
 
 import ctypes
 import platform
@@ -6,21 +6,21 @@ import platform
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
 """Parameters of glibc's `mallopt`, as its header numbers them."""
 KEPT = 2**31 - 1
-"""Bytes that may lie free before any go back to the system: the most that an int can say."""
+"""Freed bytes that may stay before any return to the system: the largest int."""
 PAD = 2**28
-"""Bytes to ask the system for at a time."""
+"""Bytes to request from the system at a time."""
 
 
 def keep_freed_memory(*, one_arena: bool = False) -> bool:
-    """Keep freed memory in this process; say whether the C library can.
+    """Keep freed memory in this process; return whether the C library supports it.
 
-    XLA on a CPU allocates and frees megabytes with every operation. By default glibc hands them
-    back, and the system clears each page anew, which in a virtual machine can take longer than the
-    operation: a training step loses a fifth of its time to it.
+    XLA on a CPU allocates and frees megabytes with every operation. By default glibc returns them
+    to the system, which clears each page again; in a virtual machine this can take longer than the
+    operation, and a fifth of a training step.
 
-    The arena of a single thread cannot hold an array of 64 MB, which still goes back at once; with
-    ``one_arena``, all threads share the one that can. Single operations need that to be timed
-    alike; training steps were no faster with it.
+    The arena of a thread cannot keep an array of 64 MB; the main arena can, and ``one_arena`` makes
+    all threads share it. Single operations need this for comparable timings; training steps were no
+    faster with it.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

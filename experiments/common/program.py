@@ -1,4 +1,4 @@
-"""From the command line to an exit status: every mistake of a user ends in one clear line."""
+"""From the command line to an exit status: every mistake of a user ends in one clear message."""
 
 import shlex
 import signal
@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import tyro
 
 from common.config import Config
 from common.memory import keep_freed_memory
 from common.run import train_seeds
-from common.task import Augmentation, Task, Tuning
-from dilax import data
-from dilax.training import folder, hosts
-from dilax.training.checkpoint import CheckpointError
-from dilax.training.device import find_devices
-from dilax.training.flags import parse
-from dilax.training.interrupt import Interrupted
+from common.task import Augmentation, Tuning, make_task
+from dilax import data, training
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 
@@ -26,12 +22,12 @@ OF_THIS_START = (
     *("output", "resume", "device"),
     *("distributed", "coordinator", "processes", "process"),
 )
-"""Flags that a resumed run has from its own command line: where it is, not what it computes."""
+"""Flags of a resumed run that come from its own command line: where it runs, not what."""
 
 Adapt = Callable[[data.Dataset], data.Dataset]
-"""How a program turns a data set into one that its networks can take."""
+"""Converts a data set to one that the program's networks can take."""
 Tune = Callable[[Any], Tuning | None]
-"""How a program reads the published parameters that its config names, if it names any."""
+"""Reads the published parameters that a config names, if any."""
 
 
 def main(
@@ -42,22 +38,25 @@ def main(
     tune: Tune = lambda config: None,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run a program; give its exit status.
+    """Run a program; return its exit status.
 
-    It is 0 when all went well, 1 when training failed, 2 when a flag is wrong, 128 + n when signal
-    n ended the run.
+    The status is 0 on success, 1 if training fails, 2 if the flags do not fit the data or the
+    output folder, and 128 + n if signal n stopped the run.
+
+    Raises:
+        SystemExit: A flag is wrong (status 2) or ``--help`` is given (0); tyro prints why.
     """
     keep_freed_memory()
     try:
-        config = read_flags(config_class, sys.argv[1:] if arguments is None else arguments)
+        config = read_flags(config_class, arguments)
         if config.distributed:
-            join_others(config)
-        if hosts.writes():
-            folder.check_folder(config.output, resume=config.resume)
-        devices = find_devices(config.device)
+            initialize_distributed(config)
+        if training.is_main_process():
+            training.check_run_folder(config.output, resume=config.resume)
+        devices = training.find_devices(config.device)
         dataset = adapt(data.load(config.dataset))
-        task = Task.make(config, dataset, augmentation, devices, tuning=tune(config))
-        folder.make_folder(config.output)
+        task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
+        training.make_run_folder(config.output)
     except (ValueError, OSError) as error:
         return _complain(error, status=2)
     except KeyboardInterrupt:
@@ -65,46 +64,53 @@ def main(
     try:
         with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
             summary = train_seeds(task)
-    except CheckpointError as error:
+    except training.CheckpointError as error:
         return _complain(error, status=2)
     except (FloatingPointError, OSError) as error:
         return _complain(error, status=1)
     except KeyboardInterrupt as stopped:
         return _say_how_to_resume(stopped, config)
-    if hosts.writes():
+    if training.is_main_process():
         report(summary, config.output)
     return 0
 
 
-def join_others(config: Config) -> None:
-    """Become one process of many."""
+def initialize_distributed(config: Config) -> None:
+    """Make this process one of several."""
     if config.coordinator is None:
-        hosts.join()
+        training.initialize_distributed()
     else:
-        hosts.join(
+        training.initialize_distributed(
             coordinator=config.coordinator, processes=config.processes, process=config.process
         )
 
 
-def read_flags(config_class: type[ConfigType], arguments: Sequence[str]) -> ConfigType:
-    """Make the config of a run; one to resume starts from the flags that it was started with."""
-    config = parse(config_class, arguments)
+def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) -> ConfigType:
+    """Parse the flags of a run; one to resume starts from the flags that it was started with.
+
+    Raises:
+        SystemExit: A flag is wrong, or ``--help`` is given.
+        ValueError: There is no run to resume, or it is of another program.
+    """
+    config = tyro.cli(config_class, args=arguments)
     if not config.resume:
         return config
-    folder.check_folder(config.output, resume=True)
-    saved = folder.read_json(config.output / folder.CONFIG)
+    training.check_run_folder(config.output, resume=True)
+    path = config.output / training.CONFIG_FILE
     kept = {name: getattr(config, name) for name in OF_THIS_START}
+    saved = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in training.read_json(path).items()
+    }
     try:
         default = config_class(**saved | kept)
     except TypeError as error:
-        raise ValueError(
-            f"{config.output / folder.CONFIG} is not of this program: {error}"
-        ) from error
-    return parse(config_class, arguments, default=default)
+        raise ValueError(f"{path} must be of this program: {error}.") from error
+    return tyro.cli(config_class, args=arguments, default=default)
 
 
 def report(summary: dict[str, Any], output: Path) -> None:
-    """Print what a program found."""
+    """Print the results."""
     accuracy = f"{summary['test_accuracy']:.2%} ({summary['weights']} weights)"
     if over := summary.get("over_seeds"):
         spread = over["test_accuracy"]
@@ -125,7 +131,7 @@ def _complain(error: Exception | str, *, status: int) -> int:
 
 
 def _say_how_to_resume(stopped: KeyboardInterrupt, config: Config) -> int:
-    number = stopped.signal_number if isinstance(stopped, Interrupted) else signal.SIGINT
+    number = stopped.signal_number if isinstance(stopped, training.Interrupted) else signal.SIGINT
     command = shlex.join(["python", sys.argv[0], "--output", str(config.output), "--resume"])
     print(f"{stopped or 'interrupted'}; continue with: {command}", file=sys.stderr)
     return 128 + number

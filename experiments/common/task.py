@@ -1,4 +1,4 @@
-"""Network, data and flags joined: everything is checked here, before a run begins."""
+"""Images, network, recipe and devices: joined and checked before a run begins."""
 
 import dataclasses
 import functools
@@ -14,232 +14,161 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
-from dilax import data, models
-from dilax.training import optimizers, schedules, wrappers
-from dilax.training.device import share_batch
-from dilax.training.epoch import make_evaluate, make_train_steps
-from dilax.training.functional import Functional, Path, freeze, functional, mean_of_mirrored
-from dilax.training.plan import Plan
-from dilax.training.precision import LOSS_SCALES, compute_in
-from dilax.training.state import Weights
-from dilax.training.step import Augment, Batch, Totals, make_eval_step, make_train_step
-from dilax.training.wrappers import Wrapper
+from dilax import data, models, training
+from dilax.training import Augment, Functional, Parallelism, Plan
 
 Normalise = Callable[[Array], Array]
-"""`images (N, H, W, C), uint8 or floats in [0, 1] -> floats of mean 0 and deviation 1`."""
+"""``images (N, H, W, C), uint8 or floats in [0, 1] -> floats of mean 0 and deviation 1``."""
 Augmentation = Callable[[Any, Normalise, Plan], Augment]
-"""What a program makes of its config: how a batch of training images is altered."""
+"""Builds the augmentation of training images from a program's config."""
+Create = Callable[[Array], models.Classifier]
+"""Creates a network with parameters drawn from a PRNG key; pure, so that it can be compiled."""
 
 
 class Tuning(NamedTuple):
-    """How a run starts from published parameters instead of drawn ones."""
+    """Published parameters from which a run starts."""
 
     load: Callable[[models.Classifier], object]
-    """Writes them into a network; raises ValueError where they do not fit."""
-    frozen: Callable[[Path], bool]
-    """Whether a parameter stays as published, by its path."""
+    """Writes them into a network; raises ValueError if they do not fit."""
+    frozen: Callable[[training.Path], bool]
+    """Whether the parameter at a path stays as published."""
     normalise: Normalise
-    """What they expect images to be."""
+    """Prepares images as the parameters expect them."""
 
 
-SCHEDULES = {"one_cycle": schedules.one_cycle, "cosine": schedules.cosine}
-OPTIMIZERS = {
-    "adamw": optimizers.adamw,
-    "nesterov": optimizers.nesterov,
-    "muon": optimizers.muon,
-}
+SCHEDULES = {"one_cycle": training.one_cycle, "cosine": training.cosine}
+OPTIMIZERS = {"adamw": training.adamw, "nesterov": training.nesterov, "muon": training.muon}
 MASKS = {
-    "kernels": optimizers.is_kernel,
-    "mixing": optimizers.mixes_features,
-    "all": optimizers.everything,
+    "kernels": training.is_kernel,
+    "mixing": training.mixes_features,
+    "all": training.everything,
 }
 FREE = (
     *("output", "resume", "pictures", "seeds", "on_nan"),
     *("device", "devices", "parallel", "shard_optimizer", "stream"),
     *("distributed", "coordinator", "processes", "process"),
 )
-"""Flags that another start of the run may change."""
+"""Flags that may change when a run is resumed."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is trained on what: checked, and shared by all seeds, so that it is compiled once."""
+class Images(NamedTuple):
+    """What is learned."""
 
-    config: Config
     dataset: data.Dataset
     train: data.Split
     held_out: data.Split
     test: data.Split
-    network: Functional
     normalise: Normalise
+
+
+class Network(NamedTuple):
+    """What learns."""
+
+    create: Create
+    tuning: Tuning | None
+    functional: Functional
+    """The module as a pure function, with shapes in place of arrays."""
+
+
+class Recipe(NamedTuple):
+    """How it learns."""
+
     plan: Plan
     learning_rate: optax.Schedule
     optimizer: optax.GradientTransformation
-    tuning: Tuning | None
-    wrapper: Wrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A training task: checked, and shared by all seeds, so that it is compiled once."""
+
+    config: Config
+    images: Images
+    network: Network
+    recipe: Recipe
+    parallelism: Parallelism
     train_steps: Wrapped
-    evaluate: Callable[[Weights, Batch], tuple[Totals, Array]]
-
-    @classmethod
-    def make(
-        cls,
-        config: Config,
-        dataset: data.Dataset,
-        augmentation: Augmentation,
-        devices: Sequence[jax.Device],
-        *,
-        tuning: Tuning | None = None,
-        optimizer: optax.GradientTransformation | None = None,
-    ) -> "Task":
-        """Join network, data, flags and devices.
-
-        Args:
-            config: the flags.
-            dataset: training and test images.
-            augmentation: how training images are altered.
-            devices: those there are.
-            tuning: published parameters to start from; left out, they are drawn.
-            optimizer: left out, AdamW by the flags.
-
-        Raises:
-            ValueError: they do not fit together.
-        """
-        train, held_out, test = split(config, dataset)
-        plan = Plan(num_images=len(train), batch_size=config.batch_size, epochs=config.epochs)
-        classes = len(dataset.class_names)
-        shared = share_batch(
-            devices,
-            count=config.devices,
-            batch_size=config.batch_size,
-            accumulate=config.accumulate,
-        )
-        wrapper = wrappers.make(config.parallel, shared, shard_optimizer=config.shard_optimizer)
-        module = trial(config.model, classes, tuning)
-        network = functional(
-            module,
-            axis_name=wrapper.axis_name if config.batch_statistics == "global" else None,
-        )
-        if config.precision != "float32":
-            network = network._replace(apply=compute_in(config.precision, network.apply))
-        check_network(config, network, dataset)
-        normalise = normaliser(train.images)
-        learning_rate = SCHEDULES[config.schedule](
-            config.learning_rate, total_steps=plan.total_steps
-        )
-        optimizer = optimizer or make_optimizer(config, learning_rate)
-        if tuning is not None:
-            network = network._replace(apply=freeze(network.apply, tuning.frozen))
-            optimizer = optimizers.except_frozen(optimizer, tuning.frozen)
-            normalise = tuning.normalise
-        train_step = make_train_step(
-            network.apply,
-            optimizer,
-            augment=augmentation(config, normalise, plan),
-            prepare=normalise,
-            augmented_steps=plan.total_steps - config.clean_epochs * plan.steps_per_epoch,
-            label_smoothing=config.label_smoothing,
-            mixup=config.mixup,
-            ema_decay=config.ema_decay,
-            loss_scale=LOSS_SCALES[config.precision],
-            accumulate=config.accumulate,
-            axis_name=wrapper.axis_name,
-        )
-        predict = mean_of_mirrored(network.apply) if config.test_flips else network.apply
-        return cls(
-            config=config,
-            dataset=dataset,
-            train=train,
-            held_out=held_out,
-            test=test,
-            network=network,
-            normalise=normalise,
-            plan=plan,
-            learning_rate=learning_rate,
-            optimizer=optimizer,
-            tuning=tuning,
-            wrapper=wrapper,
-            train_steps=wrapper.wrap(make_train_steps(train_step)),
-            evaluate=jax.jit(make_evaluate(make_eval_step(predict, prepare=normalise))),
-        )
+    evaluate: training.Evaluate
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """Give what must be equal for a run to be continued: what its numbers depend on."""
+        """Return what must be equal for a run to continue: all that its results depend on."""
         flags = {name: value for name, value in self.config.as_json().items() if name not in FREE}
         if self.config.batch_statistics == "device":
-            flags["devices"] = len(self.wrapper.devices)
-        return flags | {"seed": seed, "dataset_sha256": self.dataset.fingerprint}
+            flags["devices"] = len(self.parallelism.devices)
+        return flags | {"seed": seed, "dataset_sha256": self.images.dataset.fingerprint}
 
 
-def make_optimizer(config: Config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """Make the optimiser that the flags ask for."""
-    optimizer = OPTIMIZERS[config.optimizer](
-        learning_rate, weight_decay=config.weight_decay, mask=MASKS[config.decay]
-    )
-    return optimizers.clipped(optimizer, norm=config.clip_norm) if config.clip_norm else optimizer
+def make_task(
+    config: Config,
+    dataset: data.Dataset,
+    augmentation: Augmentation,
+    devices: Sequence[jax.Device],
+    *,
+    tuning: Tuning | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Task:
+    """Join images, network, recipe and devices.
 
-
-def create(name: str, classes: int, key: Array) -> models.Classifier:
-    """Make a network with parameters drawn from `key`; pure, so that one jit can hold it all."""
-    return models.create(name, classes=classes, rngs=nnx.Rngs(key))
-
-
-def trial(name: str, classes: int, tuning: Tuning | None) -> models.Classifier:
-    """Give a network of shapes alone, published parameters taken over if there are any.
+    Args:
+        config: The flags.
+        dataset: Training and test images.
+        augmentation: Builds the augmentation of training images.
+        devices: The available devices.
+        tuning: Published parameters from which to start; None draws all parameters.
+        optimizer: Replaces the optimiser of the flags.
 
     Raises:
-        ValueError: they are of another network.
+        ValueError: They do not fit together.
     """
+    images = make_images(config, dataset, tuning)
+    shared = training.share_batch(
+        devices,
+        count=config.devices,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+    )
+    parallelism = training.make_parallelism(
+        config.parallel, shared, shard_optimizer=config.shard_optimizer
+    )
+    network = make_network(config, dataset, tuning, parallelism)
+    recipe = make_recipe(config, len(images.train), tuning, optimizer)
+    train_step = make_train_step(config, images, network, recipe, parallelism, augmentation)
+    return Task(
+        config=config,
+        images=images,
+        network=network,
+        recipe=recipe,
+        parallelism=parallelism,
+        train_steps=parallelism.wrap(training.make_train_steps(train_step)),
+        evaluate=make_evaluate(config, images, network),
+    )
 
-    def make() -> models.Classifier:
-        module = create(name, classes, jax.random.key(0))
-        if tuning is not None:
-            tuning.load(module)
-        return module
 
-    return nnx.eval_shape(make)
-
-
-def split(config: Config, dataset: data.Dataset) -> tuple[data.Split, data.Split, data.Split]:
-    """Give training, held-out and test images.
+def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) -> Images:
+    """Split a data set, and normalise it as published parameters expect or by its own statistics.
 
     Raises:
-        ValueError: the set has no training or no test images, or not enough to hold out.
+        ValueError: It has no training or test images, or not enough to hold out.
     """
     if missing := {"train", "test"} - dataset.splits.keys():
         raise ValueError(
-            f"--dataset {dataset.name} must have the splits train and test, received "
-            f"{', '.join(dataset.splits)} (no {' and no '.join(sorted(missing))})"
+            f"--dataset {dataset.name} must have the splits train and test, got "
+            f"{', '.join(dataset.splits)} (no {' and no '.join(sorted(missing))})."
         )
     train = dataset.splits["train"]
     if config.limit:
         train = data.Split(train.images[: config.limit], train.labels[: config.limit])
     if not config.validation < len(train):
         raise ValueError(
-            f"--validation must leave training images: received {config.validation} of {len(train)}"
+            f"--validation must leave training images, got {config.validation} of {len(train)}."
         )
-    return *data.holdout(train, config.validation), dataset.splits["test"]
-
-
-def check_network(config: Config, network: Functional, dataset: data.Dataset) -> None:
-    """See whether a network takes the images of a data set.
-
-    Raises:
-        ValueError: it does not.
-    """
-    images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
-    shape = "x".join(map(str, dataset.image_shape))
-    trial = functools.partial(network.apply, train=False)
-    try:
-        jax.eval_shape(trial, network.params, network.batch_stats, images)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"--model {config.model} cannot take the {shape} images of --dataset {dataset.name}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    train, held_out = data.holdout(train, config.validation)
+    normalise = normaliser(train.images) if tuning is None else tuning.normalise
+    return Images(dataset, train, held_out, dataset.splits["test"], normalise)
 
 
 def normaliser(images: np.ndarray) -> Normalise:
-    """Make the function that gives each channel of `images`, uint8, mean 0 and deviation 1."""
+    """Build the function that normalises each channel of ``images``, uint8."""
     pixels = images.reshape(-1, images.shape[-1])
     mean = pixels.mean(axis=0, dtype=np.float64) / 255
     square = np.square(pixels, dtype=np.uint32).mean(axis=0, dtype=np.float64) / 255**2
@@ -247,3 +176,132 @@ def normaliser(images: np.ndarray) -> Normalise:
     return functools.partial(
         data.augment.normalize, mean=mean.tolist(), std=np.maximum(std, 1 / 255).tolist()
     )
+
+
+def make_network(
+    config: Config, dataset: data.Dataset, tuning: Tuning | None, parallelism: Parallelism
+) -> Network:
+    """Create a network of shapes alone, and check that it takes the images.
+
+    Raises:
+        ValueError: It does not take them, or published parameters are of another network.
+    """
+    create = creator(config.model, len(dataset.class_names), **config.network_options())
+
+    def make() -> models.Classifier:
+        module = create(jax.random.key(0))
+        if tuning is not None:
+            tuning.load(module)
+        return module
+
+    try:
+        module = nnx.eval_shape(make)
+    except TypeError as error:
+        raise ValueError(f"--model {config.model} cannot be made: {error}.") from error
+    over_devices = config.batch_statistics == "global"
+    functional = training.functional(
+        module, axis_name=parallelism.axis_name if over_devices else None
+    )
+    apply = functional.apply
+    if config.precision != "float32":
+        apply = training.compute_in(config.precision, apply)
+    if tuning is not None:
+        apply = training.freeze(apply, tuning.frozen)
+    functional = functional._replace(apply=apply)
+    check_network(config, functional, dataset)
+    return Network(create, tuning, functional)
+
+
+def creator(name: str, classes: int, **options: Any) -> Create:
+    """Build the function that creates a network from a key."""
+
+    def create(key: Array) -> models.Classifier:
+        return models.create(name, classes=classes, rngs=nnx.Rngs(key), **options)
+
+    return create
+
+
+def initialise(create: Create, key: Array) -> models.Classifier:
+    """Create a network, drawing all its parameters in one compiled call."""
+    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: create(key)))
+    arrays = jax.jit(lambda key: nnx.to_pure_dict(nnx.state(create(key))))(key)
+    nnx.replace_by_pure_dict(abstract, arrays)
+    return nnx.merge(graphdef, abstract)
+
+
+def check_network(config: Config, functional: Functional, dataset: data.Dataset) -> None:
+    """Check that a network takes the images of a data set.
+
+    Raises:
+        ValueError: It does not.
+    """
+    images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    trial = functools.partial(functional.apply, train=False)
+    try:
+        jax.eval_shape(trial, functional.params, functional.batch_stats, images)
+    except (TypeError, ValueError) as error:
+        shape = "x".join(map(str, dataset.image_shape))
+        raise ValueError(
+            f"--model {config.model} cannot take the {shape} images of --dataset {dataset.name}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def make_recipe(
+    config: Config,
+    num_images: int,
+    tuning: Tuning | None,
+    optimizer: optax.GradientTransformation | None,
+) -> Recipe:
+    """Build the plan, the schedule and the optimiser that the flags describe.
+
+    Raises:
+        ValueError: The batch is larger than the training set.
+    """
+    plan = Plan(num_images=num_images, batch_size=config.batch_size, epochs=config.epochs)
+    schedule = SCHEDULES[config.schedule]
+    learning_rate = schedule(config.learning_rate, total_steps=plan.total_steps)
+    if optimizer is None:
+        optimizer = OPTIMIZERS[config.optimizer](
+            learning_rate, weight_decay=config.weight_decay, mask=MASKS[config.decay]
+        )
+        if config.clip_norm:
+            optimizer = training.clipped(optimizer, norm=config.clip_norm)
+    if tuning is not None:
+        optimizer = training.except_frozen(optimizer, tuning.frozen)
+    return Recipe(plan, learning_rate, optimizer)
+
+
+def make_train_step(
+    config: Config,
+    images: Images,
+    network: Network,
+    recipe: Recipe,
+    parallelism: Parallelism,
+    augmentation: Augmentation,
+) -> training.TrainStep:
+    """Build the training step that the flags describe."""
+    plan = recipe.plan
+    return training.make_train_step(
+        network.functional.apply,
+        recipe.optimizer,
+        augment=augmentation(config, images.normalise, plan),
+        prepare=images.normalise,
+        options=training.TrainOptions(
+            label_smoothing=config.label_smoothing,
+            mixup=config.mixup,
+            augmented_steps=max(0, config.epochs - config.clean_epochs) * plan.steps_per_epoch,
+            ema_decay=config.ema_decay,
+            loss_scale=training.LOSS_SCALES[config.precision],
+            accumulate=config.accumulate,
+        ),
+        axis_name=parallelism.axis_name,
+    )
+
+
+def make_evaluate(config: Config, images: Images, network: Network) -> training.Evaluate:
+    """Build the evaluation that the flags describe."""
+    apply = network.functional.apply
+    predict = training.mean_of_mirrored(apply) if config.test_flips else apply
+    eval_step = training.make_eval_step(predict, prepare=images.normalise)
+    return jax.jit(training.make_evaluate(eval_step))

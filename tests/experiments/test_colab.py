@@ -1,5 +1,6 @@
 """The notebook for Colab: well formed, careful when it installs, and it runs from end to end."""
 
+import ast
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -112,7 +113,7 @@ def test_elsewhere_it_installs_a_clone_beside_the_present_jax(
         [sys.executable, "-m"],
     ]
     assert machine.commands[0][-2] == "https://here.example/dilax"
-    assert machine.pip[0][-1] == str(tmp_path / machine.commands[0][-1])
+    assert machine.pip[0][-1] == f"{tmp_path / machine.commands[0][-1]}[train]"
     assert machine.constraints.splitlines() == [
         f"{name}=={importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "flax")
     ]
@@ -135,6 +136,18 @@ def test_the_placeholder_is_refused(notebook, tmp_path, monkeypatch):
     assert machine.commands == []
 
 
+def test_every_name_that_the_cells_import_is_there(notebook):
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    found = 0
+    for node in ast.walk(ast.parse("\n".join(code))):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+            found += len(node.names)
+    assert found > 5
+
+
+@pytest.mark.long
 def test_every_cell_runs_in_a_clone(notebook, tmp_path):
     """In a process of its own, in the folder of the notebook, with two devices and few images."""
     quick = {

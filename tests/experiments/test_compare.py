@@ -5,7 +5,7 @@ import json
 import compare
 import pytest
 
-from dilax.training.folder import METRICS
+from dilax.training import METRICS_FILE as METRICS
 
 
 def make_run(folder, epochs=2):
@@ -40,7 +40,7 @@ def test_a_folder_without_an_epoch_is_one_clear_line(tmp_path, capsys):
     empty = make_run(tmp_path / "empty", epochs=0)
     for folder in (empty, tmp_path / "none"):
         assert compare.main([str(folder)]) == 2
-        assert "must be the folder of a run: there is no epoch" in capsys.readouterr().err
+        assert "must be the folder of a run, got no epoch" in capsys.readouterr().err
 
 
 def test_the_records_are_drawn_beside_the_published_points(tmp_path):

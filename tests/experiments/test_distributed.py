@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 
+import jax
+import mnist_dsdc
 import pytest
+from common import run
 
 from tests.processes import ROOT, environment, free_port
 
@@ -43,6 +46,7 @@ def lines(folder):
     return found
 
 
+@pytest.mark.long
 def test_two_processes_are_one_and_a_stopped_pair_goes_on(tmp_path, digits):
     together, alone = tmp_path / "together", tmp_path / "alone"
     flags = [*FLAGS, f"--dataset={digits}"]
@@ -61,3 +65,18 @@ def test_two_processes_are_one_and_a_stopped_pair_goes_on(tmp_path, digits):
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (together, alone)]
     assert [summary["processes"] for summary in summaries] == [2, 1]
     assert [summary["devices"] for summary in summaries] == [4, 4]
+
+
+def test_the_flags_of_a_process_reach_jax(monkeypatch):
+    """And a process that is not the main one writes and prints nothing."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: calls.append(given))
+    flags = ["--distributed", "--coordinator=here:1", "--processes=2", "--process=1"]
+    assert mnist_dsdc.main([*flags, "--dataset=no such set"]) == 2
+    assert calls == [("here:1", 2, 1)]
+
+
+def test_only_the_main_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    run.write(tmp_path / "summary.json", {})
+    assert list(tmp_path.iterdir()) == []

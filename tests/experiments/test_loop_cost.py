@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 def test_it_writes_what_checkpoints_and_streaming_cost(tmp_path, capsys, monkeypatch, long):
     if not long:
-        monkeypatch.setattr(models, "create", lambda name, *, classes, rngs: Tiny(rngs=rngs))
+        monkeypatch.setattr(models, "create", lambda name, *, rngs, **options: Tiny(rngs=rngs))
         monkeypatch.setattr(mnist_dsdc, "augmentation", lambda config, normalise, plan: jitter)
     output = tmp_path / "loop_cost.json"
     flags = ["--model", "mnist_tutorial", "--rounds", "2", "--limit", "256"]

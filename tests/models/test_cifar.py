@@ -13,7 +13,7 @@ from dilax.analysis import Layer, coverage, receptive_field
 from dilax.models._context import ContextModule
 from dilax.models._registry import MODELS
 from dilax.models._tiniest import GatedBlock
-from dilax.training.functional import functional
+from dilax.training import functional
 from tests.models import abstract
 
 NAMES = [name for name in models.list_models() if not name.startswith("mnist_")]

@@ -1,4 +1,6 @@
-"""A network and images small enough to train in a test: the stand-ins of this folder."""
+"""A network and images small enough to train in a test."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from dilax.training.functional import functional
-from dilax.training.state import create_state
-from dilax.training.step import Batch, make_train_step
+from dilax.training import Batch, TrainOptions, create_state, functional, make_train_step
 
 CLASSES = 3
 
@@ -30,8 +30,12 @@ def prepare(images):
     return images.astype(jnp.float32) / 255.0 - 0.5
 
 
+def plain(key, images, step):
+    return prepare(images)
+
+
 def jitter(key, images, step):
-    """An augmentation by waves whose phase is drawn by the key; it compiles fast."""
+    """An augmentation by waves whose phase is drawn from the key; it compiles fast."""
     phase = (jax.random.key_data(key)[-1] % 1000).astype(jnp.float32)
     waves = jnp.sin(phase + jnp.arange(images.size, dtype=jnp.float32))
     return prepare(images) + 0.2 * waves.reshape(images.shape)
@@ -46,14 +50,35 @@ def labelled_images(count, *, seed=0):
     return Batch(jnp.asarray(images), jnp.asarray(labels))
 
 
-def training(*, optimizer=None, normalise=True, seed=0, **options):
+@functools.cache
+def network(*, normalise=True, seed=0, axis_name=None):
+    module = Network(rngs=nnx.Rngs(seed), normalise=normalise)
+    return functional(module, axis_name=axis_name)
+
+
+def training(
+    *,
+    optimizer=None,
+    normalise=True,
+    seed=0,
+    augment=jitter,
+    prepare=None,
+    axis_name=None,
+    **options,
+):
     """A fresh state, and the train step that goes with it."""
     optimizer = optimizer or optax.adam(1e-2)
-    network = Network(rngs=nnx.Rngs(seed), normalise=normalise)
-    apply, params, batch_stats = functional(network)
+    apply, params, batch_stats = network(normalise=normalise, seed=seed, axis_name=axis_name)
     state = create_state(jax.random.key(seed), params, batch_stats, optimizer)
-    options = {"augment": jitter, "ema_decay": 0.9, **options}
-    return state, make_train_step(apply, optimizer, **options), apply
+    step = make_train_step(
+        apply,
+        optimizer,
+        augment=augment,
+        prepare=prepare,
+        options=TrainOptions(**{"ema_decay": 0.9, **options}),
+        axis_name=axis_name,
+    )
+    return state, step, apply
 
 
 def assert_equal_trees(actual, expected):
@@ -64,3 +89,8 @@ def assert_equal_trees(actual, expected):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def assert_close_trees(actual, expected, *, rtol=1e-5, atol=1e-6):
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)

@@ -1,4 +1,4 @@
-"""A short run that says when an epoch is over: a program for test_kills.py.
+"""A short run that says when an epoch is over: a program for test_processes.py.
 
     python run_to_be_killed.py FOLDER [BYTES]
 
@@ -15,11 +15,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from dilax.training.epoch import make_train_steps
-from dilax.training.feeds import Resident
-from dilax.training.loop import fit
-from dilax.training.plan import Plan
-from dilax.training.wrappers import Jit
+from dilax.training import Jit, Plan, ResidentLoader, fit, make_train_steps
 from tests.training.network import labelled_images, training
 
 PLAN = Plan(num_images=32, batch_size=8, epochs=40)
@@ -29,12 +25,13 @@ def main(folder, most_bytes=None):
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes),) * 2)
     state, train_step, _ = training()
-    wrapper = Jit(jax.devices()[:1])
+    parallelism = Jit(jax.devices()[:1])
+    images, labels = (np.asarray(array) for array in labelled_images(PLAN.num_images))
     fitted = fit(
         state,
-        Resident(*(np.asarray(array) for array in labelled_images(PLAN.num_images)), wrapper),
-        train_steps=wrapper.wrap(make_train_steps(train_step)),
-        wrapper=wrapper,
+        ResidentLoader(images, labels, parallelism),
+        train_steps=parallelism.wrap(make_train_steps(train_step)),
+        parallelism=parallelism,
         plan=PLAN,
         folder=Path(folder),
         config={},
@@ -47,7 +44,7 @@ def main(folder, most_bytes=None):
 
 
 def say(state):
-    """Tell that an epoch is over, in place of validation; make what is noted of it long."""
+    """Print that an epoch is complete, in place of validation; make its line of metrics long."""
     print(int(state.step), flush=True)
     return {"loss": 0.0, "accuracy": 0.0} | {f"filler_{n}": 0.0 for n in range(12)}
 

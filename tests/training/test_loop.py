@@ -1,6 +1,9 @@
+"""The loop: runs that are stopped, killed, damaged or diverge, against the unbroken run."""
+
 import dataclasses
 import io
 import json
+import pkgutil
 import shutil
 import signal
 
@@ -9,30 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from rich.console import Console
 
-from dilax.training.checkpoint import CheckpointError
-from dilax.training.epoch import make_train_steps
-from dilax.training.feeds import Resident, Streamed
-from dilax.training.functional import functional
-from dilax.training.interrupt import Interrupted
-from dilax.training.loop import DivergenceError, fit
-from dilax.training.plan import Plan
-from dilax.training.step import make_train_step
-from dilax.training.wrappers import Jit, Pmap
-from tests.training.network import (
-    Network,
-    assert_equal_trees,
-    jitter,
-    labelled_images,
-    training,
+from dilax.training import (
+    CheckpointError,
+    DivergenceError,
+    Interrupted,
+    Jit,
+    Plan,
+    Pmap,
+    ResidentLoader,
+    StreamingLoader,
+    fit,
+    make_train_steps,
 )
+from tests.training.network import assert_equal_trees, labelled_images, training
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 DATA = tuple(np.asarray(array) for array in labelled_images(50))
-WRAPPER = Jit(jax.devices()[:1])
+ONE_DEVICE = Jit(jax.devices()[:1])
 PLAN = Plan(num_images=50, batch_size=8, epochs=2)
 CONFIG = {"epochs": 2}
 
@@ -40,18 +39,23 @@ CONFIG = {"epochs": 2}
 class Steps:
     """Training steps, compiled once for all runs here, that can raise a signal in a call."""
 
-    def __init__(self, wrapper=WRAPPER):
-        self.wrapped = wrapper.wrap(make_train_steps(training()[1]))
+    def __init__(self, parallelism=ONE_DEVICE, change=lambda step: step):
+        step = change(training(axis_name=parallelism.axis_name)[1])
+        self.wrapped = parallelism.wrap(make_train_steps(step))
+        self.compiled = {}
         self.calls = 0
         self.stop_in_call = None
         self.signal = signal.SIGINT
 
     def lower(self, *arguments):
-        self.lowered = self.wrapped.lower(*arguments)
+        """Compile once for each shape of the chunks."""
+        self.shape = str(jax.tree.map(np.shape, arguments[-1]))
+        if self.shape not in self.compiled:
+            self.compiled[self.shape] = self.wrapped.lower(*arguments).compile()
         return self
 
     def compile(self):
-        compiled = self.lowered.compile()
+        compiled = self.compiled[self.shape]
 
         def call(*arguments):
             self.calls += 1
@@ -62,30 +66,28 @@ class Steps:
         return call
 
 
-class MappedSteps(Steps):
-    """Steps whose statistics are of all devices."""
-
-    def __init__(self, wrapper):
-        super().__init__()
-        optimizer = optax.adam(1e-2)
-        apply = functional(Network(rngs=nnx.Rngs(0)), axis_name=wrapper.axis_name).apply
-        options = {"augment": jitter, "ema_decay": 0.9, "axis_name": wrapper.axis_name}
-        self.wrapped = wrapper.wrap(make_train_steps(make_train_step(apply, optimizer, **options)))
-
-
 @pytest.fixture(scope="module")
-def steps():
+def steps(module_compiles_quickly):
     return Steps()
 
 
-def run(folder, steps, *, plan=PLAN, stop_in_call=None, feed=Resident, wrapper=WRAPPER, **options):
+def run(
+    folder,
+    steps,
+    *,
+    plan=PLAN,
+    stop_in_call=None,
+    loader=ResidentLoader,
+    parallelism=ONE_DEVICE,
+    **options,
+):
     folder.mkdir(exist_ok=True)
     steps.calls, steps.stop_in_call = 0, stop_in_call
     return fit(
         training()[0],
-        feed(*DATA, wrapper),
+        loader(*DATA, parallelism),
         train_steps=steps,
-        wrapper=wrapper,
+        parallelism=parallelism,
         plan=plan,
         folder=folder,
         **{
@@ -110,7 +112,7 @@ def unbroken(tmp_path_factory, steps):
     return folder, run(folder, steps)
 
 
-def test_a_run_trains_every_step_and_notes_every_epoch(unbroken):
+def test_a_run_trains_every_step_and_records_every_epoch(unbroken):
     folder, fitted = unbroken
     assert int(fitted.state.step) == 12
     lines = lines_without_time(folder)
@@ -121,18 +123,19 @@ def test_a_run_trains_every_step_and_notes_every_epoch(unbroken):
     assert fitted.compile_seconds > 0
 
 
-@pytest.mark.parametrize("most_chunks", [1, 2, 3])
-def test_the_pieces_of_an_epoch_do_not_change_the_numbers(tmp_path, steps, unbroken, most_chunks):
-    plan = dataclasses.replace(PLAN, most_chunks=most_chunks)
-    assert plan.chunk_steps == 6 // most_chunks
+def test_the_chunks_of_an_epoch_do_not_change_the_numbers(tmp_path, steps, unbroken):
+    plan = dataclasses.replace(PLAN, max_chunks=2)
+    assert plan.chunk_steps == 3
     fitted = run(tmp_path / "run", steps, plan=plan)
     assert_equal_trees(fitted.state, unbroken[1].state)
     assert lines_without_time(tmp_path / "run") == lines_without_time(unbroken[0])
 
 
 # An epoch has six calls: within the first, at its end, within the second, in the very last.
-@pytest.mark.parametrize("stop_in_call", [1, 6, 9, 12])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("stop_in_call", "number"),
+    [(1, signal.SIGINT), (6, signal.SIGTERM), (9, signal.SIGINT), (12, signal.SIGTERM)],
+)
 def test_a_stopped_and_resumed_run_is_the_unbroken_run(
     tmp_path, steps, unbroken, stop_in_call, number
 ):
@@ -152,7 +155,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, steps, unbroken,
     folder, two = tmp_path / "run", make(jax.devices()[:2])
     with pytest.raises(Interrupted):
         run(folder, steps, stop_in_call=9)
-    run(folder, Steps(two) if make is Jit else MappedSteps(two), wrapper=two)
+    run(folder, Steps(two), parallelism=two)
     for found, wanted in zip(
         lines_without_time(folder), lines_without_time(unbroken[0]), strict=True
     ):
@@ -179,8 +182,8 @@ def test_lost_metrics_come_back_from_the_checkpoint(tmp_path, steps, unbroken, d
     assert lines_without_time(folder) == lines_without_time(unbroken[0])
 
 
-def test_a_streamed_run_is_the_resident_run_bit_for_bit(tmp_path, unbroken):
-    fitted = run(tmp_path / "run", Steps(), feed=Streamed)
+def test_a_streamed_run_is_the_resident_run_bit_for_bit(tmp_path, steps, unbroken):
+    fitted = run(tmp_path / "run", steps, loader=StreamingLoader)
     assert_equal_trees(fitted.state, unbroken[1].state)
     assert lines_without_time(tmp_path / "run") == lines_without_time(unbroken[0])
 
@@ -212,7 +215,7 @@ def test_a_resume_under_another_configuration_names_the_difference(unbroken, ste
         run(unbroken[0], steps, config={"epochs": 3})
 
 
-def test_validation_is_noted_each_epoch_and_printed(tmp_path, steps):
+def test_validation_is_recorded_each_epoch_and_printed(tmp_path, steps):
     seen = []
 
     def validate(state):
@@ -241,44 +244,53 @@ def test_on_a_terminal_there_is_a_bar(tmp_path, steps):
 class PoisonedSteps(Steps):
     """Steps whose gradient is not finite in step 8 (from 0), unless the run's key has changed."""
 
-    def __init__(self, *, always=False):
-        state, train_step, _ = training()
-        key = jax.random.key_data(state.key)
+    def __init__(self):
+        key = jax.random.key_data(training()[0].key)
 
-        def poisoned(state, batch, key_of_step):
-            struck = (jax.random.key_data(state.key) == key).all() | always
-            bad = jnp.where((state.step == 8) & struck, jnp.nan, 1.0)
-            params = state.params | {"head": jax.tree.map(bad.__mul__, state.params["head"])}
-            return train_step(dataclasses.replace(state, params=params), batch, key_of_step)
+        def poisoned(train_step):
+            def step(state, batch, key_of_step):
+                struck = (jax.random.key_data(state.key) == key).all()
+                bad = jnp.where((state.step == 8) & struck, jnp.nan, 1.0)
+                params = state.params | {"head": jax.tree.map(bad.__mul__, state.params["head"])}
+                return train_step(dataclasses.replace(state, params=params), batch, key_of_step)
 
-        super().__init__()
-        self.wrapped = WRAPPER.wrap(make_train_steps(poisoned))
+            return step
+
+        super().__init__(change=poisoned)
 
 
-def test_a_gradient_that_is_no_number_ends_the_run_and_is_named(tmp_path):
+@pytest.fixture(scope="module")
+def poisoned_steps(module_compiles_quickly):
+    return PoisonedSteps()
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_and_is_named(tmp_path, poisoned_steps):
     message = (
         r"the gradient of \['\w+'\]\['\w+'\] and \d more is not finite in step 9, learning rate "
-        "0.333, epoch 2; the state after step 6 is saved; make learning_rate smaller"
+        "0.333, epoch 2; the state after step 6 is saved; reduce learning_rate"
     )
     with pytest.raises(DivergenceError, match=message):
-        run(tmp_path / "run", PoisonedSteps())
+        run(tmp_path / "run", poisoned_steps)
     assert [line["epoch"] for line in lines_without_time(tmp_path / "run")] == [1]
 
 
-def test_a_run_can_roll_back_and_go_on_in_another_order(tmp_path, unbroken):
+def test_a_run_can_roll_back_and_continue_in_another_order(tmp_path, poisoned_steps):
     folder, console = tmp_path / "run", Console(file=io.StringIO(), width=1000)
-    fitted = run(folder, PoisonedSteps(), on_nan="rollback", console=console)
+    fitted = run(folder, poisoned_steps, on_nan="rollback", console=console)
     assert fitted.rollbacks == 1 and int(fitted.state.step) == 12
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.state.params))
     assert "back to step 6" in console.file.getvalue()
     assert [line["step"] for line in lines_without_time(folder)] == [6, 12]
-    again = run(folder, PoisonedSteps(), on_nan="rollback")
+    again = run(folder, poisoned_steps, on_nan="rollback")
     assert again.rollbacks == 1
 
 
-def test_a_run_that_always_diverges_is_ended(tmp_path):
+def test_a_run_that_always_diverges_is_ended(tmp_path, poisoned_steps, monkeypatch):
+    console = Console(file=io.StringIO(), width=1000)
+    monkeypatch.setattr("jax.random.fold_in", lambda key, data: key)  # the key never changes
     with pytest.raises(DivergenceError, match="step 9"):
-        run(tmp_path / "run", PoisonedSteps(always=True), on_nan="rollback")
+        run(tmp_path / "run", poisoned_steps, on_nan="rollback", console=console)
+    assert console.file.getvalue().count("back to step 6") == 3
 
 
 def test_the_best_epoch_by_validation_is_kept(tmp_path, steps, unbroken):
@@ -320,24 +332,30 @@ def test_checkpoints_that_cannot_be_written_end_the_run(tmp_path, steps):
     assert (folder / "checkpoints").read_text() == "in the way"
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"batch_size": 51}, r"batch_size must be from 1 to .* \(num_images=50\), received 51"),
-        ({"batch_size": 0}, "batch_size must be from 1 to"),
-        ({"epochs": 0}, "epochs must be at least 1, received 0"),
-    ],
-)
-def test_an_impossible_plan_is_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(PLAN, **fields)
+@pytest.mark.parametrize("where", ["write_json_lines", "Checkpoints.save"])
+def test_a_kill_between_epoch_and_checkpoint_changes_nothing(
+    tmp_path, steps, unbroken, monkeypatch, where
+):
+    """The second epoch is over, but not its line of metrics, or not its checkpoint."""
 
+    class Killed(BaseException):
+        pass
 
-def test_chunks_are_equal_and_begin_where_the_run_stands(key):
-    plan = Plan(num_images=60, batch_size=5, epochs=1, most_chunks=5)
-    assert (plan.steps_per_epoch, plan.chunk_steps) == (12, 3)
-    whole = np.concatenate(list(plan.chunks(key, step=0)))
-    rest = np.concatenate(list(plan.chunks(key, step=6)))
-    np.testing.assert_array_equal(rest, whole[6:])
-    # A prime number of steps goes in one piece.
-    assert Plan(num_images=13, batch_size=1, epochs=1).chunk_steps == 13
+    target, calls = f"dilax.training._loop.{where}", []
+    original = pkgutil.resolve_name(target)
+
+    def kill(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > (2 if where == "write_json_lines" else 1):
+            raise Killed
+        return original(*arguments, **options)
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(target, kill)
+    with pytest.raises(Killed):
+        run(folder, steps)
+    monkeypatch.undo()
+    fitted = run(folder, steps)
+    assert steps.calls == 6
+    assert_equal_trees(fitted.state, unbroken[1].state)
+    assert lines_without_time(folder) == lines_without_time(unbroken[0])

@@ -1,11 +1,12 @@
-import itertools
-
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
-from dilax.training import pictures
+from dilax.training import (
+    draw_confusion_matrix,
+    draw_feature_maps,
+    draw_learning_curves,
+    draw_mistakes,
+)
 
 NAMES = ["zero", "one", "two"]
 
@@ -25,47 +26,33 @@ def lines(validation):
         yield line
 
 
-@pytest.mark.parametrize("validation", [False, True])
-def test_learning_curves(tmp_path, validation):
-    pictures.learning_curves(tmp_path / "curves.png", list(lines(validation)))
+def test_learning_curves(tmp_path):
+    runs = {"one": list(lines(True)), "other": list(lines(False))}
+    draw_learning_curves(tmp_path / "curves.png", runs)
     width, height = size_of(tmp_path / "curves.png")
     assert width > height > 100
 
 
 @pytest.mark.parametrize("counts", [[[5, 1, 0], [0, 4, 2], [0, 0, 6]], np.eye(3, dtype=int) * 3])
 def test_confusion(tmp_path, counts):
-    pictures.confusion(tmp_path / "confusion.png", np.asarray(counts), NAMES)
+    draw_confusion_matrix(tmp_path / "confusion.png", np.asarray(counts), NAMES)
     width, height = size_of(tmp_path / "confusion.png")
     assert width == height
 
 
-@pytest.mark.parametrize(("channels", "wrong"), [(1, 12), (3, 1), (1, 0)])
+@pytest.mark.parametrize(("channels", "wrong"), [(1, 12), (3, 0)])
 def test_the_page_of_mistakes_grows_with_them(tmp_path, channels, wrong):
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, channels), dtype=np.uint8)
     labels = np.arange(20) % 3
     logits = np.eye(3)[(labels + (np.arange(20) < wrong)) % 3]
-    pictures.mistakes(tmp_path / "mistakes.png", images, labels, logits, NAMES)
+    draw_mistakes(tmp_path / "mistakes.png", images, labels, logits, NAMES)
     _, height = size_of(tmp_path / "mistakes.png")
     assert height == round(120 * (1.3 * max(1, -(-wrong // 10)) + 0.5))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_feature_maps_have_a_row_for_each_layer(tmp_path, channels):
-    image = np.zeros((8, 8, channels), np.uint8)
+def test_feature_maps_have_a_row_for_each_layer(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
     draw = np.random.default_rng(0).normal
     layers = {"stem": draw(size=(8, 8, 3)), "dilated": draw(size=(4, 4, 20))}
-    pictures.feature_maps(tmp_path / "maps.png", image, layers)
+    draw_feature_maps(tmp_path / "maps.png", image, layers)
     assert size_of(tmp_path / "maps.png")[1] == round(120 * 1.15 * 3)
-
-
-def test_names_of_points_close_together_do_not_cover_each_other():
-    figure = Figure(figsize=(5, 5))
-    axes = figure.subplots()
-    spots = [(50 + x, 50 + y) for x, y in ((0, 0), (1, 1), (2, -1), (-2, 2), (0, 45), (49, 0))]
-    axes.scatter(*zip(*spots, strict=True))
-    axes.set(xlim=(0, 100), ylim=(0, 100))
-    pictures._write_beside(axes, {spot: f"network {n}" for n, spot in enumerate(spots)})
-    boxes = [text.get_window_extent() for text in axes.texts]
-    assert [text.get_text() for text in axes.texts] == [f"network {n}" for n in range(6)]
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    assert all(Bbox.intersection(box, axes.bbox).bounds == box.bounds for box in boxes)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dilax import data
-from dilax.training.step import Batch
+from dilax.training import Batch
 
 CANVAS = 56
 DIGITS = 4

@@ -1,6 +1,11 @@
-"""Saving a training run to disk and restoring exactly it, by Orbax."""
+"""Checkpoints of a run: saved by Orbax, verified by a manifest, restored bit for bit.
+
+Orbax's ``CheckpointManager`` is not used, because it deletes old checkpoints as soon as a new one
+is committed, before the manifest that verifies the new one can be written.
+"""
 
 import concurrent.futures
+import hashlib
 import json
 import re
 import shutil
@@ -13,9 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dilax.training import hosts
-from dilax.training.folder import read_json, write_json
-from dilax.training.manifest import find_damage, write_manifest
+from dilax.training._devices import is_main_process, wait_for_all_processes
+from dilax.training._records import read_json, write_json, write_text
 
 Pytree = Any
 
@@ -25,29 +29,29 @@ _OURS = re.compile(r"\d+(\.sha256)?")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or that of another run; the message says what to do."""
+    """A checkpoint is missing, damaged, or from another run; the message says what to do."""
 
 
 class Restored(NamedTuple):
-    """What a checkpoint gave back."""
+    """A restored checkpoint."""
 
     tree: Pytree
     notes: dict[str, Any]
-    passed_over: list[str]
+    skipped: list[str]
     """Newer checkpoints that could not be used, and why."""
 
 
 class Checkpoints:
-    """The newest two checkpoints of a run and its best: a pytree of arrays, and JSON beside it.
+    """The newest two checkpoints of a run and its best: a pytree of arrays, and JSON.
 
-    A context manager: leaving it waits until what was saved is on disk. Saving is done in the
-    background, by one thread; of many processes, only the first one saves. PRNG keys are stored as
-    their raw data. Beside each checkpoint lies a manifest of all its files, written last, for Orbax
-    itself would restore altered bytes without a word: a checkpoint without one is not finished.
+    A context manager: on exit it waits until everything is on disk. One background thread saves; of
+    several processes, only the first one saves. PRNG keys are stored as raw data. A manifest of all
+    its files is written last beside each checkpoint: one without a manifest is incomplete, and one
+    that differs from it is damaged, which Orbax alone would not notice.
 
     Args:
-        folder: where to keep them; made when something is saved.
-        config: what must be equal for a run to continue; JSON.
+        folder: Where to keep them; created by the first save.
+        config: JSON that must be equal for a run to continue.
     """
 
     def __init__(self, folder: Path, *, config: Mapping[str, Any]) -> None:
@@ -56,13 +60,13 @@ class Checkpoints:
         self.folder = folder.absolute()
         self._config = json.loads(json.dumps(config))
         self._args = ocp.args
-        alone = ocp.options.MultiprocessingOptions(
+        this_process = ocp.options.MultiprocessingOptions(
             primary_host=jax.process_index(),
             active_processes={jax.process_index()},
             barrier_sync_key_prefix=f"process_{jax.process_index()}",
         )
-        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-        self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=this_process)
+        self._orbax = ocp.Checkpointer(handler, multiprocessing_options=this_process)
         self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._writing: concurrent.futures.Future | None = None
 
@@ -83,15 +87,15 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """The steps of the finished checkpoints, the newest first."""
+        """The steps of the complete checkpoints, newest first."""
         names = [path.stem for path in self._entries() if path.suffix == ".sha256"]
         return sorted(map(int, names), reverse=True)
 
     def wait(self) -> None:
-        """Wait until what was saved is on disk.
+        """Wait until everything is on disk.
 
         Raises:
-            CheckpointError: it could not be written.
+            CheckpointError: It could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -100,52 +104,52 @@ class Checkpoints:
     def save(
         self, step: int, tree: Pytree, *, notes: Mapping[str, Any], best: int | None = None
     ) -> None:
-        """Save `tree` and the JSON object `notes` as the state after `step`, in the background.
+        """Save ``tree`` and ``notes`` as the state after ``step``, in the background.
 
-        What was kept of later steps goes: the run has come to `step` another way.
+        Deletes later checkpoints, which are of an abandoned continuation.
 
         Args:
-            step: how many steps are done.
-            tree: arrays; of those spread over processes, every process must call this.
-            notes: JSON.
-            best: the step whose checkpoint is kept beside the newest.
+            step: Number of completed steps.
+            tree: Arrays; every process must call this if they are spread over processes.
+            notes: A JSON object.
+            best: The step whose checkpoint is kept beside the newest two.
 
         Raises:
-            CheckpointError: the save before this one could not be written.
+            CheckpointError: The previous checkpoint could not be written.
         """
         self.wait()
         raw = jax.tree.map(_to_host, tree)
-        if hosts.writes():
-            notes = json.loads(json.dumps(notes))  # as it is now, whatever the run adds to it
+        if is_main_process():
+            notes = json.loads(json.dumps(notes))  # a copy: the caller may go on changing its own
             about = {"config": self._config, "arrays": _describe(raw), "notes": notes}
             self._writing = self._writer.submit(self._write, step, raw, about, best)
 
     def restore(self, like: Pytree, *, step: int | None = None) -> Restored | None:
-        """Give the newest checkpoint that is whole, or that of `step`; None when there is none.
+        """Restore the newest intact checkpoint, or that of ``step``; None if there is none.
 
-        All processes must call this: the ones that read wait for the one that writes.
+        Every process must call this: those that read wait for the one that writes.
 
         Args:
-            like: a pytree of the same structure; its values do not matter.
-            step: which checkpoint; left out, the newest that is whole.
+            like: A pytree with the same structure, shapes and types.
+            step: Which checkpoint; None for the newest intact one.
 
         Raises:
-            CheckpointError: it was saved under another configuration or has other arrays (the
-                message names each difference); or there are checkpoints, and all are damaged.
+            CheckpointError: It was saved with another configuration or holds other arrays (the
+                message names each difference); or all checkpoints are damaged.
         """
         self.wait()
-        hosts.meet()
+        wait_for_all_processes()
         candidates = self.steps if step is None else [step]
-        passed_over = self._unfinished() if step is None else []
+        skipped = self._incomplete() if step is None else []
         for candidate in candidates:
             damage = find_damage(self._manifest(candidate), self.folder / str(candidate))
             if damage is None:
-                return Restored(*self._read(candidate, like), passed_over)
-            passed_over.append(f"checkpoint {candidate} is damaged: {damage}")
+                return Restored(*self._read(candidate, like), skipped)
+            skipped.append(f"checkpoint {candidate} is damaged: {damage}")
         if candidates:
             raise CheckpointError(
-                f"no checkpoint in {self.folder} can be used: {'; '.join(passed_over)}; start the "
-                "run anew in another folder"
+                f"no checkpoint in {self.folder} can be used: {'; '.join(skipped)}; start the "
+                "run anew in another folder."
             )
         return None
 
@@ -160,7 +164,8 @@ class Checkpoints:
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint {step} could not be written to {self.folder}: {_reason(error)}; "
-                "earlier ones are as they were: make room or make the folder writable, then resume"
+                "earlier ones are unchanged: free some space or make the folder writable, then "
+                "resume."
             ) from error
         earlier = [other for other in self.steps if other <= step]
         self._remove_all_but({*earlier[:NEWEST_KEPT], best})
@@ -177,18 +182,18 @@ class Checkpoints:
         return self.folder / f"{step}.sha256"
 
     def _entries(self) -> list[Path]:
-        """Give what was made here; other files in the folder are left alone."""
+        """List checkpoints and manifests; other files in the folder are never touched."""
         if not self.folder.is_dir():
             return []
         return [path for path in self.folder.iterdir() if _OURS.fullmatch(path.name)]
 
-    def _unfinished(self) -> list[str]:
+    def _incomplete(self) -> list[str]:
         folders = {path.name for path in self._entries() if path.name.isdigit()}
         missing = sorted(folders - {str(step) for step in self.steps}, key=int, reverse=True)
-        return [f"checkpoint {name} was not finished: {name}.sha256 is missing" for name in missing]
+        return [f"checkpoint {name} is incomplete: {name}.sha256 is missing" for name in missing]
 
     def _remove_all_but(self, kept: set[int | None]) -> None:
-        """Remove other checkpoints and what unfinished ones left, manifests first."""
+        """Delete the other checkpoints, complete or not, manifests first."""
         stale = [path for path in self._entries() if int(path.stem) not in kept]
         for path in sorted(stale, key=lambda path: path.suffix != ".sha256"):
             if path.is_dir():
@@ -197,25 +202,66 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
 
+def write_manifest(path: Path, folder: Path) -> None:
+    """Write the SHA-256 of all files in ``folder``, which lies beside ``path``.
+
+    The format is that of ``sha256sum --check``, with paths from the folder of the manifest.
+    """
+    lines = [f"{digest}  {name}\n" for name, digest in _digests(folder).items()]
+    write_text(path, "".join(lines))
+
+
+def find_damage(path: Path, folder: Path) -> str | None:
+    """Compare ``folder`` with its manifest at ``path``; describe the first difference, if any.
+
+    >>> import tempfile
+    >>> root = Path(tempfile.mkdtemp())
+    >>> (root / "4").mkdir()
+    >>> _ = (root / "4" / "data").write_text("kept")
+    >>> write_manifest(root / "4.sha256", root / "4")
+    >>> find_damage(root / "4.sha256", root / "4")
+    >>> _ = (root / "4" / "data").write_text("bent")
+    >>> find_damage(root / "4.sha256", root / "4")
+    '4/data has another content than was written'
+    """
+    try:
+        lines = path.read_bytes().decode("utf-8").splitlines()
+        written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        found = _digests(folder)
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{path.name} or a file that it lists cannot be read ({error})"
+    for name in sorted(written.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in written:
+            return f"{name} was added"
+        if written[name] != found[name]:
+            return f"{name} has another content than was written"
+    return None if found else f"{folder.name} is empty"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return {
+        path.relative_to(folder.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_host(leaf: jax.Array) -> np.ndarray:
-    """Copy an array to memory that no later step writes to."""
+    """Copy an array to host memory, so that a later step may reuse its buffer."""
     raw = jax.random.key_data(leaf) if _is_key(leaf) else leaf
     if isinstance(raw, jax.Array) and not raw.is_fully_addressable:
         if not raw.is_fully_replicated:
-            return _gather(raw)
+            from jax.experimental import multihost_utils
+
+            return multihost_utils.process_allgather(raw, tiled=True)
         raw = raw.addressable_data(0)
     return np.array(raw)
-
-
-def _gather(array: jax.Array) -> np.ndarray:
-    """Collect the parts that lie with other processes; all of them must call this."""
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.process_allgather(array, tiled=True)
 
 
 def _with_type(like: jax.Array, raw: Any) -> jax.Array:
@@ -247,5 +293,5 @@ def _refuse_differences(
     if differences:
         raise CheckpointError(
             f"the checkpoint in {folder} was saved with another {what}: {'; '.join(differences)}; "
-            "resume with what it was saved with, or start a run in another folder"
+            "resume with the same one, or start a run in another folder."
         )

@@ -1,13 +1,19 @@
+"""Checkpoints: bit for bit, or noticed as damaged and skipped."""
+
+import os
 import shutil
+import subprocess
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dilax.training.checkpoint import CheckpointError, Checkpoints
+from dilax.training import CheckpointError, Checkpoints, _checkpoints
+from dilax.training._checkpoints import find_damage
 from tests.training.network import assert_equal_trees, training
 
+PACKAGE = "dilax.training._checkpoints"
 CONFIG = {"epochs": 3, "model": "tiny", "shift": (1, 2)}
 
 
@@ -48,7 +54,7 @@ def test_the_newest_is_what_a_run_continues_from(original):
     folder, states = original
     restored = restore(folder, training(seed=1)[0])
     assert_equal_trees(restored.tree, states[8])
-    assert restored.passed_over == []
+    assert restored.skipped == []
 
 
 def names(folder):
@@ -99,7 +105,7 @@ def test_another_configuration_is_refused_by_name(original):
     message = (
         r"another configuration: epochs was 3, now is 5; "
         r"limit was \(nothing\), now is 7; shift was \[1, 2\], now is \(nothing\); "
-        r"resume with what it was saved with"
+        r"resume with the same one"
     )
     with pytest.raises(CheckpointError, match=message):
         restore(folder, states[4], config=config)
@@ -125,62 +131,54 @@ def files_of(folder, step):
 def assert_the_one_before_is_used(folder, states, message):
     restored = restore(folder, training(seed=1)[0])
     assert_equal_trees(restored.tree, states[4])
-    assert restored.passed_over == [message]
+    assert restored.skipped == [message]
+
+
+def test_a_damaged_checkpoint_is_skipped(saved):
+    folder, states = saved
+    path = files_of(folder, 8)[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    name = path.relative_to(folder).as_posix()
+    message = f"checkpoint 8 is damaged: {name} has another content than was written"
+    assert_the_one_before_is_used(folder, states, message)
 
 
 def test_any_flipped_byte_is_noticed(saved, long):
-    """At 200 random places, or at 2,000 with --long, of all files there are."""
-    folder, states = saved
+    """At 2,000 random places, or at 200 without --long, of all files there are."""
+    folder, _ = saved
     files = [*files_of(folder, 8), folder / "8.sha256"]
-    contents = {path: path.read_bytes() for path in files}
     random = np.random.default_rng(0)
-    with Checkpoints(folder, config=CONFIG) as checkpoints:
-        for _ in range(2000 if long else 200):
-            path = files[random.integers(len(files))]
-            damaged = bytearray(contents[path])
-            damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
-            path.write_bytes(damaged)
-            restored = checkpoints.restore(states[4], step=None)
-            assert_equal_trees(restored.tree, states[4])
-            assert restored.passed_over[0].startswith("checkpoint 8 is damaged")
-            path.write_bytes(contents[path])
-        assert_equal_trees(checkpoints.restore(states[4]).tree, states[8])
-
-
-@pytest.mark.parametrize("keep", [0, 0.5])
-def test_any_truncated_file_is_noticed(saved, keep):
-    folder, states = saved
-    for path in files_of(folder, 8):
+    for path in random.choice(files, 2000 if long else 200):
         content = path.read_bytes()
-        path.write_bytes(content[: int(len(content) * keep)])
-        name = path.relative_to(folder).as_posix()
-        message = f"checkpoint 8 is damaged: {name} is not what was written"
-        assert_the_one_before_is_used(folder, states, message)
+        damaged = bytearray(content)
+        damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        assert find_damage(folder / "8.sha256", folder / "8") is not None
         path.write_bytes(content)
+    assert find_damage(folder / "8.sha256", folder / "8") is None
 
 
-def test_any_deleted_file_is_noticed(saved):
-    folder, states = saved
+def test_any_truncated_missing_or_added_file_is_noticed(saved):
+    folder, _ = saved
+
+    def damage():
+        return find_damage(folder / "8.sha256", folder / "8")
+
     for path in files_of(folder, 8):
-        content = path.read_bytes()
+        content, name = path.read_bytes(), path.relative_to(folder).as_posix()
+        path.write_bytes(content[:-1])
+        assert damage() == f"{name} has another content than was written"
         path.unlink()
-        name = path.relative_to(folder).as_posix()
-        message = f"checkpoint 8 is damaged: {name} is missing"
-        assert_the_one_before_is_used(folder, states, message)
+        assert damage() == f"{name} is missing"
         path.write_bytes(content)
-
-
-def test_a_file_that_was_added_is_noticed(saved):
-    folder, states = saved
     (folder / "8" / "new").touch()
-    message = "checkpoint 8 is damaged: 8/new was not there"
-    assert_the_one_before_is_used(folder, states, message)
+    assert damage() == "8/new was added"
 
 
 def test_a_checkpoint_without_manifest_was_not_finished(saved):
     folder, states = saved
     (folder / "8.sha256").unlink()
-    message = "checkpoint 8 was not finished: 8.sha256 is missing"
+    message = "checkpoint 8 is incomplete: 8.sha256 is missing"
     assert_the_one_before_is_used(folder, states, message)
 
 
@@ -189,7 +187,7 @@ def test_a_manifest_without_its_checkpoint_is_damage(saved):
     shutil.rmtree(folder / "8")
     restored = restore(folder, training(seed=1)[0])
     assert_equal_trees(restored.tree, states[4])
-    assert restored.passed_over[0].startswith("checkpoint 8 is damaged: 8/")
+    assert restored.skipped[0].startswith("checkpoint 8 is damaged: 8/")
 
 
 def test_only_damaged_checkpoints_are_an_error(saved):
@@ -214,3 +212,45 @@ def test_a_save_that_fails_is_said_at_the_next_one_and_earlier_ones_stay(saved, 
             checkpoints.save(16, states[4], notes={})
     assert names(folder) == before
     assert_equal_trees(restore(folder, states[4]).tree, states[8])
+
+
+class Killed(BaseException):
+    """What no handler of errors catches, as no handler catches a kill."""
+
+
+@pytest.mark.parametrize("where", ["write_json", "write_manifest", "os.replace"])
+def test_a_kill_within_a_save_leaves_the_one_before(saved, monkeypatch, where):
+    """Before the notes, before the manifest, and before the manifest gets its name."""
+    folder, states = saved
+
+    def kill(source, *arguments):
+        if where != "os.replace" or str(source).endswith(".sha256.partial"):
+            raise Killed
+        return replace(source, *arguments)
+
+    replace = os.replace
+    monkeypatch.setattr(where if where == "os.replace" else f"{PACKAGE}.{where}", kill)
+    with pytest.raises(Killed), Checkpoints(folder, config=CONFIG) as checkpoints:
+        checkpoints.save(12, states[4], notes={})
+    monkeypatch.undo()
+    restored = restore(folder, states[4])
+    assert_equal_trees(restored.tree, states[8])
+    assert restored.skipped == ["checkpoint 12 is incomplete: 12.sha256 is missing"]
+    with Checkpoints(folder, config=CONFIG) as checkpoints:
+        checkpoints.save(12, states[4], notes={})
+    assert_equal_trees(restore(folder, states[8]).tree, states[4])
+
+
+def test_sha256sum_reads_the_manifest(original):
+    folder, _ = original
+    command = ["sha256sum", "--check", "--strict", "8.sha256"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(": OK\n") == len(files_of(folder, 8))
+
+
+def test_only_the_main_process_saves(tmp_path, monkeypatch):
+    monkeypatch.setattr(_checkpoints, "is_main_process", lambda: False)
+    with Checkpoints(tmp_path / "checkpoints", config={}) as checkpoints:
+        checkpoints.save(1, {"array": jnp.ones(3)}, notes={})
+    assert not (tmp_path / "checkpoints").exists()

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from dilax.training.interrupt import Interrupted, StopRequest
+from dilax.training._terminal import Interrupted, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

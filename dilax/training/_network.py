@@ -1,0 +1,275 @@
+"""Flax NNX modules as pure functions of plain arrays, and transformations of such functions.
+
+Training is written for these functions, so a training step is plain ``jax.jit`` over plain pytrees
+and does not depend on the version of Flax.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+
+from dilax._arrays import as_array, as_dtype
+from dilax._checks import check_callable, check_instance
+
+Pytree = Any
+
+LOSS_SCALES = {"float32": 1.0, "bfloat16": 1.0, "float16": 1024.0}
+"""Loss scale for each precision: float16 underflows to 0 below 6e-8, where gradients of
+activations often lie."""
+
+
+class Apply(Protocol):
+    """A network as a pure function."""
+
+    def __call__(
+        self,
+        params: Pytree,
+        batch_stats: Pytree,
+        images: Array,
+        /,
+        *,
+        train: bool,
+        key: Array | None = None,
+    ) -> tuple[Array, Pytree]:
+        """Map float images ``(N, H, W, C)`` to logits ``(N, classes)`` and new batch statistics.
+
+        With ``train``, batch normalisation uses the statistics of the batch and updates the running
+        ones, and random numbers (dropout) are drawn from ``key``. Without it, the running
+        statistics are used and returned unchanged, and nothing is random.
+        """
+
+
+Path = tuple[Any, ...]
+"""Where an array lies in a pytree, in the keys of ``jax.tree_util``."""
+
+
+class Functional(NamedTuple):
+    """A module, split into a pure function and its arrays."""
+
+    apply: Apply
+    params: Pytree
+    """What the optimiser updates: nested dictionaries of arrays."""
+    batch_stats: Pytree
+    """Running means and variances, which a forward pass in training updates; may be empty."""
+
+
+def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functional:
+    """Split a module into a pure function and its arrays.
+
+    Args:
+        module: maps images ``(N, H, W, C)`` to logits. It is not changed.
+        axis_name: mapped axis over which batch normalisation averages its statistics in training.
+            It is set on every submodule that has an attribute ``axis_name``, as ``nnx.BatchNorm``
+            and the modules of ``dilax.nn`` do.
+
+    Returns:
+        ``apply(params, batch_stats, images, *, train, key)``, the parameters, the batch statistics.
+
+    Raises:
+        ValueError: The module holds variables other than ``nnx.Param``, ``nnx.BatchStat`` and
+            random streams, which a pure step could not update.
+        TypeError: ``module`` is not an ``nnx.Module``.
+
+    >>> import jax.numpy as jnp
+    >>> apply, params, batch_stats = functional(nnx.Linear(4, 10, rngs=nnx.Rngs(0)))
+    >>> logits, batch_stats = apply(params, batch_stats, jnp.ones((2, 4)), train=False)
+    >>> logits.shape
+    (2, 10)
+    """
+    check_instance(module, nnx.Module, "module")
+    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
+    params, batch_stats, streams, rest = states
+    _refuse_other_state(rest)
+
+    def apply(
+        param_arrays: Pytree,
+        stat_arrays: Pytree,
+        images: Array,
+        *,
+        train: bool,
+        key: Array | None = None,
+    ) -> tuple[Array, Pytree]:
+        merged = nnx.merge(
+            graphdef,
+            _filled(params, param_arrays),
+            _filled(batch_stats, stat_arrays),
+            _reseeded(streams, key) if train else streams,
+        )
+        if train:
+            merged.train()
+            _normalise_over(axis_name, merged)
+        else:
+            merged.eval()
+        logits = merged(images)
+        return logits, nnx.to_pure_dict(nnx.state(merged, nnx.BatchStat))
+
+    return Functional(apply, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
+
+
+def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:
+    """Write trained arrays back into the module that ``functional`` split.
+
+    Raises:
+        ValueError: The arrays have other names or shapes than the module's. The module is then
+            unchanged.
+        TypeError: ``module`` is not an ``nnx.Module``.
+
+    >>> import jax.numpy as jnp
+    >>> module = nnx.Linear(4, 10, rngs=nnx.Rngs(0))
+    >>> _, params, batch_stats = functional(module)
+    >>> load_into(module, jax.tree.map(jnp.zeros_like, params), batch_stats)
+    >>> float(abs(module.kernel[...]).max())
+    0.0
+    """
+    check_instance(module, nnx.Module, "module")
+    given = {"params": (nnx.Param, params), "batch_stats": (nnx.BatchStat, batch_stats)}
+    for name, (kind, arrays) in given.items():
+        _check_alike(nnx.to_pure_dict(nnx.state(module, kind)), arrays, name)
+    for kind, arrays in given.values():
+        nnx.update(module, _filled(nnx.state(module, kind), arrays))
+
+
+def freeze(apply: Apply, frozen: Callable[[Path], bool]) -> Apply:
+    """Exclude some parameters of a network from differentiation, which saves their gradients.
+
+    Args:
+        apply: The network.
+        frozen: Whether the parameter at a path is excluded.
+
+    Raises:
+        TypeError: An argument is not a function.
+
+    >>> import jax.numpy as jnp
+    >>> apply, params, stats = functional(nnx.Linear(4, 10, rngs=nnx.Rngs(0)))
+    >>> apply = freeze(apply, lambda path: path[-1].key == "kernel")
+    >>> loss = lambda params: apply(params, stats, jnp.ones((1, 4)), train=True)[0].sum()
+    >>> gradient = jax.grad(loss)(params)
+    >>> float(gradient["kernel"].sum()), float(gradient["bias"].sum())
+    (0.0, 10.0)
+    """
+    check_callable(apply, "apply")
+    check_callable(frozen, "frozen")
+
+    def stopped(path: Path, leaf: Array) -> Array:
+        return jax.lax.stop_gradient(leaf) if frozen(path) else leaf
+
+    def applied(params: Pytree, /, *others: Any, **options: Any) -> tuple[Array, Pytree]:
+        return apply(jax.tree_util.tree_map_with_path(stopped, params), *others, **options)
+
+    return applied
+
+
+def mean_of_mirrored(apply: Apply) -> Apply:
+    r"""Average the logits of each image and its mirror image.
+
+    .. math:: z(x) = \frac{1}{2} (f(x) + f(x \text{ left to right}))
+
+    Raises:
+        TypeError: ``apply`` is not a function.
+
+    >>> import jax.numpy as jnp
+    >>> def first(params, batch_stats, images, *, train, key=None):
+    ...     return images[:, 0, 0], batch_stats
+    >>> apply = mean_of_mirrored(first)
+    >>> apply({}, {}, jnp.arange(4.0).reshape(1, 1, 4, 1), train=False)[0].item()
+    1.5
+    """
+    check_callable(apply, "apply")
+
+    def applied(
+        params: Pytree, batch_stats: Pytree, images: Array, /, **options: Any
+    ) -> tuple[Array, Pytree]:
+        logits, updated = apply(params, batch_stats, images, **options)
+        mirrored, _ = apply(params, batch_stats, images[:, :, ::-1], **options)
+        return (logits + mirrored) / 2, updated
+
+    return applied
+
+
+def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
+    """Compute a network in ``dtype``, with float32 parameters, statistics and logits.
+
+    Raises:
+        TypeError: ``dtype`` is not a floating-point type, or ``apply`` not a function.
+
+    Source: P. Micikevicius et al., "Mixed Precision Training", 2018.
+
+    >>> def double(params, batch_stats, images, *, train, key=None):
+    ...     return images * params["two"], batch_stats
+    >>> half = compute_in(jnp.bfloat16, double)
+    >>> half({"two": jnp.float32(2)}, {}, jnp.float32(1.001), train=False)[0].item()
+    2.0
+    """
+    dtype = as_dtype(dtype, "dtype")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be a floating-point type, got {dtype}.")
+    check_callable(apply, "apply")
+
+    def cast(leaf: Array) -> Array:
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    def applied(
+        params: Pytree, batch_stats: Pytree, images: Array, /, **options: Any
+    ) -> tuple[Array, Pytree]:
+        logits, updated = apply(jax.tree.map(cast, params), batch_stats, cast(images), **options)
+        kept = jax.tree.map(lambda new, old: new.astype(old.dtype), updated, batch_stats)
+        return logits.astype(jnp.float32), kept
+
+    return applied
+
+
+def _check_alike(own: Pytree, arrays: Pytree, name: str) -> None:
+    """Refuse arrays with other names or shapes than the module's own."""
+    structures = [jax.tree.structure(tree) for tree in (own, arrays)]
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(own)]]
+    shapes.append([as_array(leaf, f"each of {name}").shape for leaf in jax.tree.leaves(arrays)])
+    if [structures[0], shapes[0]] != [structures[1], shapes[1]]:
+        raise ValueError(
+            f"{name} must be like the module's own, {structures[0]} of shapes {shapes[0]}, got "
+            f"{structures[1]} of shapes {shapes[1]}."
+        )
+
+
+def _filled(state: nnx.State, arrays: Pytree) -> nnx.State:
+    """Copy ``state``, with ``arrays`` as its values."""
+    filled = jax.tree.map(lambda leaf: leaf, state)
+    nnx.replace_by_pure_dict(filled, arrays)
+    return filled
+
+
+def _reseeded(streams: nnx.State, key: Array | None) -> nnx.State:
+    """Reseed random streams from ``key``, each with a key of its own."""
+    leaves, structure = jax.tree.flatten(nnx.to_pure_dict(streams))
+    if not leaves:
+        return streams
+    if key is None:
+        raise ValueError("key must be given where a network draws random numbers, got None.")
+    seeded = [
+        jax.random.fold_in(key, place)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else jnp.zeros_like(leaf)
+        for place, leaf in enumerate(leaves)
+    ]
+    return _filled(streams, jax.tree.unflatten(structure, seeded))
+
+
+def _normalise_over(axis_name: str | None, module: nnx.Module) -> None:
+    if axis_name is None:
+        return
+    for _, part in nnx.iter_graph(module):
+        if hasattr(part, "axis_name"):
+            part.axis_name = axis_name
+
+
+def _refuse_other_state(rest: nnx.State) -> None:
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(rest)]
+    if paths:
+        raise ValueError(
+            "module must hold only nnx.Param and nnx.BatchStat variables and random streams, "
+            f"got also {', '.join(paths)}."
+        )

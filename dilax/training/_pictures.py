@@ -1,0 +1,149 @@
+"""Pictures of a run: learning curves, confusion matrix, mistakes and feature maps.
+
+Each function writes one PNG file, without a window and without global state of Matplotlib.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Draw loss and error over the epochs of one run or several, dashed for validation.
+
+    Args:
+        path: The PNG file.
+        runs: By name, the lines of ``metrics.jsonl`` of each run.
+    """
+    figure = _figure(width=9, height=4)
+    loss, error = figure.subplots(1, 2)
+    for place, (name, history) in enumerate(runs.items()):
+        epochs = [line["epoch"] for line in history]
+        for part, style in (("train", "-"), ("validation", "--")):
+            if f"{part}_loss" in history[0]:
+                look = {"color": f"C{place % 10}", "linestyle": style, "marker": "."}
+                label = name if part == "train" else None
+                loss.plot(epochs, [line[f"{part}_loss"] for line in history], label=label, **look)
+                errors = [100 * (1 - line[f"{part}_accuracy"]) for line in history]
+                error.plot(epochs, errors, **look)
+    loss.set(xlabel="epoch", ylabel="loss (nats)", yscale="log")
+    error.set(xlabel="epoch", ylabel="error (%)", yscale="log")
+    loss.legend(title="training; validation dashed", fontsize=8, title_fontsize=8)
+    figure.savefig(path)
+
+
+def draw_confusion_matrix(path: Path, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """Draw a confusion matrix, coloured by the mistakes alone.
+
+    Args:
+        path: The PNG file.
+        counts: ``(classes, classes)``: rows are labels, columns predictions.
+        class_names: One name per class.
+    """
+    side = 2 + 0.5 * len(class_names)
+    figure = _figure(width=side, height=side)
+    axes = figure.subplots()
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
+    places = range(len(class_names))
+    axes.set_xticks(places, class_names, rotation=90)
+    axes.set_yticks(places, class_names)
+    axes.set(xlabel="prediction", ylabel="label")
+    if len(class_names) <= 20:
+        for (row, column), count in np.ndenumerate(counts):
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
+    figure.savefig(path)
+
+
+def draw_mistakes(
+    path: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    most: int = 60,
+) -> None:
+    """Draw the misclassified images, the most confident first.
+
+    The title of each is its label, the prediction, and the probability of the prediction.
+
+    Args:
+        path: The PNG file.
+        images: ``(N, H, W, C)`` uint8.
+        labels: ``(N,)`` integers.
+        logits: ``(N, classes)``.
+        class_names: One name per class.
+        most: Number of images that are drawn at most.
+    """
+    confidence = _softmax(logits).max(axis=-1)
+    predictions = logits.argmax(axis=-1)
+    wrong = np.flatnonzero(predictions != labels)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    titles = [
+        f"{class_names[labels[n]]} → {class_names[predictions[n]]} {confidence[n]:.0%}"
+        for n in shown
+    ]
+    columns, rows = 10, max(1, -(-len(shown) // 10))
+    figure, grid = _grid(rows, columns, width=1.1 * columns, height=1.3 * rows + 0.5)
+    figure.suptitle(f"{len(wrong)} of {len(labels)} wrong: label → prediction, probability")
+    for axes, number, title in zip(grid.flat, shown, titles, strict=False):
+        _show(axes, images[number])
+        axes.set_title(title, fontsize=6)
+    figure.savefig(path)
+
+
+def draw_feature_maps(
+    path: Path, image: np.ndarray, layers: Mapping[str, np.ndarray], *, most: int = 12
+) -> None:
+    """Draw an image and, in a row for each layer, the first channels of its activations.
+
+    Args:
+        path: The PNG file.
+        image: ``(H, W, C)`` uint8.
+        layers: By the title of its row, ``(h, w, channels)`` floats; at least one.
+        most: Number of channels that are drawn at most.
+    """
+    rows = {"input": [image]} | {
+        title: [maps[..., channel] for channel in range(min(most, maps.shape[-1]))]
+        for title, maps in layers.items()
+    }
+    figure, grid = _grid(len(rows), most, width=1.1 * most + 1.3, height=1.15 * len(rows))
+    for line, (title, row) in zip(grid, rows.items(), strict=True):
+        for axes, shown in zip(line, row, strict=False):
+            _show(axes, shown)
+        beside = {"ha": "right", "va": "center", "fontsize": 8}
+        line[0].text(-0.1, 0.5, title, transform=line[0].transAxes, **beside)
+    figure.savefig(path)
+
+
+def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple["Figure", np.ndarray]:
+    """Create a figure with a grid of axes for images, without frames."""
+    figure = _figure(width=width, height=height)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def _show(axes: "Axes", image: np.ndarray) -> None:
+    """Show ``(H, W)`` or ``(H, W, 1)`` in grey, ``(H, W, 3)`` in colour."""
+    grey = image.ndim == 2 or image.shape[-1] == 1
+    axes.imshow(image.squeeze(-1) if grey and image.ndim == 3 else image, cmap="gray")
+
+
+def _figure(*, width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

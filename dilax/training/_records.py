@@ -1,0 +1,266 @@
+"""What a run writes to its folder: JSON, the record of its results, and their statistics."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dilax._version
+from dilax._checks import entries, integer, number, shown
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+SUMMARY_FILE = "summary.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+MAX_CLASSES = 10_000
+"""Largest confusion matrix."""
+
+
+def check_run_folder(folder: Path, *, resume: bool) -> None:
+    """Check whether a run can start, or resume, in ``folder``; nothing is created or changed.
+
+    Raises:
+        ValueError: A new run would write into a folder that is not empty, or there is no run to
+            resume, or the path leads through a file.
+    """
+    if resume and not (folder / CONFIG_FILE).is_file():
+        raise ValueError(
+            f"output folder {folder} holds no run to resume ({CONFIG_FILE} is missing); leave out "
+            "--resume to start one."
+        )
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"output folder {folder}: {nearest} is a file; choose another --output.")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"output folder {folder} is not empty; add --resume to continue the run in it, or "
+            "choose another --output."
+        )
+
+
+def make_run_folder(folder: Path) -> None:
+    """Create the folder of a run, unless it exists.
+
+    Raises:
+        ValueError: It cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file atomically: until it is complete, the previous content stays.
+
+    Raises:
+        OSError: The file cannot be written; the message names it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = f"{path} cannot be written: {error.strerror}; its previous content is unchanged"
+        raise OSError(error.errno, reason) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically.
+
+    Raises:
+        OSError: The file cannot be written; the message names it.
+    """
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_json_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file with one JSON object per line, atomically.
+
+    Raises:
+        OSError: The file cannot be written; the message names it.
+    """
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, dilax and the libraries that affect results."""
+    libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "python": platform.python_version(),
+        "dilax": dilax._version.__version__,
+        **{name: importlib.metadata.version(name) for name in libraries},
+    }
+
+
+def git_commit(folder: Path = Path(dilax._version.__file__).parent) -> str | None:
+    """Return the git commit of the source in ``folder``, with ``-dirty`` if files differ from it.
+
+    None outside a git checkout, or if git does not track the files of the folder.
+    """
+    try:
+        _git(folder, "ls-files", "--error-unmatch", ".")
+        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The content of ``summary.json``."""
+
+    program: str
+    """The program that made the run."""
+    config: Mapping[str, Any]
+    """Its flags."""
+    dataset: str
+    dataset_sha256: str
+    """Fingerprint of the training and test arrays."""
+    model: str
+    weights: str
+    """The weights behind ``test_accuracy``, chosen before the run: final, ema or best."""
+    test_accuracy: float
+    """A fraction."""
+    test_loss: float
+    """In nats."""
+    test_accuracy_final: float
+    """Accuracy of the weights after the last step."""
+    test_accuracy_ema: float
+    """Accuracy of the moving average of the weights."""
+    parameters: int
+    multiply_adds: int
+    """For one image, in the forward pass; products with padding are counted."""
+    epochs: int
+    train_seconds: float
+    """Time in training steps, without compilation, evaluation and saving."""
+    compile_seconds: float
+    device: str
+    devices: int
+    """How many devices shared a batch."""
+    processes: int
+    rollbacks: int
+    """How often the run diverged and went back to a checkpoint."""
+    seed: int
+    versions: Mapping[str, str] = dataclasses.field(default_factory=versions)
+    git_commit: str | None = dataclasses.field(default_factory=git_commit)
+
+    def as_json(self) -> dict[str, Any]:
+        """Convert the record to a JSON object."""
+        return dataclasses.asdict(self)
+
+
+def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Combine the records of runs with several seeds, JSON objects of ``RunRecord``, into one.
+
+    Accuracies and the loss become their means, with all statistics under ``over_seeds``; seconds
+    add up; everything else is taken from the first record.
+    """
+    measured = [name for name in records[0] if name.startswith("test_")]
+    over = {name: over_seeds([record[name] for record in records]) for name in measured}
+    spent = ("train_seconds", "compile_seconds")
+    return {
+        **records[0],
+        **{name: summary["mean"] for name, summary in over.items()},
+        **{name: sum(record[name] for record in records) for name in spent},
+        "seeds": [record["seed"] for record in records],
+        "over_seeds": over,
+        "each": [{name: record[name] for name in ("seed", *measured)} for record in records],
+    }
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """Compute mean, sample standard deviation, minimum, maximum and number of ``values``.
+
+    The standard deviation of a single value is 0.
+
+    Raises:
+        ValueError: There is no value, or one is not finite.
+        TypeError: A value is not a number.
+
+    >>> over_seeds([0.5, 1.0, 1.5])
+    {'mean': 1.0, 'std': 0.5, 'min': 0.5, 'max': 1.5, 'n': 3}
+    """
+    given = (
+        values.tolist() if isinstance(values, np.ndarray) else entries(values, "values", "numbers")
+    )
+    array = np.asarray([number(value, "each of values") for value in given], np.float64)
+    if array.size == 0:
+        raise ValueError("values must hold at least one number, got none.")
+    return {
+        "mean": float(array.mean()),
+        "std": float(array.std(ddof=1)) if array.size > 1 else 0.0,
+        "min": float(array.min()),
+        "max": float(array.max()),
+        "n": int(array.size),
+    }
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> np.ndarray:
+    """Count how often each class is predicted for each label.
+
+    Args:
+        labels: ``(N,)`` integers in ``[0, classes)``.
+        predictions: ``(N,)`` integers in ``[0, classes)``.
+        classes: Number of classes.
+
+    Returns:
+        ``(classes, classes)`` counts: rows are labels, columns predictions.
+
+    Raises:
+        ValueError: An entry is not a class, or the lengths differ.
+        TypeError: The entries are not integers.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), classes=2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    classes = integer(classes, "classes", minimum=1, maximum=MAX_CLASSES)
+    rows = _classes_of(labels, "labels", classes)
+    columns = _classes_of(predictions, "predictions", classes)
+    if rows.shape != columns.shape:
+        raise ValueError(
+            f"labels and predictions must be equally many, got {rows.shape} and {columns.shape}."
+        )
+    pairs = rows * classes + columns
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def _classes_of(values: np.ndarray, name: str, classes: int) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+        integers = array.astype(np.int64) if array.size else np.zeros(array.shape, np.int64)
+        whole = array.ndim == 1 and np.array_equal(integers, array)
+    except Exception as error:  # conversion of an arbitrary object can raise anything
+        raise TypeError(f"{name} must be integers (N,), got {shown(values)}.") from error
+    if not whole or not np.all((integers >= 0) & (integers < classes)):
+        raise ValueError(
+            f"{name} must be integers (N,) in [0, classes={classes}), got {shown(values)}."
+        )
+    return integers
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,112 @@
+"""What a run shows on the terminal, and how Ctrl-C stops it."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class ProgressBar:
+    """A progress bar with epoch, loss, accuracy, images per second and remaining time.
+
+    Where the output is not a terminal, one line is printed for each epoch instead.
+    """
+
+    def __init__(self, *, epochs: int, total_steps: int, console: Console) -> None:
+        self._console = console
+        self._epochs = epochs
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=total_steps, epoch="", numbers="compiling")
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, step: int, *, epoch: int, means: dict[str, float], speed: float) -> None:
+        """Show that ``step`` steps are completed, in ``epoch`` (from 0)."""
+        numbers = f"{_numbers(means)}  {speed:,.0f} images/s"
+        self._progress.update(
+            self._task, completed=step, epoch=f"{epoch + 1}/{self._epochs}", numbers=numbers
+        )
+
+    def finish_epoch(self, line: dict[str, float]) -> None:
+        """Print the line of a completed epoch."""
+        train = {"loss": line["train_loss"], "accuracy": line["train_accuracy"]}
+        text = f"epoch {line['epoch']}/{self._epochs}  {_numbers(train)}"
+        if "validation_accuracy" in line:
+            text += f"  validation accuracy {line['validation_accuracy']:.4f}"
+        text += f"  {line['images_per_second']:,.0f} images/s  {line['seconds']:.1f} s"
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C or SIGTERM, and its state is saved."""
+
+    def __init__(self, signal_number: int, *, step: int, total_steps: int, folder: Path) -> None:
+        self.signal_number = signal_number
+        self.folder = folder
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name} at step {step:,} of {total_steps:,}: state saved in {folder}")
+
+
+class StopRequest:
+    """A context that records the first SIGINT or SIGTERM in ``received``; the second one acts.
+
+    Outside the main thread, to which Python delivers all signals, it does nothing.
+
+    >>> with StopRequest() as stop:
+    ...     signal.raise_signal(signal.SIGINT)
+    >>> stop.received == signal.SIGINT
+    True
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._record) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous = {}
+
+
+def _numbers(means: dict[str, float]) -> str:
+    return f"loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"

@@ -1,0 +1,190 @@
+import json
+import subprocess
+from pathlib import Path
+
+import flax
+import jax
+import numpy as np
+import optax
+import pytest
+
+import dilax
+from dilax.training import (
+    RunRecord,
+    check_run_folder,
+    combine_records,
+    confusion_matrix,
+    git_commit,
+    make_run_folder,
+    over_seeds,
+    read_json,
+    versions,
+    write_json,
+)
+from dilax.training._records import write_json_lines, write_text
+
+
+def a_record(**fields):
+    values = {
+        "program": "p",
+        "config": {"epochs": 1},
+        "dataset": "d",
+        "dataset_sha256": "0",
+        "model": "m",
+        "weights": "ema",
+        "test_accuracy": 0.5,
+        "test_loss": 1.0,
+        "test_accuracy_final": 0.25,
+        "test_accuracy_ema": 0.5,
+        "parameters": 10,
+        "multiply_adds": 100,
+        "epochs": 1,
+        "train_seconds": 2.0,
+        "compile_seconds": 1.0,
+        "device": "cpu",
+        "devices": 1,
+        "processes": 1,
+        "rollbacks": 0,
+        "seed": 0,
+    }
+    return RunRecord(**values | fields)
+
+
+def test_a_record_is_json_with_versions_and_commit():
+    record = json.loads(json.dumps(a_record().as_json()))
+    assert record["versions"] == versions()
+    assert record["test_accuracy"] == 0.5 and record["seed"] == 0
+    assert "git_commit" in record
+
+
+def test_versions_are_those_that_run():
+    found = versions()
+    assert found["jax"] == jax.__version__
+    assert found["flax"] == flax.__version__
+    assert found["optax"] == optax.__version__
+    assert found["numpy"] == np.__version__
+    assert found["dilax"] == dilax.__version__
+    assert found["python"].startswith("3.")
+
+
+def test_the_commit_is_that_of_the_source_and_says_when_files_differ(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True
+        )
+        return done.stdout.decode().strip()
+
+    assert git_commit(Path("/nonexistent/folder")) is None
+    assert git_commit(tmp_path) is None
+    git("init", "-q")
+    source = tmp_path / "source.py"
+    source.write_text("1")
+    assert git_commit(tmp_path) is None  # git does not know the file yet
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    source.write_text("2")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_numbers_over_seeds():
+    values = [0.99, 0.995, 0.9925]
+    summary = over_seeds(values)
+    assert summary["mean"] == pytest.approx(sum(values) / 3)
+    variance = sum((value - summary["mean"]) ** 2 for value in values) / 2
+    assert summary["std"] == pytest.approx(variance**0.5)
+    assert (summary["min"], summary["max"], summary["n"]) == (0.99, 0.995, 3)
+    assert over_seeds([0.5])["std"] == 0.0
+    with pytest.raises(ValueError, match="at least one number"):
+        over_seeds([])
+
+
+def test_records_of_several_seeds_are_combined():
+    records = [
+        a_record(seed=seed, test_accuracy=accuracy).as_json()
+        for seed, accuracy in ((5, 0.25), (6, 0.75))
+    ]
+    combined = combine_records(records)
+    assert (combined["test_accuracy"], combined["train_seconds"]) == (0.5, 4.0)
+    assert combined["seeds"] == [5, 6] and combined["model"] == "m"
+    assert combined["over_seeds"]["test_accuracy"]["max"] == 0.75
+    assert [line["test_accuracy"] for line in combined["each"]] == [0.25, 0.75]
+
+
+def test_rows_of_a_confusion_matrix_are_labels():
+    random = np.random.default_rng(0)
+    labels, predictions = random.integers(0, 4, 50), random.integers(0, 4, 50)
+    expected = np.zeros((4, 4), int)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    matrix = confusion_matrix(labels, predictions, classes=5)
+    np.testing.assert_array_equal(matrix[:4, :4], expected)
+    assert matrix.shape == (5, 5) and matrix.sum() == 50
+
+
+def test_a_new_run_may_begin_where_nothing_is(tmp_path):
+    check_run_folder(tmp_path / "a" / "b", resume=False)
+    assert not (tmp_path / "a").exists()
+    make_run_folder(tmp_path / "a" / "b")
+    check_run_folder(tmp_path / "a" / "b", resume=False)
+    make_run_folder(tmp_path / "a" / "b")
+
+
+def test_a_new_run_into_a_folder_that_holds_something_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="is not empty; add --resume to continue"):
+        check_run_folder(tmp_path, resume=False)
+
+
+def test_a_run_to_continue_must_be_there(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no run to resume \(config.json is missing\)"):
+        check_run_folder(tmp_path, resume=True)
+    write_json(tmp_path / "config.json", {})
+    check_run_folder(tmp_path, resume=True)
+
+
+def test_a_path_that_leads_through_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file is a file; choose another --output"):
+        check_run_folder(tmp_path / "file", resume=False)
+    with pytest.raises(ValueError, match=r"below: .*file is a file; choose another"):
+        check_run_folder(tmp_path / "file" / "below", resume=False)
+    with pytest.raises(ValueError, match="below cannot be made: Not a directory"):
+        make_run_folder(tmp_path / "file" / "below")
+
+
+def test_json_comes_back_and_nothing_else_is_left(tmp_path):
+    write_json(tmp_path / "summary.json", {"test_accuracy": 0.5})
+    assert read_json(tmp_path / "summary.json") == {"test_accuracy": 0.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_what_is_not_json_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json cannot be read as JSON"):
+        read_json(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=r"absent.json cannot be read as JSON"):
+        read_json(tmp_path / "absent.json")
+
+
+def test_lines_are_json_objects_and_replace_the_lines_before(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"epoch": n, "step": 10 * n} for n in (1, 2, 3)]
+    for written in (lines, lines[:2]):
+        write_json_lines(path, written)
+        assert [json.loads(text) for text in path.read_text().splitlines()] == written
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    write_text(path, "first")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    message = r"metrics.jsonl cannot be written: No space left on device; its previous content"
+    with pytest.raises(OSError, match=message):
+        write_text(path, "second")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["first"]
