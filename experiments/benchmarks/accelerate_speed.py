@@ -1,9 +1,9 @@
-"""Keras 3's MobileNetV2 on JAX, as it is and under `dilax.accelerate`.
+"""Keras 3's MobileNetV2 on JAX, as it is and under ``dilax.accelerate``.
 
     pip install -e ".[baselines]" && python experiments/benchmarks/accelerate_speed.py
 
 Times the forward pass and the training step (loss, gradients, plain SGD), each as one jitted
-function of the variables that Keras gives; the only change is the call of `dilax.accelerate`. The
+function of the variables that Keras gives; the only change is the call of ``dilax.accelerate``. The
 difference that is recorded is of logits and loss, relative to the largest: a network drawn anew and
 normalised by its batch is chaotic in training, and a rounding of its images changes its gradients
 by a hundredth.
@@ -27,7 +27,7 @@ LEARNING_RATE = 0.1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(benchmark.Turns):
-    """Time Keras's MobileNetV2 with and without `dilax.accelerate`, and write a record."""
+    """Time Keras's MobileNetV2 with and without ``dilax.accelerate``, and write a record."""
 
     batch_size: int = 16
     """Images in a call."""

@@ -1,7 +1,7 @@
 """What the benchmarks share: flags, turns, and a record that says what it was measured on.
 
-A benchmark is a `Flags` dataclass, a function that measures and a function that writes its record
-as Markdown; `run` joins them. The programs in the folder above become importable here.
+A benchmark is a ``Flags`` dataclass, a function that measures and a function that writes its record
+as Markdown; ``run`` joins them. The programs in the folder above become importable here.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Flags:
     """The flags of every benchmark."""
 
     output: Path | None = None
-    """The record; left out, it is written under `experiments/results`."""
+    """The record; left out, it is written under ``experiments/results``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

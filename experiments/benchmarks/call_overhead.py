@@ -8,7 +8,7 @@ baseline's, so that every round gives one ratio:
 - an eager call on an image so small that next to nothing is computed;
 - tracing and lowering a network of 50 separable blocks, forward and with its gradient, without
   compiling it;
-- tracing, lowering and compiling the training step of `mnist_dsdc`.
+- tracing, lowering and compiling the training step of ``mnist_dsdc``.
 
 JAX's caches are cleared before everything that is traced.
 """
@@ -99,7 +99,7 @@ def compare(comparison: Comparison, rounds: int, steps: int) -> dict[str, Any]:
 
 
 def eager_calls(config: Config) -> list[Comparison]:
-    """Functions of dilax and what they stand for in lax and Flax, called outside of `jit`."""
+    """Functions of dilax and what they stand for in lax and Flax, called outside of ``jit``."""
     x = jax.random.normal(jax.random.key(0), (1, SIZE, SIZE, FEATURES))
     kernel = jnp.ones((3, 3, 1, FEATURES)) / 9
     norm = dilax.BatchNormParams(*(jnp.full(FEATURES, value) for value in (1.0, 0.0, 0.0, 1.0)))
@@ -187,7 +187,7 @@ def pure(network: nnx.Module, *, gradient: bool) -> tuple[Callable[..., Any], Se
 
 
 def compilations(config: Config) -> list[Comparison]:
-    """The training step of `mnist_dsdc` from Python to machine code."""
+    """The training step of ``mnist_dsdc`` from Python to machine code."""
     examples = step_speed.examples(config.batch_size)
     model = MnistDSDC(rngs=nnx.Rngs(0))
 

@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/epoch_speed.py
 
-Times training steps as `cifar_dsdc.py` makes them, augmentation and AdamW included, the networks
+Times training steps as ``cifar_dsdc.py`` makes them, augmentation and AdamW included, the networks
 taking turns; seconds are those of an epoch of 50,000 images at the median.
 """
 

@@ -3,8 +3,8 @@
     python experiments/benchmarks/gridding_accuracy.py  # all of it: an hour or two on two cores
     python experiments/benchmarks/gridding_accuracy.py --tasks digits --variants naive
 
-The record `experiments/results/gridding_accuracy.json` is written anew after each task, and a page
-of tables beside it.
+After each task, the record ``experiments/results/gridding_accuracy.json`` is written anew, and a
+page of tables beside it.
 """
 
 import dataclasses

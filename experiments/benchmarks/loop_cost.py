@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/loop_cost.py
 
-Trains `mnist_dsdc` on the real images in two ways, epoch by epoch in turns: as the default run
+Trains ``mnist_dsdc`` on the real images in two ways, epoch by epoch in turns: as the default run
 does, and with the images streamed in chunks. The time in which the checkpoint of an epoch is
 copied, written and waited for is told apart; a run does not wait, so this is the most it can cost.
 """

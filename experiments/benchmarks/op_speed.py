@@ -5,23 +5,24 @@
 Every contestant is a process of its own, so that flags of XLA touch nobody else, and a new one for
 each case, so that what was timed before touches nobody at all. They take turns on each pass, round
 by round, in an order drawn anew for each round, and each round gives one ratio. The first calls of
-a turn find the caches of another and threads asleep: they do not count. The record
-`experiments/results/op_speed.json` holds medians and quartiles of times and ratios, the seconds to
-compile, errors against float64, and the share of the speed of a copy; a picture lies beside it.
+a turn do not count, because caches are cold and threads asleep. The record
+``experiments/results/op_speed.json`` holds medians and quartiles of times and ratios, the seconds
+to compile, errors against float64, and the share of the speed of a copy; a picture lies beside
+it.
 
     python experiments/benchmarks/op_speed.py --contestants algorithms
 
-times the algorithms of dilax against lax instead, and writes `algorithms.json`: the measurement
+times the algorithms of dilax against lax instead, and writes ``algorithms.json``: the measurement
 that the choice of algorithms rests on. It runs so on any platform.
 
     python experiments/benchmarks/op_speed.py --other ../before
 
 times another checkout of dilax, older or newer, against this one, and prints how many times as
-long it takes; with `--output before_after.json`, it writes a record too.
+long it takes; with ``--output before_after.json``, it writes a record too.
 
 All processes keep the memory that they free: otherwise, where pages are dear, as in virtual
 machines, the system's work of handing out fresh memory for every output hides the work of the fast
-contestants. `--fresh-memory` measures without that.
+contestants. ``--fresh-memory`` measures without that.
 """
 
 import concurrent.futures

@@ -4,9 +4,9 @@
     python experiments/benchmarks/scaling.py --global-batch 1024    # one batch shared out as well
     python experiments/benchmarks/scaling.py --simulated 8          # eight devices made of one CPU
 
-Trains as `mnist_dsdc.py` does: network, augmentation, AdamW, steps in a scan, images on the
+Trains as ``mnist_dsdc.py`` does: network, augmentation, AdamW, steps in a scan, images on the
 device. Numbers of devices and ways to use them take turns; each round gives one efficiency,
-`rate(n) / (n * rate(1))` of the same way. Beside it stands how far the parameters are, after 20
+``rate(n) / (n * rate(1))`` of the same way. Beside it stands how far the parameters are, after 20
 steps on n devices, from those of one; and for scale, how far one device comes from itself when the
 weights begin one rounding away.
 """
@@ -135,7 +135,7 @@ def find(config: Config) -> list[jax.Device]:
 
 
 def counts(most: int) -> list[int]:
-    """Powers of two, and `most` itself."""
+    """Powers of two, and ``most`` itself."""
     return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]
 
 
@@ -163,7 +163,7 @@ def make_task(
     *,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Task:
-    """The training of `mnist_dsdc.py`, as one contestant runs it."""
+    """The training of ``mnist_dsdc.py``, as one contestant runs it."""
     flags = mnist_dsdc.Config(
         model=config.model,
         dataset=config.dataset,

@@ -1,4 +1,4 @@
-"""The training step of `mnist_dsdc`, against the same network in stock Flax and in PyTorch.
+"""The training step of ``mnist_dsdc``, against the same network in stock Flax and in PyTorch.
 
     pip install -e ".[torch]" && python experiments/benchmarks/step_speed.py
 
@@ -110,7 +110,7 @@ def one_by_one(step: Callable, state: Any, steps: int) -> benchmark.Turn:
 
 
 def scanned(step: Callable, state: Any, steps: int) -> benchmark.Turn:
-    """All steps in one `lax.scan`, as `dilax.training` runs an epoch."""
+    """All steps in one ``lax.scan``, as ``dilax.training`` runs an epoch."""
 
     def all_steps(state: Any) -> Any:
         return lax.scan(lambda state, _: (step(state), None), state, length=steps)[0]

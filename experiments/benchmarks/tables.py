@@ -3,8 +3,8 @@
     python experiments/benchmarks/tables.py           # rewrite the pages
     python experiments/benchmarks/tables.py --check   # exit status 1 if one is not up to date
 
-A page says where a table belongs by two comments, `<!-- begin: NAME -->` and `<!-- end: NAME -->`;
-`SECTIONS` holds the names.
+In a page, a table stands between the comments ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``.
+``SECTIONS`` holds the names.
 """
 
 import dataclasses

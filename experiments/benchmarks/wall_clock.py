@@ -1,9 +1,9 @@
-"""How long a user waits: for `import dilax`, for a receptive field, and for the default run.
+"""How long a user waits: for ``import dilax``, for a receptive field, and for the default run.
 
     python experiments/benchmarks/wall_clock.py
 
 Imports are timed in fresh interpreters that have imported jax and flax already; the default run is
-`python experiments/mnist_dsdc.py`, timed from outside; the receptive field is that of a residual
+``python experiments/mnist_dsdc.py``, timed from outside; the receptive field is that of a residual
 network of 50 separable blocks.
 """
 
@@ -53,7 +53,7 @@ def measure(config: Config) -> benchmark.Record:
 
 
 def import_seconds() -> float:
-    """Seconds for `import dilax` after jax and flax, in a fresh interpreter."""
+    """Seconds for ``import dilax`` after jax and flax, in a fresh interpreter."""
     command = [sys.executable, "-c", TIMED_IMPORT]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

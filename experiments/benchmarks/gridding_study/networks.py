@@ -45,7 +45,7 @@ class Layer(nnx.Module):
         self.norm = nnx.BatchNorm(FEATURES, momentum=MOMENTUM, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Map `(N, H, W, FEATURES)` to the same shape."""
+        """Map ``(N, H, W, FEATURES)`` to the same shape."""
         return jax.nn.relu(self.norm(self.pointwise(self.filter(x))))
 
 

@@ -1,4 +1,4 @@
-"""A record of `gridding_accuracy.py` as tables."""
+"""A record of ``gridding_accuracy.py`` as tables."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -17,7 +17,7 @@ from operations.cases import Case
 Function = Callable[..., Array]
 Calls = dict[str, Callable[[], object]]
 PIECES = 4
-"""Parts of a batch that a `scan` takes one by one; networks that a `vmap` runs at once."""
+"""Parts of a batch that a ``scan`` takes one by one; networks that a ``vmap`` runs at once."""
 
 
 def operands(case: Case) -> tuple[np.ndarray, ...]:
@@ -102,7 +102,7 @@ def errors(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
 
 
 def in_context(case: Case, function: Function) -> Function:
-    """The function as it stands, inside `scan`, `vmap` or `remat`, or with a reduction after it."""
+    """The function itself, inside ``scan``, ``vmap`` or ``remat``, or before a reduction."""
     if case.context == "call":
         return function
     if case.context == "remat":
@@ -147,7 +147,7 @@ def by_dilax(case: Case, name: str) -> Function:
 
 
 def by_lax(case: Case) -> Function:
-    """`lax.conv_general_dilated` and `lax.reduce_window`, channels-last."""
+    """``lax.conv_general_dilated`` and ``lax.reduce_window``, channels-last."""
     if case.kind in ("max_pool", "avg_pool"):
         pool = getattr(nnx, case.kind)
         return lambda x: pool(x, case.kernel_size, case.strides, case.pads)

@@ -45,7 +45,7 @@ def prepare(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, Callable[[]
 
 
 def convolve(case: Case, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """PyTorch's own padding where both sides are equal, `F.pad` where not."""
+    """PyTorch's own padding where both sides are equal, ``F.pad`` where not."""
     padding: Any = [low for low, _ in case.pads]
     if any(low != high for low, high in case.pads):
         x = F.pad(x, [side for pair in reversed(case.pads) for side in pair])

@@ -12,7 +12,7 @@ Context = Literal["call", "scan", "vmap", "remat", "then layer norm", "then mean
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One operation; a convolution is depthwise when `groups` is left out."""
+    """One operation; a convolution is depthwise when ``groups`` is left out."""
 
     family: str
     batch: int
@@ -30,7 +30,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The name in tables, such as `mobilenet 8x112x112x32 k3x3 s2`."""
+        """The name in tables, such as ``mobilenet 8x112x112x32 k3x3 s2``."""
         parts = [
             self.family,
             "x".join(map(str, (self.batch, *self.size, self.features))),

@@ -21,7 +21,7 @@ PASSES = ("forward", "input gradient", "kernel gradient", BOTH)
 
 
 def ratio(row: Row, label: str, name: str) -> float:
-    """Time of a contestant in units of dilax's; NaN if not timed. `lax` is at its best flags."""
+    """Time of a contestant in units of dilax's; NaN if not timed. ``lax`` is at its best flags."""
     found = row["passes"].get(label, {})
     names = [each for each in found if each == name or each.startswith(f"{name}, ")]
     return min((found[each]["ratio"]["median"] for each in names), default=math.nan)

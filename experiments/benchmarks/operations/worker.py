@@ -4,7 +4,7 @@
     {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
     {"do": "time", "label": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
 
-What goes wrong is answered as `{"failed": "..."}`.
+What goes wrong is answered as ``{"failed": "..."}``.
 """
 
 import functools
@@ -67,9 +67,9 @@ class Worker:
         return {"errors": by_jax.errors(self.case, self.operands)}
 
     def time(self, label: str, warm_up: float, seconds: float) -> dict[str, Any]:
-        """Milliseconds a call, in the median over about `seconds`, after `warm_up` seconds of them.
+        """Median milliseconds of the calls in about ``seconds``, after ``warm_up`` seconds of calls.
 
-        A call that took longer than `LONG` in the last turn is not made twice in this one.
+        There is no warm-up where a call took longer than ``LONG`` in the turn before.
         """
         call = self.calls[label]
         if self.usual.get(label, 0.0) < LONG:
@@ -87,7 +87,7 @@ class Worker:
 
 
 def _timed(call: Callable[[], object], seconds: float) -> list[float]:
-    """The seconds that each call took: one, and more until `seconds` are over."""
+    """The seconds that each call took: one, and more until ``seconds`` are over."""
     found: list[float] = []
     started = time.perf_counter()
     while not found or time.perf_counter() - started < seconds:
@@ -101,7 +101,7 @@ class Contestant:
     """A worker in a process of its own, which nothing that was timed before has touched.
 
     Args:
-        name: as in `by_jax.contestant`, or `torch`.
+        name: as in ``by_jax.contestant``, or ``torch``.
         environment: variables to set before anything is computed.
         fresh_memory: let the process give freed memory back to the system.
         checkout: the folder of another dilax to time, which this process alone imports.
@@ -169,7 +169,7 @@ def _forked(questions: Connection, *arguments: Any) -> Ending:
 
 
 def _started(checkout: Path, questions: Connection, *arguments: Any) -> Ending:
-    """Serve in a new interpreter, which finds the dilax of `checkout` before any other."""
+    """Serve in a new interpreter, which finds the dilax of ``checkout`` before any other."""
     number = questions.fileno()
     code = f"from operations import worker as w; w.serve(w.Connection({number}), *{arguments!r})"
     paths = os.pathsep.join([str(checkout), str(BENCHMARKS)])
