@@ -67,7 +67,7 @@ class Worker:
         return {"errors": by_jax.errors(self.case, self.operands)}
 
     def time(self, label: str, warm_up: float, seconds: float) -> dict[str, Any]:
-        """Median milliseconds of the calls in about ``seconds``, after ``warm_up`` seconds of calls.
+        """Median milliseconds of the calls in ``seconds``, after ``warm_up`` seconds of calls.
 
         There is no warm-up where a call took longer than ``LONG`` in the turn before.
         """
