@@ -1,77 +1,52 @@
-"""Keras 3's MobileNetV2 on JAX, as it is and under `dilax.accelerate`.
+"""Keras 3's MobileNetV2 on JAX, as it is and under ``dilax.accelerate``.
 
     pip install -e ".[baselines]" && python experiments/benchmarks/accelerate_speed.py
 
-Forward pass and training step (loss, gradients, plain SGD), each as one jitted function of the
-variables that Keras gives; the only change is the call of `dilax.accelerate`. Both forms take
-turns, round by round, and each round gives one ratio. The record
-`experiments/results/accelerate_speed.json` holds medians and spread, seconds to compile, and the
-largest difference of the results, relative to the largest entry of each part of them.
-
-A network drawn anew and normalised by its batch is chaotic in training: a change of the images in
-their last bits changes its gradients by a hundredth. So beside each difference stands
-`from_rounding`, what such a change does to the function as it is.
+Times the forward pass and the training step (loss, gradients, plain SGD), each as one jitted
+function of the variables that Keras gives; the only change is the call of ``dilax.accelerate``. The
+difference that is recorded is of logits and loss, relative to the largest: a network drawn anew and
+normalised by its batch is chaotic in training, and a rounding of its images changes its gradients
+by a hundredth.
 """
 
 import dataclasses
-import importlib.metadata
-import json
+import functools
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+import benchmark
 import jax
-import jax.numpy as jnp
 import numpy as np
-import tyro
 from baselines import keras_mobilenet
-from timing import compile_timed, repeated, spread, take_turns
 
 import dilax
-from dilax.training import describe_device, git_commit, versions
 
 LEARNING_RATE = 0.1
-FORMS = ("as it is", "accelerated")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """Time Keras's MobileNetV2 with and without `dilax.accelerate`, and write a record."""
+class Config(benchmark.Turns):
+    """Time Keras's MobileNetV2 with and without ``dilax.accelerate``, and write a record."""
 
     batch_size: int = 16
     """Images in a call."""
     image_size: int = 96
     """Height and width of an image."""
-    rounds: int = 9
-    """How often both forms have their turn."""
     steps: int = 4
     """Calls in a turn."""
-    output: Path = Path(__file__).parents[1] / "results" / "accelerate_speed.json"
-    """The record."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
-    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
-    config.output.parent.mkdir(parents=True, exist_ok=True)
+def measure(config: Config) -> benchmark.Record:
+    """Time both functions, as they are and accelerated."""
     network = keras_mobilenet.mobilenet(config.image_size)
     state = (network.trainable, network.rest, *examples(config))
     functions = {
         "forward": keras_mobilenet.forward(network),
         "training step": keras_mobilenet.training_step(network, LEARNING_RATE),
     }
-    rows = {name: race(function, state, config) for name, function in functions.items()}
-    config.output.write_text(json.dumps(make_record(config, rows), indent=2) + "\n")
-    for name, row in rows.items():
-        print(
-            f"{name:14} {row['as it is']['milliseconds']['median']:8.1f} ms as it is, "
-            f"{row['accelerated']['milliseconds']['median']:8.1f} ms accelerated, "
-            f"{row['times_faster']['median']:.2f} times faster, "
-            f"difference {max(row['largest_relative_difference']):.1e}, "
-            f"from rounding {max(row['from_rounding']):.1e}"
-        )
-    return 0
+    passes = {name: compare(function, state, config) for name, function in functions.items()}
+    return {"model": "keras.applications.MobileNetV2", "passes": passes}
 
 
 def examples(config: Config) -> tuple[jax.Array, jax.Array]:
@@ -82,59 +57,49 @@ def examples(config: Config) -> tuple[jax.Array, jax.Array]:
     return images, jax.random.randint(label_key, (config.batch_size,), 0, 1000)
 
 
-def race(function: Callable, state: Any, config: Config) -> dict[str, Any]:
-    """Both forms of one function: milliseconds, seconds to compile, ratio and difference."""
-    forms = dict(zip(FORMS, (function, dilax.accelerate(function)), strict=True))
-    compiled = {name: compile_timed(form, state) for name, form in forms.items()}
-    results = [jax.block_until_ready(call(state)) for call, _ in compiled.values()]
-    turns = {name: repeated(call, state, config.steps) for name, (call, _) in compiled.items()}
-    times = take_turns(turns, rounds=config.rounds, steps=config.steps)
-    slow, fast = (np.asarray(times[name]) for name in FORMS)
-    row: dict[str, Any] = {
-        name: {"milliseconds": spread(np.asarray(times[name])), "compile_seconds": seconds}
-        for name, (_, seconds) in compiled.items()
+def compare(function: Callable, state: Any, config: Config) -> dict[str, Any]:
+    """Times of one function in both forms, how many times faster it is, and the difference."""
+    forms = {"as it is": function, "accelerated": dilax.accelerate(function)}
+    compiled = {name: benchmark.compile_timed(form, state) for name, form in forms.items()}
+    plain, fast = (jax.tree.leaves(call(state))[0] for call, _ in compiled.values())
+    turns = {
+        name: benchmark.repeated(call, state, config.steps) for name, (call, _) in compiled.items()
     }
-    row["times_faster"] = spread(slow / fast)
-    moved = compiled[FORMS[0]][0](after_rounding(state))
-    row["largest_relative_difference"] = differences(*results)
-    row["from_rounding"] = differences(results[0], moved)
-    return row
-
-
-def after_rounding(state: Any) -> Any:
-    """The same examples, with images that differ in their last bits."""
-    trainable, rest, images, labels = state
-    return trainable, rest, images * (1 + 2 * jnp.finfo(images.dtype).eps), labels
-
-
-def differences(expected: Any, result: Any) -> list[float]:
-    """For each part of the results, the largest difference over the part's largest entry."""
-    parts = zip(_parts(expected), _parts(result), strict=True)
-    return [float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in parts]
-
-
-def _parts(result: Any) -> list[np.ndarray]:
-    """Logits; or the loss, all parameters in a row, all statistics in a row."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part)]) for part in parts]
-
-
-def make_record(config: Config, rows: dict[str, Any]) -> dict[str, Any]:
-    """The record, with what it was measured on."""
-    libraries = versions() | {"keras": importlib.metadata.version("keras")}
+    times = benchmark.take_turns(turns, rounds=config.rounds, steps=config.steps)
     return {
-        "program": Path(__file__).name,
-        "model": "keras.applications.MobileNetV2",
-        "batch_size": config.batch_size,
-        "image_size": config.image_size,
-        "rounds": config.rounds,
-        "steps": config.steps,
-        "passes": rows,
-        "device": describe_device(jax.devices()[0]),
-        "versions": libraries,
-        "git_commit": git_commit(),
+        **{
+            name: {"milliseconds": benchmark.spread(times[name]), "compile_seconds": seconds}
+            for name, (_, seconds) in compiled.items()
+        },
+        "times_faster": benchmark.spread(times["as it is"] / times["accelerated"]),
+        "largest_relative_difference": [float(np.abs(plain - fast).max() / np.abs(plain).max())],
     }
 
+
+def section(record: benchmark.Record) -> str:
+    """Both functions, as they are and accelerated, in Markdown."""
+    rows = [
+        (
+            name,
+            *(
+                benchmark.median(row[form]["milliseconds"], 0)
+                for form in ("as it is", "accelerated")
+            ),
+            benchmark.median(row["times_faster"]),
+            *(f"{row[form]['compile_seconds']:.1f}" for form in ("as it is", "accelerated")),
+        )
+        for name, row in record["passes"].items()
+    ]
+    header = ("", "ms, as it is", "ms, accelerated", "times faster", "s to compile", "accelerated")
+    config = record["config"]
+    return (
+        f"{benchmark.table(header, rows)}\n`{record['model']}`, {config['image_size']} x "
+        f"{config['image_size']}, batches of {config['batch_size']}, Keras on JAX; "
+        f"{benchmark.provenance(record)}.\n"
+    )
+
+
+main = functools.partial(benchmark.run, Config, measure, section)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,21 +1,20 @@
-"""Do the degridding for gridding help? One small network in many variants, on three tasks.
+"""Does degridding help? One small network in many variants, on three tasks.
 
     python experiments/benchmarks/gridding_accuracy.py  # all of it: an hour or two on two cores
     python experiments/benchmarks/gridding_accuracy.py --tasks digits --variants naive
 
-writes `experiments/results/gridding_accuracy.json` and `.md`.
+After each task, the record ``experiments/results/gridding_accuracy.json`` is written anew, and a
+page of tables beside it.
 """
 
 import dataclasses
 import functools
-import json
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import _programs  # noqa: F401
+import benchmark
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,15 +32,12 @@ from dilax.training import (
     Weights,
     adamw,
     create_state,
-    describe_device,
     functional,
-    git_commit,
     load_into,
     make_train_step,
     make_train_steps,
     one_cycle,
     shuffled_batches,
-    versions,
 )
 
 TaskName = Literal["mnist", "cifar10", "digits"]
@@ -50,7 +46,7 @@ FIELD_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(benchmark.Flags):
     """Train every variant on every task with every seed, and write a record."""
 
     tasks: tuple[TaskName, ...] = ("mnist", "cifar10", "digits")
@@ -71,19 +67,17 @@ class Config:
     """Training images of mnist and cifar10; all if 0."""
     canvases: int = 1200
     """Training canvases of digits."""
-    output: Path = Path(__file__).parents[1] / "results" / "gridding_accuracy.json"
-    """The record; a table goes beside it."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.variants) - set(VARIANTS):
             raise ValueError(
-                f"--variants must be of {', '.join(VARIANTS)}; received {', '.join(unknown)}"
+                f"--variants must be of {', '.join(VARIANTS)}; got {', '.join(unknown)}"
             )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
-    config = tyro.cli(Config, args=arguments)
+    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     found: dict[str, dict[str, Any]] = {}
     for name in config.tasks:
         task = make_task(name, config)
@@ -93,24 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[name][variant] = row = compare(task, variant, config)
             mean = 100 * np.mean(row["held_out_accuracy"])
             print(f"{name:8} {variant:22} {mean:6.2f} %  {time.perf_counter() - started:4.0f} s")
-        write(found, config)
+        record = benchmark.write("gridding_accuracy", config, {"tasks": found})
+        if "naive" in config.variants:
+            path = config.output or benchmark.RESULTS / "gridding_accuracy.json"
+            path.with_suffix(".md").write_text(report.page(record))
     return 0
-
-
-def write(found: dict[str, dict[str, Any]], config: Config) -> None:
-    """Write the record and its table, of the tasks done so far."""
-    record = {
-        "program": Path(__file__).name,
-        "config": dataclasses.asdict(config) | {"output": config.output.name},
-        "tasks": found,
-        "device": describe_device(jax.devices()[0]),
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(json.dumps(record, indent=1) + "\n")
-    if "naive" in config.variants:
-        config.output.with_suffix(".md").write_text(report.page(record))
 
 
 def make_task(name: TaskName, config: Config) -> tasks.Task:

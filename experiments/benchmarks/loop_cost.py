@@ -2,29 +2,23 @@
 
     python experiments/benchmarks/loop_cost.py
 
-trains `mnist_dsdc` on the real images in two ways, epoch by epoch in turns: as the default run
-does, and with the images streamed in chunks. Of each epoch, the time in which its checkpoint is
+Trains ``mnist_dsdc`` on the real images in two ways, epoch by epoch in turns: as the default run
+does, and with the images streamed in chunks. The time in which the checkpoint of an epoch is
 copied, written and waited for is told apart; a run does not wait, so this is the most it can cost.
-It writes `experiments/results/loop_cost.json`.
 """
 
 import dataclasses
-import json
+import functools
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import _programs  # noqa: F401
+import benchmark
 import jax
 import mnist_dsdc
-import numpy as np
-import tyro
 from common.run import begin
 from common.task import Task, make_task
-from timing import Steps, spread, take_turns
 
 from dilax import data
 from dilax.training import (
@@ -33,15 +27,12 @@ from dilax.training import (
     ResidentLoader,
     StreamingLoader,
     Totals,
-    describe_device,
     find_devices,
-    git_commit,
-    versions,
 )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(benchmark.Turns):
     """Time epochs and their checkpoints, resident and streamed, and write a record."""
 
     model: str = "mnist_dsdc"
@@ -50,12 +41,10 @@ class Config:
     """Epochs of each."""
     limit: int = 0
     """Training images; all if 0."""
-    output: Path = Path(__file__).parents[1] / "results" / "loop_cost.json"
-    """The record."""
 
 
 class Runner:
-    """A run of the default task that trains one epoch whenever it is asked."""
+    """A run of the default task; each call trains an epoch."""
 
     def __init__(self, task: Task, loader: Loader, folder: Path) -> None:
         _, state = begin(task, seed=0)
@@ -67,8 +56,9 @@ class Runner:
         self.steps = 0
         self.checkpoints = Checkpoints(folder, config={})
         self.saving: list[float] = []
+        """The share of each epoch that its checkpoint took."""
 
-    def train_epoch(self) -> None:
+    def __call__(self) -> None:
         """Train an epoch, save it, and wait until it is on disk."""
         plan, started = self.task.recipe.plan, time.perf_counter()
         rows = plan.chunks(jax.random.key(self.steps), step=0)
@@ -83,48 +73,37 @@ class Runner:
         self.saving.append((saved - trained) / (saved - started))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
-    config = tyro.cli(Config, args=arguments)
-    default = mnist_dsdc.Config(model=config.model, limit=config.limit)
+def measure(config: Config) -> benchmark.Record:
+    """Train both ways in turns."""
+    flags = mnist_dsdc.Config(model=config.model, limit=config.limit)
     devices = find_devices("auto")[:1]
-    task = make_task(default, data.load("mnist"), mnist_dsdc.augmentation, devices)
-    with tempfile.TemporaryDirectory() as folder:
-        contestants = runners(task, Path(folder))
-        ways: dict[str, Steps] = {name: way.train_epoch for name, way in contestants.items()}
-        times = take_turns(ways, rounds=config.rounds, steps=1)
-    record: dict[str, Any] = {
-        "program": Path(__file__).name,
-        "config": dataclasses.asdict(config) | {"output": config.output.name},
-        "ms_an_epoch": {name: spread(np.array(each)) for name, each in times.items()},
-        "share_of_checkpoints": spread(np.array(contestants["default"].saving[1:])),
-        "streamed_throughput": ratio(times, "default", "streamed"),
-        "device": describe_device(devices[0]),
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"checkpoints take {record['share_of_checkpoints']['median']:.1%} of an epoch")
-    print(
-        f"streamed images come {record['streamed_throughput']:.2f} times as fast as resident ones"
-    )
-    return 0
-
-
-def runners(task: Task, folder: Path) -> dict[str, Runner]:
-    """Make both ways of one task."""
+    task = make_task(flags, data.load("mnist"), mnist_dsdc.augmentation, devices)
     images = task.images.train.images, task.images.train.labels, task.parallelism
+    with tempfile.TemporaryDirectory() as folder:
+        runners = {
+            "default": Runner(task, ResidentLoader(*images), Path(folder) / "resident"),
+            "streamed": Runner(task, StreamingLoader(*images), Path(folder) / "streamed"),
+        }
+        times = benchmark.take_turns(runners, rounds=config.rounds)
+    throughput = benchmark.spread(times["default"] / times["streamed"])
     return {
-        "default": Runner(task, ResidentLoader(*images), folder / "resident"),
-        "streamed": Runner(task, StreamingLoader(*images), folder / "streamed"),
+        "ms_an_epoch": {name: benchmark.spread(each) for name, each in times.items()},
+        "share_of_checkpoints": benchmark.spread(runners["default"].saving[1:]),
+        "streamed_throughput": throughput["median"],
     }
 
 
-def ratio(times: dict[str, list[float]], one: str, other: str) -> float:
-    """Give the median over rounds of how much longer `one` takes than `other`."""
-    return float(np.median(np.array(times[one]) / np.array(times[other])))
+def section(record: benchmark.Record) -> str:
+    """What checkpoints and streaming take, in one sentence."""
+    return (
+        f"A checkpoint after each epoch takes {record['share_of_checkpoints']['median']:.1%} of an "
+        f"epoch of `{record['config']['model']}`, if the run waits for it; with streamed images, "
+        f"training is {record['streamed_throughput']:.2f} times as fast as with images that lie on "
+        f"the device; {benchmark.provenance(record)}.\n"
+    )
 
+
+main = functools.partial(benchmark.run, Config, measure, section)
 
 if __name__ == "__main__":
     sys.exit(main())

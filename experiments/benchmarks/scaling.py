@@ -4,56 +4,46 @@
     python experiments/benchmarks/scaling.py --global-batch 1024    # one batch shared out as well
     python experiments/benchmarks/scaling.py --simulated 8          # eight devices made of one CPU
 
-It trains as `mnist_dsdc.py` does: network, augmentation, AdamW, steps in a scan, images on the
-device. Numbers of devices and ways take turns, round by round; each round gives one efficiency,
-`rate(n) / (n * rate(1))` of the same way. Beside it stands how far the parameters are, after 20
+Trains as ``mnist_dsdc.py`` does: network, augmentation, AdamW, steps in a scan, images on the
+device. Numbers of devices and ways to use them take turns; each round gives one efficiency,
+``rate(n) / (n * rate(1))`` of the same way. Beside it stands how far the parameters are, after 20
 steps on n devices, from those of one; and for scale, how far one device comes from itself when the
-weights begin one rounding away. Writes `experiments/results/scaling.json`.
+weights begin one rounding away.
 """
 
 import dataclasses
-import json
+import functools
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import _programs  # noqa: F401
+import benchmark
 import jax
 import jax.numpy as jnp
 import mnist_dsdc
 import numpy as np
 import optax
-import scaling_report
-import tyro
 from common.task import Task, creator, initialise
 from common.task import make_task as make_training_task
-from timing import Steps, spread, take_turns
+from under_way import Training
 
 from dilax import data
-from dilax.training import (
-    ResidentLoader,
-    Totals,
-    Weights,
-    create_state,
-    describe_device,
-    find_devices,
-    functional,
-    git_commit,
-    shuffled_batches,
-    unreplicate,
-    versions,
-)
+from dilax.training import Weights, create_state, find_devices, functional, unreplicate
 
 WAYS: tuple[Literal["jit", "pmap"], ...] = ("jit", "pmap")
+SIMULATED = (
+    "These devices are simulated: they share the cores of one CPU, so that their efficiency says "
+    "nothing about real ones."
+)
+BATCHES = {"weak": "a batch for each device", "strong": "one batch shared out"}
 # Plain momentum: AdamW divides by the root of its second moments, and where a gradient is nothing
 # but rounding, so would be the whole difference.
 PLAIN = {"learning_rate": 0.01, "momentum": 0.9}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(benchmark.Turns):
     """Time training on 1 to n devices, and write a record."""
 
     model: str = "mnist_dsdc"
@@ -77,17 +67,14 @@ class Config:
     """Where to compute; auto is the kind that JAX prefers."""
     simulated: int = 0
     """Make so many devices of one CPU, to try the program out; 0 for those there are."""
-    output: Path = Path(__file__).parents[1] / "results" / "scaling.json"
-    """The record."""
 
     def __post_init__(self) -> None:
-        """Refuse values that nothing can be timed with."""
-        least = {"batch_size": 1, "rounds": 1, "steps": 1, "difference_steps": 1}
+        super().__post_init__()
+        least = {"batch_size": 1, "steps": 1, "difference_steps": 1}
         for name in (*least, "limit", "global_batch", "simulated"):
-            value, minimum = getattr(self, name), least.get(name, 0)
-            if value < minimum:
+            if (value := getattr(self, name)) < least.get(name, 0):
                 flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be at least {minimum}, received {value}")
+                raise ValueError(f"{flag} must be at least {least.get(name, 0)}, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,41 +88,35 @@ class Entry:
     """Of all devices together."""
 
     @property
-    def alone(self) -> "Entry":
-        """What its efficiency is counted from."""
+    def on_one_device(self) -> "Entry":
+        """The contestant that its efficiency is counted from."""
         batch_size = self.batch_size // (self.devices if self.scaling == "weak" else 1)
         return dataclasses.replace(self, devices=1, batch_size=batch_size)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
-    try:
-        config = tyro.cli(Config, args=arguments)
-        devices = find(config)
-        dataset = mnist_dsdc.grey(data.load(config.dataset))
-        entries = line_up(config, len(devices))
-        tasks = {entry: make_task(entry, config, dataset, devices) for entry in entries}
-        compared = comparison(config, len(devices))
-        plain = {
-            entry: make_task(entry, config, dataset, devices, optimizer=optax.sgd(**PLAIN))
-            for entry in compared
-        }
-    except ValueError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
+def measure(config: Config) -> benchmark.Record:
+    """Compare parameters, then time."""
+    devices = find(config)
+    dataset = mnist_dsdc.grey(data.load(config.dataset))
+    tasks = {
+        entry: make_task(entry, config, dataset, devices) for entry in line_up(config, len(devices))
+    }
+    plain = {
+        entry: make_task(entry, config, dataset, devices, optimizer=optax.sgd(**PLAIN))
+        for entry in comparison(config, len(devices))
+    }
+    simulated = devices[0].platform == "cpu" and len(devices) > 1
     with jax.default_device(devices[0]):
-        weights = initial(config, classes=len(dataset.class_names))
-        try:
-            difference = differences(plain, weights, config)
-        except FloatingPointError as error:
-            print(error, file=sys.stderr)
-            return 1
-        rows = race(tasks, weights, config)
-    record = make_record(config, devices, rows, difference)
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(json.dumps(record, indent=1) + "\n")
-    print(scaling_report.section(record), end="")
-    return 0
+        create = creator(config.model, len(dataset.class_names))
+        network = initialise(create, jax.random.key(0))
+        weights = Weights(*functional(network)[1:])
+        return {
+            "devices": len(devices),
+            "simulated": simulated,
+            "remark": SIMULATED if simulated else None,
+            "difference": differences(plain, weights, config),
+            "rows": race(tasks, weights, config),
+        }
 
 
 def find(config: Config) -> list[jax.Device]:
@@ -154,7 +135,7 @@ def find(config: Config) -> list[jax.Device]:
 
 
 def counts(most: int) -> list[int]:
-    """Powers of two, and `most` itself."""
+    """Powers of two, and ``most`` itself."""
     return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]
 
 
@@ -182,11 +163,7 @@ def make_task(
     *,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Task:
-    """The training of `mnist_dsdc.py`, as one contestant runs it.
-
-    Raises:
-        ValueError: network, data and batch do not fit together.
-    """
+    """The training of ``mnist_dsdc.py``, as one contestant runs it."""
     flags = mnist_dsdc.Config(
         model=config.model,
         dataset=config.dataset,
@@ -198,77 +175,53 @@ def make_task(
     return make_training_task(flags, dataset, mnist_dsdc.augmentation, devices, optimizer=optimizer)
 
 
-def initial(config: Config, *, classes: int) -> Weights:
-    """The weights that all begin with."""
-    _, *weights = functional(initialise(creator(config.model, classes), jax.random.key(0)))
-    return Weights(*weights)
+def start(task: Task, weights: Weights, steps: int) -> Training:
+    """A training that begins with some weights."""
+    state = create_state(jax.random.key(0), *weights, task.recipe.optimizer)
+    return Training(task, state, steps=steps)
 
 
 def race(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -> list[dict[str, Any]]:
     """Images a second and efficiency of every contestant."""
-    turns: dict[str, Steps] = {
-        str(entry): Training(task, weights, steps=config.steps) for entry, task in tasks.items()
-    }
-    milliseconds = take_turns(turns, rounds=config.rounds, steps=config.steps)
-    rates = {
-        entry: 1000 * entry.batch_size / np.asarray(milliseconds[str(entry)]) for entry in tasks
-    }
+    turns = {str(entry): start(task, weights, config.steps) for entry, task in tasks.items()}
+    times = benchmark.take_turns(turns, rounds=config.rounds, steps=config.steps)
+    rates = {entry: 1000 * entry.batch_size / times[str(entry)] for entry in tasks}
     return [
         dataclasses.asdict(entry)
         | {
-            "images_per_second": spread(rate),
-            "efficiency": spread(rate / (entry.devices * rates[entry.alone])),
+            "images_per_second": benchmark.spread(rate),
+            "efficiency": benchmark.spread(rate / (entry.devices * rates[entry.on_one_device])),
         }
         for entry, rate in rates.items()
     ]
-
-
-class Training:
-    """A training under way: each call takes some steps and waits for the last."""
-
-    def __init__(self, task: Task, weights: Weights, *, steps: int) -> None:
-        place, key, train = task.parallelism, jax.random.key(0), task.images.train
-        loader = ResidentLoader(train.images, train.labels, place)
-        order = shuffled_batches(key, num_images=len(train), batch_size=task.config.batch_size)
-        rows = np.resize(order, (steps, task.config.batch_size))
-        self.data, self.batches = loader.data(), next(loader.chunks([rows]))
-        state = create_state(key, *weights, task.recipe.optimizer)
-        self.position = (place.place_state(state), place.replicate(Totals.zero()))
-        train_steps = task.train_steps.lower(*self.position, self.data, self.batches)
-        self.compiled = train_steps.compile()
-
-    def __call__(self) -> object:
-        """Take the steps; the buffers of the state before are given away."""
-        self.position = self.compiled(*self.position, self.data, self.batches)
-        return jax.block_until_ready(self.position)
 
 
 def differences(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -> dict[str, Any]:
     """How far the parameters are from those of one device by jit, over the greatest of these.
 
     Raises:
-        FloatingPointError: they are not finite.
+        ValueError: they are not finite.
     """
     steps = config.difference_steps
     found = {entry: trained(task, weights, steps) for entry, task in tasks.items()}
-    alone = next(entry for entry in found if entry.devices == 1)
+    single = next(entry for entry in found if entry.devices == 1)
     largest: dict[str, dict[str, float]] = {way: {} for way in WAYS}
     for entry, params in found.items():
-        apart = distance(params, found[alone])
+        apart = distance(params, found[single])
         if not np.isfinite(apart):
-            raise FloatingPointError(
-                f"parameters are not finite after {steps} steps of "
-                f"{entry.batch_size} images on {entry.devices} devices by {entry.way}: there is "
-                "nothing to compare; make --batch-size larger or --difference-steps smaller"
+            raise ValueError(
+                f"parameters must be finite after {steps} steps of {entry.batch_size} images to be "
+                f"compared, got {apart} on {entry.devices} devices by {entry.way}; make "
+                "--batch-size larger or --difference-steps smaller"
             )
         largest[entry.way][str(entry.devices)] = apart
     nudged = jax.tree.map(lambda leaf: jnp.nextafter(leaf, jnp.inf), weights)
     return {
-        "batch_size": next(iter(tasks)).batch_size,
+        "batch_size": single.batch_size,
         "steps": steps,
         "optimizer": {"name": "sgd", **PLAIN},
         "largest_relative": largest,
-        "one_rounding": distance(trained(tasks[alone], nudged, steps), found[alone]),
+        "one_rounding": distance(trained(tasks[single], nudged, steps), found[single]),
     }
 
 
@@ -279,34 +232,53 @@ def distance(params: np.ndarray, reference: np.ndarray) -> float:
 
 def trained(task: Task, weights: Weights, steps: int) -> np.ndarray:
     """All parameters, flat, after some steps."""
-    training = Training(task, weights, steps=steps)
+    training = start(task, weights, steps)
     training()
-    state, _ = training.position
-    leaves = jax.tree.leaves(unreplicate(state.params))
+    leaves = jax.tree.leaves(unreplicate(training.position[0].params))
     return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
 
 
-def make_record(
-    config: Config,
-    devices: Sequence[jax.Device],
-    rows: list[dict[str, Any]],
-    difference: dict[str, Any],
-) -> dict[str, Any]:
-    """What was measured, on what."""
-    simulated = devices[0].platform == "cpu" and len(devices) > 1
-    return {
-        "program": Path(__file__).name,
-        "config": dataclasses.asdict(config) | {"output": config.output.name},
-        "devices": len(devices),
-        "simulated": simulated,
-        "remark": scaling_report.SIMULATED if simulated else None,
-        "rows": rows,
-        "difference": difference,
-        "device": describe_device(devices[0]),
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
+# --- the tables -----------------------------------------------------------------------------------
 
+
+def section(record: benchmark.Record) -> str:
+    """All tables of a record, and how they came about."""
+    kinds = [kind for kind in BATCHES if any(row["scaling"] == kind for row in record["rows"])]
+    difference = record["difference"]
+    remark = f" {record['remark']}" if record["remark"] else ""
+    return (
+        "\n".join(table(record, kind) for kind in kinds)
+        + f"\nTraining steps of `{record['config']['model']}`, {benchmark.provenance(record)}. "
+        f"Efficiency: images a second over those of as many single devices. Difference: of the "
+        f"parameters after {difference['steps']} steps from those of one device by jit, the "
+        f"largest, over the greatest parameter; weights that begin one rounding away end "
+        f"{difference['one_rounding']:.0e} away, on one device.{remark}\n"
+    )
+
+
+def table(record: benchmark.Record, kind: str) -> str:
+    """A line for each number of devices."""
+    rows = [row for row in record["rows"] if row["scaling"] == kind]
+    found = {(row["devices"], row["way"]): row for row in rows}
+    header = [f"devices, {BATCHES[kind]}", "batch"]
+    for way in WAYS:
+        header += [f"{way}, images/s", "efficiency", "difference"]
+    lines = []
+    for count in dict.fromkeys(row["devices"] for row in rows):
+        line = [str(count), str(found[count, "jit"]["batch_size"])]
+        for way in WAYS:
+            row = found[count, way]
+            apart = record["difference"]["largest_relative"][way][str(count)]
+            line += [
+                f"{row['images_per_second']['median']:,.0f}",
+                f"{row['efficiency']['median']:.0%}",
+                f"{apart:.0e}" if apart else "0",
+            ]
+        lines.append(line)
+    return benchmark.table(header, lines)
+
+
+main = functools.partial(benchmark.run, Config, measure, section)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,34 +1,28 @@
-"""How long a user waits: for `import dilax`, a receptive field, and the default run.
+"""How long a user waits: for ``import dilax``, for a receptive field, and for the default run.
 
     python experiments/benchmarks/wall_clock.py
 
 Imports are timed in fresh interpreters that have imported jax and flax already; the default run is
-`python experiments/mnist_dsdc.py` as the README gives it, timed from outside; the receptive field
-is that of a residual network of 50 separable blocks. The record is
-`experiments/results/wall_clock.json`.
+``python experiments/mnist_dsdc.py``, timed from outside; the receptive field is that of a residual
+network of 50 separable blocks.
 """
 
 import dataclasses
-import json
+import functools
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
+import benchmark
 import jax
 import jax.numpy as jnp
-import numpy as np
-import tyro
+from baselines.fifty_blocks import FiftyBlocks
 from flax import nnx
 
 from dilax import analysis
-from dilax.nn import SeparableBlock
-from dilax.training import describe_device, git_commit, versions
 
-HERE = Path(__file__).parents[1]
+PROGRAM = benchmark.RESULTS.parent / "mnist_dsdc.py"
 TIMED_IMPORT = """
 import time, jax, flax.nnx
 started = time.perf_counter()
@@ -38,8 +32,8 @@ print(time.perf_counter() - started)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """Time the import and the default run, and write a record."""
+class Config(benchmark.Flags):
+    """Time the import, a receptive field and the default run, and write a record."""
 
     imports: int = 15
     """How often to import."""
@@ -47,53 +41,21 @@ class Config:
     """How often to read off the receptive field."""
     runs: int = 1
     """How often to run the program."""
-    output: Path = HERE / "results" / "wall_clock.json"
-    """The record."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
-    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {
-        "program": Path(__file__).name,
-        "import_seconds": spread([import_seconds() for _ in range(config.imports)]),
-        "field_seconds": spread(field_seconds(config.fields)),
-        "default_run_seconds": spread([default_run_seconds() for _ in range(config.runs)]),
-        "device": describe_device(jax.devices()[0]),
-        "versions": versions(),
-        "git_commit": git_commit(),
+def measure(config: Config) -> benchmark.Record:
+    """Wait for everything in turn."""
+    return {
+        "import_seconds": benchmark.spread([import_seconds() for _ in range(config.imports)]),
+        "field_seconds": benchmark.spread(field_seconds(config.fields)),
+        "default_run_seconds": benchmark.spread([run_seconds() for _ in range(config.runs)]),
     }
-    config.output.write_text(json.dumps(record, indent=2) + "\n")
-    for name in ("import_seconds", "field_seconds", "default_run_seconds"):
-        print(f"{name:20} median {record[name]['median']:.3f}, n {record[name]['n']}")
-    return 0
 
 
 def import_seconds() -> float:
-    """Seconds for `import dilax` after jax and flax, in a fresh interpreter."""
+    """Seconds for ``import dilax`` after jax and flax, in a fresh interpreter."""
     command = [sys.executable, "-c", TIMED_IMPORT]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-class FiftyBlocks(nnx.Module):
-    """Residual separable blocks of dilation 1, 2, 3, 1, 2, 3, ..."""
-
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
-        self.blocks = nnx.data(
-            [
-                SeparableBlock(
-                    16, 16, (3, 3), kernel_dilation=1 + place % 3, residual=True, rngs=rngs
-                )
-                for place in range(50)
-            ]
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map ``(N, H, W, 16)`` to the same shape."""
-        for block in self.blocks:
-            x = block(x)
-        return x
 
 
 def field_seconds(times: int) -> list[float]:
@@ -111,24 +73,30 @@ def field_seconds(times: int) -> list[float]:
     return seconds
 
 
-def default_run_seconds() -> float:
+def run_seconds() -> float:
     """Seconds for the default run, from the command to its last line."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(HERE / "mnist_dsdc.py"), "--output", f"{folder}/run"]
+        command = [sys.executable, str(PROGRAM), "--output", f"{folder}/run"]
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median, least, greatest and number."""
-    return {
-        "median": float(np.median(values)),
-        "min": min(values),
-        "max": max(values),
-        "n": len(values),
-    }
+def section(record: benchmark.Record) -> str:
+    """What a newcomer waits for, in one sentence."""
+    imported, field, run = (
+        record[f"{name}_seconds"] for name in ("import", "field", "default_run")
+    )
+    return (
+        f"On {record['device']}, the default run takes {run['median']:.0f} s from start to finish "
+        f"(n = {run['n']}), `import dilax` {imported['median']:.2f} s after jax and flax (median "
+        f"of {imported['n']}), and reading the receptive field off a network of 50 blocks "
+        f"{field['median']:.1f} s (median of {field['n']}; "
+        f"[record](experiments/results/wall_clock.json)).\n"
+    )
 
+
+main = functools.partial(benchmark.run, Config, measure, section)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,11 +11,11 @@ def test_the_record_of_merging(tmp_path, capsys, monkeypatch):
     flags = "--batch-size 2 --image-size 7 --features 3 --rounds 2 --steps 1"
     assert merge_speed.main([*flags.split(), "--output", str(output)]) == 0
     (row,) = json.loads(output.read_text())["blocks"]
-    assert row["branches"] == 3 and row["taps"] == 25 + 9 + 9 and row["merged_taps"] == 25
+    assert row["branches"] == 3 and row["kernel_sizes"] == [5, 3, 3]
     assert row["largest_relative_difference"] < 1e-5
-    assert "3 branches" in capsys.readouterr().out
+    assert "| 5 x 5 | 3 |" in capsys.readouterr().out
 
 
 def test_merged_kernels_are_no_larger_than_the_block():
     for size, beside in merge_speed.BLOCKS.items():
-        assert all(rate * (taps - 1) + 1 <= size for taps, rate in beside)
+        assert all(dilation * (taps - 1) + 1 <= size for taps, dilation in beside)

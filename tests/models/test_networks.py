@@ -16,7 +16,7 @@ from dilax.analysis import Layer, coverage, receptive_field
 from dilax.models._context import ContextModule
 from dilax.models._registry import MODELS
 from dilax.models._tiniest import GatedBlock
-from dilax.training.functional import functional
+from dilax.training import functional
 from tests.models import abstract
 
 NAMES = models.list_models()

@@ -17,7 +17,7 @@ Apply = Callable[..., tuple[Array, Variables]]
 class Network:
     """A network as a function of its variables.
 
-    `apply(trainable, rest, images, training=...)` gives logits and what becomes of `rest`.
+    ``apply(trainable, rest, images, training=...)`` gives logits and what becomes of ``rest``.
     """
 
     apply: Apply
@@ -47,7 +47,7 @@ def mobilenet(image_size: int) -> Network:
 
 
 def forward(network: Network) -> Callable[[Any], Array]:
-    """Logits by running statistics, of `(trainable, rest, images, labels)`."""
+    """Logits by running statistics, of ``(trainable, rest, images, labels)``."""
 
     def logits(state: Any) -> Array:
         trainable, rest, images, _ = state
@@ -57,7 +57,7 @@ def forward(network: Network) -> Callable[[Any], Array]:
 
 
 def training_step(network: Network, learning_rate: float) -> Callable[[Any], Any]:
-    """Loss, and variables after a step of plain SGD, of `(trainable, rest, images, labels)`."""
+    """Loss, and variables after a step of plain SGD, of ``(trainable, rest, images, labels)``."""
 
     def loss(trainable: Variables, rest: Variables, images: Array, labels: Array) -> Any:
         logits, rest = network.apply(trainable, rest, images, training=True)

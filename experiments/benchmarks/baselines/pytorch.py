@@ -1,4 +1,4 @@
-"""`mnist_dsdc` in PyTorch, channels last."""
+"""``mnist_dsdc`` in PyTorch, channels last."""
 
 from typing import Any
 
@@ -37,13 +37,13 @@ class Block(nn.Module):
         self.residual = block.residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map `(N, C, H, W)` to `(N, out_features, H, W)`."""
+        """Map ``(N, C, H, W)`` to ``(N, out_features, H, W)``."""
         y = torch.relu(self.norm(self.pointwise(self.depthwise(x))))
         return y + x if self.residual else y
 
 
 class TorchMnistDSDC(nn.Module):
-    """The network, with copies of the parameters of `model`."""
+    """The network, with copies of the parameters of ``model``."""
 
     def __init__(self, model: MnistDSDC) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class TorchMnistDSDC(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images `(N, C, H, W)` to logits `(N, classes)`."""
+        """Map images ``(N, C, H, W)`` to logits ``(N, classes)``."""
         x = torch.relu(self.stem_norm(self.pool(self.stem(images))))
         for place, block in enumerate(self.blocks):
             x = block(self.pool(x) if place == self.pooled_block else x)
@@ -81,12 +81,12 @@ def tensor(array: jax.Array) -> torch.Tensor:
 
 
 def copy_kernel(layer: nn.Conv2d, kernel: jax.Array) -> None:
-    """Kernel `(*window, in, out)` into a layer that holds `(out, in, *window)`."""
+    """Kernel ``(*window, in, out)`` into a layer that holds ``(out, in, *window)``."""
     layer.weight.data = tensor(kernel.transpose(3, 2, 0, 1))
 
 
 def copy_norm(norm: nn.BatchNorm2d, source: Any) -> None:
-    """Scale, bias and statistics of `source` into a layer."""
+    """Scale, bias and statistics of ``source`` into a layer."""
     norm.eps = source.epsilon
     norm.weight.data, norm.bias.data = tensor(source.scale[...]), tensor(source.bias[...])
     norm.running_mean, norm.running_var = tensor(source.mean[...]), tensor(source.var[...])

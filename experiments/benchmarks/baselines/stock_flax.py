@@ -1,4 +1,4 @@
-"""`mnist_dsdc` of stock Flax layers: `nnx.Conv`, `nnx.BatchNorm`, `nnx.max_pool`."""
+"""``mnist_dsdc`` of stock Flax layers: ``nnx.Conv``, ``nnx.BatchNorm``, ``nnx.max_pool``."""
 
 import jax
 from flax import nnx
@@ -33,13 +33,13 @@ class Block(nnx.Module):
         self.residual = block.residual
 
     def __call__(self, x: Array) -> Array:
-        """Map `(N, H, W, C)` to `(N, H, W, out_features)`."""
+        """Map ``(N, H, W, C)`` to ``(N, H, W, out_features)``."""
         y = jax.nn.relu(self.norm(self.pointwise(self.depthwise(x))))
         return y + x if self.residual else y
 
 
 class StockMnistDSDC(nnx.Module):
-    """The network, with copies of the parameters of `model`."""
+    """The network, with copies of the parameters of ``model``."""
 
     def __init__(self, model: MnistDSDC) -> None:
         rngs = nnx.Rngs(0)
@@ -61,7 +61,7 @@ class StockMnistDSDC(nnx.Module):
         self.pooled_block = model.POOLED_BLOCK
 
     def __call__(self, images: Array) -> Array:
-        """Map images `(N, H, W, C)` to logits `(N, classes)`."""
+        """Map images ``(N, H, W, C)`` to logits ``(N, classes)``."""
         pooled = nnx.max_pool(self.stem(images), (2, 2), strides=(2, 2))
         x = jax.nn.relu(self.stem_norm(pooled))
         for place, block in enumerate(self.blocks):

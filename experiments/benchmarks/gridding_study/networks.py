@@ -1,4 +1,4 @@
-"""One small network; a variant is what stands in it for its dilated depthwise convolutions.
+"""One small network, whose dilated depthwise convolutions a variant replaces.
 
     stem 3x3, then layers of [filter, 1x1, normalisation, ReLU], then a linear classifier of every
     pixel, or of the mean over the image.
@@ -25,10 +25,10 @@ from dilax.nn import (
 )
 
 FEATURES = 32
-RATE = 4
-"""Of every layer of the naive network."""
+DILATION = 4
+"""The dilation of every layer of the naive network."""
 DEPTH = 4
-SPAN = 1 + 2 * RATE * DEPTH
+SPAN = 1 + 2 * DILATION * DEPTH
 """What the naive layers see along an axis."""
 KERNEL = (3, 3)
 MOMENTUM = 0.9
@@ -37,7 +37,7 @@ Layers = Callable[[nnx.Rngs], list[nnx.Module]]
 
 
 class Layer(nnx.Module):
-    """A filter of each feature, and what mixes the features."""
+    """A filter of each feature, a 1x1 convolution, normalisation, ReLU."""
 
     def __init__(self, filter: nnx.Module, *, rngs: nnx.Rngs) -> None:
         self.filter = filter
@@ -45,7 +45,7 @@ class Layer(nnx.Module):
         self.norm = nnx.BatchNorm(FEATURES, momentum=MOMENTUM, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Map `(N, H, W, FEATURES)` to the same shape."""
+        """Map ``(N, H, W, FEATURES)`` to the same shape."""
         return jax.nn.relu(self.norm(self.pointwise(self.filter(x))))
 
 
@@ -80,74 +80,76 @@ def filtered(*makers: Callable[[nnx.Rngs], nnx.Module]) -> Layers:
     return lambda rngs: [Layer(make(rngs), rngs=rngs) for make in makers]
 
 
-def at_rates(*rates: int) -> Layers:
+def dilated(*dilations: int) -> Layers:
     """Plain dilated layers."""
 
-    def maker(rate: int) -> Callable[[nnx.Rngs], nnx.Module]:
+    def maker(dilation: int) -> Callable[[nnx.Rngs], nnx.Module]:
         return lambda rngs: DepthwiseConv(
-            FEATURES, KERNEL, kernel_dilation=rate, use_bias=False, rngs=rngs
+            FEATURES, KERNEL, kernel_dilation=dilation, use_bias=False, rngs=rngs
         )
 
-    return filtered(*map(maker, rates))
+    return filtered(*map(maker, dilations))
 
 
-def hybrid_rates() -> tuple[int, ...]:
-    """Rates that see as far as the naive ones, and everything in between."""
+def hybrid_dilation() -> tuple[int, ...]:
+    """Dilations that see as far as the naive ones, and everything in between."""
     return analysis.hybrid_dilation(3, DEPTH, SPAN, most=1)[0]
 
 
 def smoothed(rngs: nnx.Rngs, *, learned: bool) -> nnx.Module:
     """Smoothing before, by a shared kernel or an average."""
-    return SmoothedDepthwiseConv(FEATURES, KERNEL, kernel_dilation=RATE, learned=learned, rngs=rngs)
+    return SmoothedDepthwiseConv(
+        FEATURES, KERNEL, kernel_dilation=DILATION, learned=learned, rngs=rngs
+    )
 
 
 def interacting(rngs: nnx.Rngs) -> nnx.Module:
     """Phases mixed after."""
-    return InteractingDepthwiseConv(FEATURES, KERNEL, kernel_dilation=RATE, rngs=rngs)
+    return InteractingDepthwiseConv(FEATURES, KERNEL, kernel_dilation=DILATION, rngs=rngs)
 
 
 def parallel(rngs: nnx.Rngs) -> nnx.Module:
-    """A branch at each rate up to the naive one's."""
-    rates = tuple(range(1, RATE + 1))
+    """A branch for each dilation up to the naive one."""
+    dilations = tuple(range(1, DILATION + 1))
     return ParallelDepthwiseConv(
-        FEATURES, [KERNEL] * len(rates), kernel_dilation=rates, momentum=MOMENTUM, rngs=rngs
+        FEATURES, [KERNEL] * len(dilations), kernel_dilation=dilations, momentum=MOMENTUM, rngs=rngs
     )
 
 
 def learned(rngs: nnx.Rngs) -> nnx.Module:
-    """As many taps, anywhere within the naive kernel's reach."""
-    size = 2 * RATE + 1
+    """As many taps, anywhere that the naive kernel spans."""
+    size = 2 * DILATION + 1
     return LearnedDepthwiseConv(FEATURES, (size, size), taps=9, rngs=rngs)
 
 
 def random(rngs: nnx.Rngs) -> nnx.Module:
-    """A rate drawn at every step; the naive one in evaluation."""
-    rates = tuple(range(1, 2 * RATE))
+    """A dilation drawn at every step; the naive one in evaluation."""
+    choices = tuple(range(1, 2 * DILATION))
     return RandomDepthwiseConv(
-        FEATURES, KERNEL, kernel_dilation=RATE, kernel_dilation_choices=rates, rngs=rngs
+        FEATURES, KERNEL, kernel_dilation=DILATION, kernel_dilation_choices=choices, rngs=rngs
     )
 
 
 def pyramid(rngs: nnx.Rngs) -> list[nnx.Module]:
     """ESPNetv2's units, with their residuals."""
-    rates = tuple(range(1, RATE + 1))
+    dilations = tuple(range(1, DILATION + 1))
     return [
-        EESP(FEATURES, KERNEL, kernel_dilation=rates, momentum=MOMENTUM, rngs=rngs)
+        EESP(FEATURES, KERNEL, kernel_dilation=dilations, momentum=MOMENTUM, rngs=rngs)
         for _ in range(DEPTH)
     ]
 
 
 VARIANTS: Mapping[str, Layers] = {
-    "no dilation": at_rates(*[1] * DEPTH),
-    "naive": at_rates(*[RATE] * DEPTH),
-    "hybrid rates": at_rates(*hybrid_rates()),
-    "degridding rates": at_rates(RATE, RATE, *degridding.degridding_dilation(RATE)),
+    "no dilation": dilated(*[1] * DEPTH),
+    "naive": dilated(*[DILATION] * DEPTH),
+    "hybrid dilation": dilated(*hybrid_dilation()),
+    "degridding dilation": dilated(DILATION, DILATION, *degridding.degridding_dilation(DILATION)),
     "average before": filtered(*[lambda rngs: smoothed(rngs, learned=False)] * DEPTH),
     "shared kernel before": filtered(*[lambda rngs: smoothed(rngs, learned=True)] * DEPTH),
     "group interaction": filtered(*[interacting] * DEPTH),
     "parallel branches": filtered(*[parallel] * DEPTH),
     "learned positions": filtered(*[learned] * DEPTH),
-    "random rates": filtered(*[random] * DEPTH),
+    "random dilation": filtered(*[random] * DEPTH),
     "ESPNetv2 units": pyramid,
 }
 """Every variant by its name in the record."""

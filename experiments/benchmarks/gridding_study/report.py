@@ -1,13 +1,11 @@
-"""A record of `gridding_accuracy.py` as tables."""
+"""A record of ``gridding_accuracy.py`` as tables."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import _programs  # noqa: F401
 import numpy as np
-from common.markdown import table
-
-Record = Mapping[str, Any]
+import scipy.stats  # type: ignore[import-untyped]
+from benchmark import Record, table, where
 
 UNITS = {
     "mnist": "accuracy on the test images",
@@ -18,46 +16,52 @@ HEADER = ("layers", "accuracy, %", "spread", "touched", "unevenness", "parameter
 
 
 def page(record: Record) -> str:
-    """A table for each task, best first, and what may be read from it."""
-    parts = ["# Does it help?\n", EXPLANATION]
+    """A table for each task, best first."""
+    parts = ["# Does degridding help?\n", EXPLANATION]
     for name, rows in record["tasks"].items():
         ordered = sorted(rows.items(), key=lambda item: -np.mean(item[1]["accuracy"]))
         parts.append(f"\n## {name}: {UNITS[name]}\n")
         parts.append(table(HEADER, [_row(variant, row) for variant, row in ordered]))
-        parts.append(verdict(rows))
+        parts.append(correlation(rows))
     return "\n".join(parts)
 
 
-def overview(tasks: Mapping[str, Any]) -> str:
-    """One table for all tasks, the best of the first task on top."""
+def section(records: Mapping[str, Record]) -> str:
+    """One table for all tasks of some named records, the best of the first task on top."""
+    tasks: dict[str, Any] = {}
+    learnt = []
+    for name, record in records.items():
+        tasks |= record["tasks"]
+        said = ", ".join(
+            f"`{task}` {_examples(record['config'], task)}" for task in record["tasks"]
+        )
+        learnt.append(f"{said} ([tables](experiments/results/{name}.md))")
     first = next(iter(tasks.values()))
     ordered = sorted(first, key=lambda name: -np.mean(first[name]["accuracy"]))
     rows = [
         (
             name,
-            f"{100 * np.mean(first[name]['touched']):.0f}%",
+            f"{np.mean(first[name]['touched']):.0%}",
             *(_cell(name, rows) for rows in tasks.values()),
         )
         for name in ordered
     ]
-    return table(("layers", "touched", *(f"{name}, %" for name in tasks)), rows)
+    header = ("layers", "touched", *(f"{name}, %" for name in tasks))
+    config = record["config"]
+    return (
+        f"{table(header, rows)}\nTest accuracy, mean and deviation over {config['seeds']} seeds, "
+        f"after {config['epochs']} epochs: of {'; of '.join(learnt)}. *Touched* is the share of "
+        f"its field that the trained network sees. Arrows: better or worse than four naive layers "
+        f"of equal dilation by more than twice the standard error of the difference; the ten "
+        f"comparisons of a task are not corrected for being ten. Measured {where(record)}.\n"
+    )
 
 
-def verdict(rows: Mapping[str, Any]) -> str:
-    """How many variants are further from the naive one than seeds are from each other."""
-    found: dict[str, list[str]] = {}
-    for name in rows:
-        found.setdefault(against_naive(name, rows), []).append(name)
-    said = [
-        f"{len(found[what])} {what} than naive by more than twice the standard error of the "
-        f"difference ({', '.join(found[what])})"
-        for what in ("better", "worse")
-        if what in found
-    ]
-    within = [name for name in found.get("no different", []) if name != "naive"]
-    if within:
-        said.append(f"{len(within)} not told apart from it ({', '.join(within)})")
-    return f"{'; '.join(said)}. {correlation(rows)}\n"
+def _examples(config: Record, task: str) -> str:
+    """What a task learns from."""
+    if task == "digits":
+        return f"{config['canvases']:,} canvases, per pixel"
+    return f"{config['limit']:,} images" if config["limit"] else "all images"
 
 
 def against_naive(name: str, rows: Mapping[str, Any]) -> str:
@@ -71,20 +75,13 @@ def against_naive(name: str, rows: Mapping[str, Any]) -> str:
 
 def correlation(rows: Mapping[str, Any]) -> str:
     """Whether what touches more is better, over the variants."""
-    touched = [np.mean(row["touched"]) for row in rows.values()]
-    accuracy = [np.mean(row["accuracy"]) for row in rows.values()]
+    touched, accuracy = (
+        [np.mean(row[name]) for row in rows.values()] for name in ("touched", "accuracy")
+    )
     if min(len(set(touched)), len(set(accuracy))) < 2:
-        return "All touch the same share."
-    ranks = np.corrcoef(_ranks(touched), _ranks(accuracy))[0, 1]
-    return f"Rank correlation of accuracy with the share touched, over the variants: {ranks:.2f}."
-
-
-def _ranks(values: list[Any]) -> np.ndarray:
-    """Places in rising order, equal values sharing the mean of theirs."""
-    array = np.asarray(values)
-    below = (array[:, None] > array).sum(axis=1)
-    equal = (array[:, None] == array).sum(axis=1)
-    return below + (equal - 1) / 2
+        return "All touch the same share.\n"
+    ranks = scipy.stats.spearmanr(touched, accuracy).statistic
+    return f"Rank correlation of accuracy with the share touched, over the variants: {ranks:.2f}.\n"
 
 
 def _cell(name: str, rows: Mapping[str, Any]) -> str:
@@ -112,10 +109,10 @@ def _error(values: list[float]) -> float:
 
 
 EXPLANATION = """
-One small network, its dilated depthwise convolutions in different ways. *Touched* is the share of
-the square around all inputs with a gradient, at the central output of the trained network, that
-have one; *unevenness* is the coefficient of variation of those gradients. *Spread* is over seeds.
-The recipe is the same for all and was not tuned, but for one thing: the batches of canvases were
-made smaller after a first run of four variants had learnt next to nothing, which was seen by their
-test accuracy.
+One small network with different layers for its dilated depthwise convolutions. *Touched*: of the
+smallest rectangle around all inputs that have a gradient at the central output of the trained
+network, the share that has one. *Unevenness*: the coefficient of variation of those gradients.
+*Spread*: over seeds. The recipe is the same for all and was not tuned, with one exception: the
+batches of canvases were made smaller after a first run of four variants had learnt next to nothing,
+which their test accuracy had shown.
 """

@@ -14,7 +14,7 @@ DIGITS = 4
 INK = 128
 """A pixel at least so bright belongs to its digit."""
 BACKGROUND = 0
-"""The label of all other pixels; digit `d` has the label `d + 1`."""
+"""The label of all other pixels; digit ``d`` has the label ``d + 1``."""
 
 
 class Task(NamedTuple):
@@ -31,7 +31,7 @@ class Task(NamedTuple):
 
 
 def classification(name: str, *, limit: int, held_out: int) -> Task:
-    """A data set as it is, or as many of its training images as `limit`."""
+    """A data set as it is, or as many of its training images as ``limit``."""
     dataset = data.load(name)
     train, held = data.holdout(_first(dataset.splits["train"], limit), held_out)
     return Task(
@@ -62,7 +62,7 @@ def composed_digits(*, train: int, held_out: int, test: int, seed: int = 0) -> T
 
 
 def compose(rng: np.random.Generator, split: data.Split, number: int) -> Batch:
-    """`number` canvases, and the label of each of their pixels."""
+    """``number`` canvases, and the label of each of their pixels."""
     images = np.zeros((number, CANVAS, CANVAS, 1), np.uint8)
     labels = np.full((number, CANVAS, CANVAS), BACKGROUND, np.int32)
     size = split.images.shape[1]

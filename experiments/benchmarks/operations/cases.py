@@ -1,9 +1,10 @@
-"""Which operations are timed: shapes of real networks, and the corners where others fall off."""
+"""Which operations are timed: shapes of real networks, and unusual ones.
+
+Nothing here imports dilax: another checkout of it can be timed on the same cases.
+"""
 
 import dataclasses
 from typing import Literal
-
-from dilax.geometry import ConvGeometry, resolve_padding
 
 Kind = Literal["conv", "separable", "max_pool", "avg_pool"]
 Context = Literal["call", "scan", "vmap", "remat", "then layer norm", "then mean"]
@@ -11,7 +12,7 @@ Context = Literal["call", "scan", "vmap", "remat", "then layer norm", "then mean
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One operation; a convolution is depthwise when `groups` is left out."""
+    """One operation; a convolution is depthwise when ``groups`` is left out."""
 
     family: str
     batch: int
@@ -22,14 +23,14 @@ class Case:
     groups: int | None = None
     stride: int = 1
     dilation: tuple[int, ...] = ()
-    padding: str = "SAME"
+    padding: Literal["SAME", "VALID", "CAUSAL"] = "SAME"
     dtype: str = "float32"
     kind: Kind = "conv"
     context: Context = "call"
 
     @property
     def name(self) -> str:
-        """A name that says it all: `mobilenet 8x112x112x32 k3x3 s2`."""
+        """The name in tables, such as ``mobilenet 8x112x112x32 k3x3 s2``."""
         parts = [
             self.family,
             "x".join(map(str, (self.batch, *self.size, self.features))),
@@ -53,7 +54,7 @@ class Case:
 
     @property
     def outputs(self) -> int:
-        """Features of the output."""
+        """Channels of the output."""
         return self.out_features or self.features
 
     @property
@@ -62,18 +63,23 @@ class Case:
         return self.features if self.groups is None else self.groups
 
     @property
-    def depthwise(self) -> bool:
-        """Whether it is a convolution of one channel a group."""
-        return self.kind == "conv" and self.group_count == self.features and self.features > 1
+    def strides(self) -> tuple[int, ...]:
+        """The stride of each window axis."""
+        return (self.stride,) * len(self.size)
 
     @property
-    def geometry(self) -> ConvGeometry:
-        """The integers of the (first) convolution, or of the pool."""
-        strides = (self.stride,) * len(self.size)
-        pads = resolve_padding(self.padding, self.size, self.kernel_size, strides, self.dilations)
-        return ConvGeometry(
-            self.size, self.kernel_size, strides, tuple(pads), self.dilations, self.group_count
-        )
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        """The padding of each window axis, low and high."""
+        found = []
+        for length, size, dilation in zip(self.size, self.kernel_size, self.dilations, strict=True):
+            covered = dilation * (size - 1)
+            if self.padding == "SAME":
+                last = (-(-length // self.stride) - 1) * self.stride
+                total = max(last + covered + 1 - length, 0)
+                found.append((total // 2, total - total // 2))
+            else:
+                found.append((covered if self.padding == "CAUSAL" else 0, 0))
+        return tuple(found)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -90,7 +96,12 @@ class Case:
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the output."""
-        return (self.batch, *self.geometry.output_size, self.outputs)
+        axes = zip(self.size, self.pads, self.kernel_size, self.dilations, strict=True)
+        sizes = (
+            (length + sum(pads) - dilation * (size - 1) - 1) // self.stride + 1
+            for length, pads, size, dilation in axes
+        )
+        return (self.batch, *sizes, self.outputs)
 
 
 def _square(family: str, batch: int, edge: int, features: int, kernel: int, **options) -> Case:  # type: ignore[no-untyped-def]

@@ -1,128 +1,145 @@
 """What a record of single operations says: tables and a picture."""
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import _programs  # noqa: F401
-from common.markdown import table as markdown
+import benchmark
+from benchmark import Record
 
-from dilax._choice import PassName, Problem, choose
-from operations.cases import CASES
+from operations.cases import CASES, Case
 
-Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 BOTH = "forward+backward"
-PASS_NAMES: dict[str, PassName] = {
-    "forward": "conv",
-    "input gradient": "input_gradient",
-    "kernel gradient": "kernel_gradient",
-}
-PASSES = (*PASS_NAMES, BOTH)
+PASSES = ("forward", "input gradient", "kernel gradient", BOTH)
 
 
-def lax_at_its_best(row: Row, label: str) -> float:
-    """Time of lax under the flags that suit it best, in units of dilax's; NaN if not timed."""
-    found = row["passes"].get(label, {})
-    ratios = [found[name]["ratio"]["median"] for name in found if name.startswith("lax")]
-    return min(ratios, default=math.nan)
+# --- ratios ---------------------------------------------------------------------------------------
 
 
 def ratio(row: Row, label: str, name: str) -> float:
-    """Time of a contestant in units of dilax's; NaN if not timed."""
-    found = row["passes"].get(label, {}).get(name)
-    return found["ratio"]["median"] if found else math.nan
+    """Time of a contestant in units of dilax's; NaN if not timed. ``lax`` is at its best flags."""
+    found = row["passes"].get(label, {})
+    names = [each for each in found if each == name or each.startswith(f"{name}, ")]
+    return min((found[each]["ratio"]["median"] for each in names), default=math.nan)
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """Of those that are numbers; NaN if none is."""
-    logarithms = [math.log(value) for value in values if not math.isnan(value)]
-    return math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else math.nan
+    """The geometric mean of those that are numbers; NaN if none is."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return statistics.geometric_mean(numbers) if numbers else math.nan
 
 
-def families(record: Record) -> list[tuple[str, ...]]:
+def mean_ratio(rows: Iterable[Row], name: str, label: str = BOTH) -> float:
+    """The geometric mean of a contestant's ratios."""
+    return geometric_mean(ratio(row, label, name) for row in rows)
+
+
+def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each family of cases."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["family"], []).append(row)
+    return found
+
+
+def against(rows: Sequence[Row], name: str) -> list[tuple[float, str]]:
+    """Ratio, and case and pass, of every comparison of dilax with a contestant."""
+    found = [
+        (ratio(row, label, name), f"{row['name']}, {label}")
+        for row, label in itertools.product(rows, PASSES)
+    ]
+    return [entry for entry in found if not math.isnan(entry[0])]
+
+
+def losses(rows: Sequence[Row], name: str) -> list[str]:
+    """Every case and pass in which a contestant was faster than dilax, and by what ratio."""
+    return [f"{where}: {name} {value:.2f}" for value, where in against(rows, name) if value < 1]
+
+
+def number(value: float) -> str:
+    """Two digits and more; nothing for what was not timed."""
+    if math.isnan(value):
+        return ""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+# --- against lax and PyTorch ----------------------------------------------------------------------
+
+
+def families(rows: Sequence[Row]) -> str:
     """A line for each family of cases, and one for all depthwise 2-D convolutions."""
-    rows: Sequence[Row] = record["rows"]
-    names = dict.fromkeys(row["family"] for row in rows)
-    lines = [_line(name, [row for row in rows if row["family"] == name]) for name in names]
-    table = [row for row in rows if row["depthwise_2d"]]
-    return [*lines, _line("**all depthwise 2-D**", table)] if table else lines
+    groups = by_family(rows)
+    if table := [row for row in rows if row["depthwise_2d"]]:
+        groups["**all depthwise 2-D**"] = table
+    lines = [
+        (
+            name,
+            str(len(group)),
+            number(mean_ratio(group, "lax", "forward")),
+            number(mean_ratio(group, "lax")),
+            number(min(ratio(row, BOTH, "lax") for row in group)),
+            number(mean_ratio(group, "torch")),
+        )
+        for name, group in groups.items()
+    ]
+    both = "forward and backward"
+    header = ("family", "cases", "lax, forward", f"lax, {both}", "its least", f"PyTorch, {both}")
+    return benchmark.table(header, lines)
 
 
-FAMILY_HEADER = (
-    "family",
-    "cases",
-    "lax, forward",
-    "lax, forward and backward",
-    "its least",
-    "PyTorch, forward and backward",
-)
-
-
-def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
-    by_lax = [lax_at_its_best(row, BOTH) for row in rows]
+def section(record: Record) -> str:
+    """Single operations, family by family, and how many were lost."""
+    rows = record["rows"]
+    lost = {name: len(losses(rows, name)) for name in ("lax", "torch")}
+    timed = {name: len(against(rows, name)) for name in lost}
     return (
-        name,
-        str(len(rows)),
-        number(geometric_mean(lax_at_its_best(row, "forward") for row in rows)),
-        number(geometric_mean(by_lax)),
-        number(min(by_lax)),
-        number(geometric_mean(ratio(row, BOTH, "torch") for row in rows)),
+        f"{families(rows)}\nTimes of the others in units of dilax's, geometric means; lax at the "
+        f"best of its flags in each case. float32 unless the case says otherwise, "
+        f"{benchmark.provenance(record)}. [Every case](experiments/results/op_speed.md), "
+        f"[picture](experiments/results/op_speed.png).\n\n"
+        f"{separable_blocks(rows)}\n\n"
+        f"Of single passes, lax was faster in {lost['lax']} of {timed['lax']} comparisons and "
+        f"PyTorch in {lost['torch']} of {timed['torch']}: every one is listed with the cases.\n"
     )
 
 
-def losses(record: Record, baseline: str) -> list[str]:
-    """Every case and pass in which ``baseline`` was faster than dilax, and by what ratio."""
-    return [
-        f"{row['name']}, {label}: {baseline} {value:.2f}"
-        for row, label, value in _against(record, baseline)
-        if value < 1
+def separable_blocks(rows: Sequence[Row]) -> str:
+    """Whether separable convolution is faster than the dense one it replaces."""
+    blocks = [row for row in rows if row["case"]["kind"] == "separable"]
+    parts = [
+        f"a {row['case']['features']}-channel separable convolution is "
+        f"{ratio(row, BOTH, 'dense'):.1f} times as fast"
+        for row in sorted(blocks, key=lambda row: row["case"]["features"])
     ]
-
-
-def comparisons(record: Record, baseline: str) -> int:
-    """In how many cases and passes dilax and ``baseline`` were timed."""
-    return len(_against(record, baseline))
-
-
-def _against(record: Record, baseline: str) -> list[tuple[Row, str, float]]:
-    """Times of ``baseline``, lax or torch, in units of dilax's."""
-    found = [
-        (
-            row,
-            label,
-            lax_at_its_best(row, label) if baseline == "lax" else ratio(row, label, baseline),
-        )
-        for row in record["rows"]
-        for label in PASSES
-    ]
-    return [entry for entry in found if not math.isnan(entry[2])]
+    return f"Forward and backward, {' and '.join(parts)} as lax's dense 3x3 convolution."
 
 
 def page(record: Record) -> str:
-    """Every case of a race against others, and every loss, in Markdown."""
-    lost = [*losses(record, "lax"), *losses(record, "torch")]
-    listed = "".join(f"- {loss}\n" for loss in lost)
-    table = markdown(CASE_HEADER, cases(record))
-    return f"{EXPLANATION}\n{table}\n## Where another was faster\n\n{listed}"
+    """Every case of a race against others, and every loss."""
+    rows = record["rows"]
+    lost = "".join(f"- {loss}\n" for name in ("lax", "torch") for loss in losses(rows, name))
+    table = benchmark.table(CASE_HEADER, [_case(row) for row in rows])
+    return f"{EXPLANATION}\n{table}\n## Where another was faster\n\n{lost}"
 
 
 EXPLANATION = """# Single operations
 
 Times of the others in units of dilax's, forward and backward together where no pass is named: more
-than 1 is slower than dilax. `lax` stands for the best of its flags; `share of copy` is the forward
-pass's speed, bytes read and written, in units of a copy's; `compile` the seconds to compile forward
-and backward in units of lax's; `error` the largest against float64, in units of the largest entry.
+than 1 is slower than dilax. `lax` stands for the best of its flags; `dense` is lax's dense
+convolution of the same shape; `share of copy` is the forward pass's speed, bytes read and written,
+in units of a copy's; `compile` the seconds to compile forward and backward in units of lax's;
+`error` the largest against float64, in units of the largest entry.
 """
 
 CASE_HEADER = (
     "case",
     *(f"lax, {label}" for label in PASSES),
-    "nnx",
     "dense",
     *(f"PyTorch, {label}" for label in PASSES),
-    "Keras",
     "dilax, ms",
     "share of copy",
     "compile",
@@ -130,23 +147,30 @@ CASE_HEADER = (
 )
 
 
-def cases(record: Record) -> list[tuple[str, ...]]:
-    """A line for each case: times in units of dilax's, then dilax's own numbers."""
-    return [
-        (
-            row["name"],
-            *(number(lax_at_its_best(row, label)) for label in PASSES),
-            number(ratio(row, BOTH, "nnx")),
-            number(ratio(row, BOTH, "dense")),
-            *(number(ratio(row, label, "torch")) for label in PASSES),
-            number(ratio(row, BOTH, "keras")),
-            f"{row['passes'][BOTH]['dilax']['milliseconds']['median']:.2f}",
-            f"{row['share_of_copy']:.0%}" if "share_of_copy" in row else "",
-            number(_compile_ratio(row)),
-            f"{max(row['errors']['dilax'].values()):.0e}" if row["errors"]["dilax"] else "",
-        )
-        for row in record["rows"]
-    ]
+def _case(row: Row) -> tuple[str, ...]:
+    """Times in units of dilax's, then dilax's own numbers."""
+    seconds = row["compile_seconds"]
+    compiling = seconds["dilax"][BOTH] / seconds["lax"][BOTH] if "lax" in seconds else math.nan
+    return (
+        row["name"],
+        *(number(ratio(row, label, "lax")) for label in PASSES),
+        number(ratio(row, BOTH, "dense")),
+        *(number(ratio(row, label, "torch")) for label in PASSES),
+        f"{row['passes'][BOTH]['dilax']['milliseconds']['median']:.2f}",
+        f"{row['share_of_copy']:.0%}" if "share_of_copy" in row else "",
+        number(compiling),
+        f"{max(row['errors']['dilax'].values()):.0e}" if row["errors"]["dilax"] else "",
+    )
+
+
+# --- algorithms against each other ----------------------------------------------------------------
+
+
+def algorithms(record: Record) -> str:
+    """The fastest algorithm of each case and pass."""
+    raced = _raced(record)
+    rows = [(row["name"], *(_fastest(row, label) for label in PASSES)) for row in raced]
+    return f"{ALGORITHMS_EXPLANATION}\n{benchmark.table(('case', *PASSES), rows)}"
 
 
 ALGORITHMS_EXPLANATION = """# Algorithms
@@ -156,36 +180,52 @@ it is, and in brackets how many times as long as it dilax takes by its own choic
 the fastest, up to noise).
 """
 
-ALGORITHMS_HEADER = ("case", *PASSES)
 
-
-def algorithms(record: Record) -> list[tuple[str, ...]]:
-    """A line for each case: the fastest algorithm of each pass."""
-    return [(row["name"], *(_fastest(row, label) for label in PASSES)) for row in _raced(record)]
+def choices_section(record: Record) -> str:
+    """How near the choice of algorithms comes to the fastest, and how far two processes differ."""
+    times, again = choices(record), by_itself(record)
+    near, (worst, where) = sum(time <= 1.1 for time, _ in times), max(times)
+    low, _, high = statistics.quantiles(again, n=4)
+    return (
+        f"The algorithm that dilax chooses takes at most a tenth longer than the fastest of its "
+        f"algorithms and lax in {near} of {len(times)} passes, at worst {worst:.1f} times as long "
+        f"({where}): [every case](experiments/results/algorithms.md), "
+        f"[record](experiments/results/algorithms.json). Noise floor: one algorithm timed in two "
+        f"processes differed by {low - 1:+.0%} to {high - 1:+.0%} (middle half of {len(again)} "
+        f"cases).\n"
+    )
 
 
 def choices(record: Record) -> list[tuple[float, str]]:
     """For each case and single pass, the time of the algorithm chosen in units of the fastest's."""
     platform, found = record["device"].split()[0], []
-    for row in _raced(record):
+    for row, label in itertools.product(_raced(record), PASSES[:3]):
         case = next(case for case in CASES if case.name == row["name"])
-        problem = Problem(case.geometry, case.features, case.outputs)
-        for label, pass_name in PASS_NAMES.items():
-            times = _times(row, label)
-            chosen = choose(platform, pass_name, problem).algorithm.name
-            name = "lax" if chosen == "lax" else f"dilax:{chosen}"
-            if name in times:
-                found.append((times[name] / min(times.values()), f"{row['name']}, {label}"))
+        chosen, times = chosen_algorithm(platform, label, case), _times(row, label)
+        name = "lax" if chosen == "lax" else f"dilax:{chosen}"
+        if name in times:
+            found.append((times[name] / min(times.values()), f"{row['name']}, {label}"))
     return found
 
 
+def chosen_algorithm(platform: str, label: str, case: Case) -> str:
+    """The name of the algorithm that dilax chooses for a pass of a case."""
+    from dilax._choice import Problem, choose
+    from dilax.geometry import ConvGeometry
+
+    names: Any = {"forward": "conv"}
+    geometry = ConvGeometry(
+        case.size, case.kernel_size, case.strides, case.pads, case.dilations, case.group_count
+    )
+    problem = Problem(geometry, case.features, case.outputs)
+    return choose(platform, names.get(label, label.replace(" ", "_")), problem).algorithm.name
+
+
 def by_itself(record: Record) -> list[float]:
-    """Time of a algorithm in units of the same one's, chosen by dilax in a process of its own."""
-    return [
-        _times(row, BOTH)["dilax:shift_and_add"]
-        for row in _raced(record)
-        if row["depthwise_2d"] and "dilax:shift_and_add" in _times(row, BOTH)
-    ]
+    """Time of an algorithm by name in units of its time as dilax's choice, in another process."""
+    name = "dilax:shift_and_add"
+    timed = [_times(row, BOTH) for row in _raced(record) if row["depthwise_2d"]]
+    return [times[name] for times in timed if name in times]
 
 
 def _raced(record: Record) -> list[Row]:
@@ -208,32 +248,57 @@ def _fastest(row: Row, label: str) -> str:
     return f"{name.removeprefix('dilax:')} {number(faster)} ({number(1 / best)})"
 
 
-def _compile_ratio(row: Row) -> float:
-    """Seconds to compile forward and backward, in units of lax's with default flags."""
-    seconds = row["compile_seconds"]
-    return seconds["dilax"][BOTH] / seconds["lax"][BOTH] if "lax" in seconds else math.nan
+PAGES: Mapping[str, Callable[[Record], str]] = {"baselines": page, "algorithms": algorithms}
 
 
-def number(value: float) -> str:
-    """Two digits and more; nothing for what was not timed."""
-    if math.isnan(value):
-        return ""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+# --- two checkouts --------------------------------------------------------------------------------
+
+
+def before_and_after(rows: Sequence[Row]) -> str:
+    """Times of another checkout in units of this one's, family by family."""
+    lines = []
+    for name, group in {**by_family(rows), "**all**": rows}.items():
+        least, where = min(against(group, "other"), default=(math.nan, ""))
+        means = (number(mean_ratio(group, "other", label)) for label in PASSES)
+        lines.append((name, str(len(group)), *means, number(least), where))
+    header = ("family", "cases", *PASSES, "worst", "where")
+    return (
+        f"Times of the other checkout in units of this one's: geometric means, and the worst "
+        f"case; more than 1 is faster here.\n\n{benchmark.table(header, lines)}"
+    )
+
+
+# --- the picture ----------------------------------------------------------------------------------
 
 
 def draw(record: Record, path: Path) -> None:
-    """Forward and backward together, a bar for each case, on a logarithmic axis."""
+    """Draw how many times faster dilax is than lax and PyTorch, a line for each family."""
     import matplotlib.pyplot as plt
 
-    rows = [row for row in record["rows"] if BOTH in row["passes"]]
-    figure, axes = plt.subplots(figsize=(9, 0.22 * len(rows) + 1.2), layout="constrained")
-    heights = range(len(rows))[::-1]
-    ratios = [lax_at_its_best(row, BOTH) for row in rows]
-    axes.barh(heights, ratios, label="lax, best flags")
-    axes.plot([ratio(row, BOTH, "torch") for row in rows], heights, "k|", label="PyTorch")
-    axes.set(xscale="log", xlabel="time of forward and backward, in units of dilax's")
-    axes.set_yticks(heights, [row["name"] for row in rows], fontsize=7)
+    groups = by_family([row for row in record["rows"] if BOTH in row["passes"]])
+    names = sorted(groups, key=lambda name: mean_ratio(groups[name], "lax"))
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.21 * len(names)), layout="constrained")
+    for baseline, label, color, marker, shift in (
+        ("lax", "than lax, at its best flags", "C0", "o", 0.15),
+        ("torch", "than PyTorch", "C1", "D", -0.15),
+    ):
+        for height, name in enumerate(names):
+            ratios = [ratio(row, BOTH, baseline) for row in groups[name]]
+            if timed := [value for value in ratios if not math.isnan(value)]:
+                place = height + shift
+                axes.hlines(place, min(timed), max(timed), color=color, alpha=0.4, linewidth=3)
+                axes.plot(geometric_mean(timed), place, marker, color=color, label=label)
+                label = ""
     axes.axvline(1, color="black", linewidth=1)
-    axes.legend()
-    figure.savefig(path, dpi=90)
+    axes.set(
+        xscale="log",
+        title="Forward and backward: geometric mean and range over the cases of a family",
+        xlabel="times faster than lax or PyTorch; right is better",
+    )
+    axes.set_yticks(range(len(names)), [f"{name} ({len(groups[name])})" for name in names])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=100)
     plt.close(figure)

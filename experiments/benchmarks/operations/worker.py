@@ -2,13 +2,16 @@
 
     {"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
     {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
-    {"do": "time", "pass": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
+    {"do": "time", "label": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
 
-What goes wrong is answered as `{"failed": "..."}`.
+What goes wrong is answered as ``{"failed": "..."}``.
 """
 
+import functools
 import multiprocessing
 import os
+import runpy
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,18 +19,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import _programs  # noqa: F401
 import numpy as np
-from common.memory import keep_freed_memory
 
-from operations import arrays as arrays_of
-from operations import by_jax
 from operations.cases import CASES, Case
 
+BENCHMARKS = Path(__file__).resolve().parents[1]
+MEMORY = BENCHMARKS.parent / "common" / "memory.py"
+"""Run, not imported: its package imports this checkout's dilax, and a worker may time another."""
 LONG = 1.0
 """Seconds of a call beside which what the first call of a turn costs is nothing."""
-
-GRADED = ("forward", "input gradient", "kernel gradient")
 
 
 class Worker:
@@ -38,46 +38,38 @@ class Worker:
         self.case: Case = CASES[0]
         self.operands: tuple[np.ndarray, ...] = ()
         self.calls: dict[str, Callable[[], object]] = {}
-        self.answers: Callable[[], tuple[Any, ...]] = tuple
         self.usual: dict[str, float] = {}
 
     def prepare(self, case: int) -> dict[str, Any]:
         """Make the operands of a case, and compile its passes."""
+        from operations import by_jax
+
         self.case = CASES[case]
-        self.operands = arrays_of.operands(self.case)
+        self.operands = by_jax.operands(self.case)
         compile_seconds: dict[str, float] = {}
         if self.name == "torch":
             from operations import by_torch
 
-            self.calls, self.answers = by_torch.prepare(self.case, self.operands)
+            self.calls = by_torch.prepare(self.case, self.operands)
         else:
-            self.calls, compile_seconds, self.answers = by_jax.prepare(
-                self.name, self.case, self.operands
-            )
-            if self.name == "dilax":
-                self.calls |= by_jax.copy(self.case, self.operands)
-        return {"passes": list(self.calls), "compile_seconds": compile_seconds}
+            self.calls, compile_seconds = by_jax.prepare(self.name, self.case, self.operands)
+        if self.name == "dilax":
+            self.calls |= by_jax.copy(self.case, self.operands)
+        module = str(by_jax.dilax.__file__)
+        return {"passes": list(self.calls), "compile_seconds": compile_seconds, "module": module}
 
     def check(self) -> dict[str, Any]:
-        """Largest errors against float64, in units of the largest entry."""
+        """Largest errors of a convolution against float64, in units of the largest entry."""
+        from operations import by_jax
+
         if self.case.kind != "conv" or self.case.context not in ("call", "scan", "remat"):
             return {"errors": {}}
-        rounded = self.operands
-        if self.case.dtype != "float32":
-            import jax.numpy as jnp
-
-            rounded = tuple(
-                np.asarray(jnp.asarray(array, self.case.dtype), np.float32) for array in rounded
-            )
-        expected = arrays_of.convolution(self.case, *rounded)
-        found = [np.asarray(array, np.float64) for array in self.answers()]
-        errors = map(arrays_of.relative_error, found, expected)
-        return {"errors": dict(zip(GRADED, errors, strict=True))}
+        return {"errors": by_jax.errors(self.case, self.operands)}
 
     def time(self, label: str, warm_up: float, seconds: float) -> dict[str, Any]:
-        """Milliseconds a call, in the median over about `seconds`, after `warm_up` seconds of them.
+        """Median milliseconds of the calls in ``seconds``, after ``warm_up`` seconds of calls.
 
-        A call that took longer than `LONG` in the last turn is not made twice in this one.
+        There is no warm-up where a call took longer than ``LONG`` in the turn before.
         """
         call = self.calls[label]
         if self.usual.get(label, 0.0) < LONG:
@@ -85,17 +77,17 @@ class Worker:
         self.usual[label] = float(np.median(_timed(call, seconds)))
         return {"milliseconds": 1000 * self.usual[label]}
 
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """One question, one answer."""
-        if question["do"] == "prepare":
-            return self.prepare(question["case"])
-        if question["do"] == "check":
-            return self.check()
-        return self.time(question["pass"], question["warm_up"], question["seconds"])
+    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the answer to a question, or what went wrong."""
+        arguments = {name: value for name, value in question.items() if name != "do"}
+        try:
+            return getattr(self, question["do"])(**arguments)
+        except Exception as error:
+            return {"failed": f"{type(error).__name__}: {error}"[:300]}
 
 
 def _timed(call: Callable[[], object], seconds: float) -> list[float]:
-    """The seconds that each call took: one, and more until `seconds` are over."""
+    """The seconds that each call took: one, and more until ``seconds`` are over."""
     found: list[float] = []
     started = time.perf_counter()
     while not found or time.perf_counter() - started < seconds:
@@ -109,22 +101,28 @@ class Contestant:
     """A worker in a process of its own, which nothing that was timed before has touched.
 
     Args:
-      name: as in `by_jax.FUNCTIONS`, or `torch`.
-      environment: variables to set before anything is computed.
-      fresh_memory: let the process give freed memory back to the system.
+        name: as in ``by_jax.contestant``, or ``torch``.
+        environment: variables to set before anything is computed.
+        fresh_memory: let the process give freed memory back to the system.
+        checkout: the folder of another dilax to time, which this process alone imports.
     """
 
     def __init__(
-        self, name: str, environment: Mapping[str, str], *, fresh_memory: bool = False
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        *,
+        fresh_memory: bool = False,
+        checkout: Path | None = None,
     ) -> None:
-        self.connection, theirs = _processes().Pipe()
-        arguments = (theirs, name, environment, fresh_memory)
-        self.process = _processes().Process(target=serve, args=arguments, daemon=True)
-        self.process.start()
+        arguments = (name, environment, fresh_memory)
+        self.connection, theirs = multiprocessing.Pipe()
+        start = _forked if checkout is None else functools.partial(_started, checkout)
+        self.kill, self.wait = start(theirs, *arguments)
         theirs.close()
 
     def ask(self, **question: Any) -> dict[str, Any]:
-        """One question, one answer; the end of the process is an answer too."""
+        """Ask one question; the end of the process is an answer too."""
         try:
             self.connection.send(question)
             return self.connection.recv()
@@ -133,8 +131,8 @@ class Contestant:
 
     def stop(self) -> None:
         """End the process."""
-        self.process.kill()
-        self.process.join()
+        self.kill()
+        self.wait()
         self.connection.close()
 
 
@@ -144,26 +142,40 @@ def serve(
     """Answer until there are no more questions."""
     os.environ.update(environment)
     if not fresh_memory:
-        keep_freed_memory(one_arena=True)
+        runpy.run_path(str(MEMORY))["keep_freed_memory"](one_arena=True)
     worker = Worker(name)
     while True:
         try:
             question = questions.recv()
         except EOFError:
             return
-        try:
-            answer = worker.answer(question)
-        except Exception as error:
-            answer = {"failed": f"{type(error).__name__}: {error}"[:300]}
-        questions.send(answer)
+        questions.send(worker.answer(question))
 
 
-def _processes() -> Any:
-    """Processes forked from one that has imported everything, and has not begun to compute."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    folder = str(Path(__file__).parent.parent)
+Ending = tuple[Callable[[], object], Callable[[], object]]
+"""How to kill a process, and how to wait for its end."""
+
+
+def _forked(questions: Connection, *arguments: Any) -> Ending:
+    """Serve in a process forked from one that has imported everything and computed nothing."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if folder not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, paths)])
-    return multiprocessing.get_context("forkserver")
+    if str(BENCHMARKS) not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCHMARKS), *filter(None, paths)])
+    context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+    context.set_forkserver_preload(["__main__", "operations.by_jax"])
+    process = context.Process(target=serve, args=(questions, *arguments), daemon=True)
+    process.start()
+    return process.kill, process.join
+
+
+def _started(checkout: Path, questions: Connection, *arguments: Any) -> Ending:
+    """Serve in a new interpreter, which finds the dilax of ``checkout`` before any other."""
+    number = questions.fileno()
+    code = f"from operations import worker as w; w.serve(w.Connection({number}), *{arguments!r})"
+    paths = os.pathsep.join([str(checkout), str(BENCHMARKS)])
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", code],
+        env=os.environ | {"PYTHONPATH": paths},
+        pass_fds=[number],
+    )
+    return process.kill, process.wait
