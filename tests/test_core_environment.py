@@ -66,4 +66,4 @@ def test_the_core_runs_where_nothing_else_is_installed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     size, message = done.stdout.strip().split("\n")
-    assert size == "5" and "flax" in message
+    assert size == "5" and "pip install 'dilax-jax[train]'" in message
