@@ -225,7 +225,7 @@ def find_damage(path: Path, folder: Path) -> str | None:
     '4/data has another content than was written'
     """
     try:
-        lines = path.read_bytes().decode("utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
         written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         found = _digests(folder)
     except (OSError, UnicodeDecodeError) as error:

@@ -158,6 +158,19 @@ def test_any_flipped_byte_is_noticed(saved, long):
     assert find_damage(folder / "8.sha256", folder / "8") is None
 
 
+def test_any_flipped_bit_at_the_end_of_a_line_of_the_manifest_is_noticed(saved):
+    """Among them a vertical tab, at which Python's ``splitlines`` ends a line, too."""
+    folder, _ = saved
+    manifest = folder / "8.sha256"
+    content = manifest.read_bytes()
+    for place in (content.index(b"\n"), len(content) - 1):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            manifest.write_bytes(damaged)
+            assert find_damage(manifest, folder / "8") is not None
+
+
 def test_any_truncated_missing_or_added_file_is_noticed(saved):
     folder, _ = saved
 
