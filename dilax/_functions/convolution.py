@@ -90,25 +90,24 @@ def conv_canonical(
 ) -> jax.Array:
     """Convolve ``(batch..., *S, C)`` with ``(*K, C // groups, O)``; nothing is checked any more."""
     batch = x.shape[: -geometry.rank - 1]
-    if len(batch) == 1:
-        return _conv_of_batch(x, kernel, geometry, options)
-    examples = x.reshape(math.prod(batch), *x.shape[-geometry.rank - 1 :])
-    y = _conv_of_batch(examples, kernel, geometry, options)
-    return y.reshape(*batch, *y.shape[1:])
+    if len(batch) != 1:
+        x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
+    live = LivePart.of(geometry) if kernel.size and 0 not in geometry.output_size else None
+    if live is None:
+        y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
+    else:
+        x, kernel = live.crop_input(x), live.crop_kernel(kernel)
+        y = _on_live_part(x, kernel, live.geometry, options)
+    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
 
 
-def _conv_of_batch(
+def _on_live_part(
     x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options
 ) -> jax.Array:
     if options.algorithm is algorithms.lax:  # all of lax, its primitive too
-        return algorithms.lax.conv(
-            x, kernel, geometry, precision=options.precision, preferred_element_type=options.dtype
-        )
-    live = LivePart.of(geometry) if kernel.size and 0 not in geometry.output_size else None
-    if live is None:
-        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
-    run = functools.partial(_primitives.conv, geometry=live.geometry, **options._asdict())
-    x, kernel = live.crop_input(x), live.crop_kernel(kernel)
+        types = {"precision": options.precision, "preferred_element_type": options.dtype}
+        return algorithms.lax.conv(x, kernel, geometry, **types)
+    run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
     return _as_sharded(run, x, kernel)(x, kernel)
 
 
