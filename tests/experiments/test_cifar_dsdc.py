@@ -157,7 +157,7 @@ def test_parameters_of_another_network_are_refused_before_the_run(published, tmp
     published.write_bytes(save({**arrays, "features.0.bias": np.zeros(3, np.float32)}))
     flags = ["--dataset", "shapes", "--model", "vgg16_dilated", "--weights", str(published)]
     assert cifar_dsdc.main([*flags, "--output", str(tmp_path / "run")]) == 2
-    assert "features.0.bias has shape (3,), required (8,)" in capsys.readouterr().err
+    assert "features.0.bias must have shape (8,), got (3,)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
