@@ -92,12 +92,12 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
     numbers, groups = params["dimension_numbers"], params["feature_group_count"]
     (y,) = equation.results
     window = _sizes(kernel, numbers.rhs_spec)
-    reach = [d * (k - 1) for d, k in zip(params["rhs_dilation"], window, strict=True)]
+    spans = [d * (k - 1) for d, k in zip(params["rhs_dilation"], window, strict=True)]
     geometry = _solved(
         input_size=_sizes(y, numbers.out_spec),
         kernel_size=window,
         strides=params["lhs_dilation"],
-        low=[far - low for far, (low, _) in zip(reach, params["padding"], strict=True)],
+        low=[far - low for far, (low, _) in zip(spans, params["padding"], strict=True)],
         kernel_dilation=params["rhs_dilation"],
         output_size=_sizes(g, numbers.lhs_spec),
         groups=groups,

@@ -1,4 +1,4 @@
-"""An expression kept whole: computed once, whatever reads its result.
+"""A barrier that stops XLA on CPU from fusing an expression into the operations that read it.
 
 XLA on CPU hands a reduction to a library together with the multiplications and additions before it.
 If those are a convolution written as shifted slices, every slice is then written to memory of its
@@ -21,9 +21,9 @@ from dilax.algorithms._vma import vary, varying_axes
 def fusion_barrier(
     compute: Callable[[], jax.Array], shape: tuple[int, ...], dtype: Any, operand: jax.Array
 ) -> jax.Array:
-    """``compute()`` of ``shape`` and ``dtype``; on CPU in a branch of its own, taken always.
+    """Run ``compute()`` in a branch of its own on CPU, one that is always taken.
 
-    It varies over the mesh axes that ``operand`` varies over. An optimisation barrier hides from
+    The result, of ``shape`` and ``dtype``, varies over the mesh axes that ``operand`` varies over. An optimisation barrier hides from
     XLA on CPU that the other branch is never taken; elsewhere XLA sees it, and the branch is gone.
     Around the result itself a barrier would do nothing: it is gone before anything is fused.
     """

@@ -1,4 +1,4 @@
-"""A convolution as one matrix product: all taps' windows side by side, times the flat kernel.
+"""A convolution as one matrix product: a matrix of windows times the flat kernel.
 
     y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
 
@@ -145,13 +145,13 @@ def _sum_over_blocks(
 
 
 def _fill(x: jax.Array, examples: int, rows: int) -> jax.Array:
-    """``x`` with so many more examples and rows of zeros at the end; none where fewer than one."""
+    """Append examples and rows of zeros; a negative number of them appends none."""
     ends = (max(examples, 0), max(rows, 0), *(0 for _ in x.shape[2:]))
     return lax.pad(x, x.dtype.type(0), [(0, end, 0) for end in ends]) if max(ends) else x
 
 
 def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """What each output sees, as ``(G, N S, taps C)``."""
+    """Lay out what each output sees, as ``(G, N S, taps C)``."""
     groups = geometry.feature_group_count
     if geometry.non_overlapping:
         pieces = _by_group(_cut(x, geometry), groups)
@@ -166,7 +166,7 @@ def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """The windows of an input, which lie side by side in it, as ``(N, *S, *K, G C)``."""
+    """Cut an input into its windows, which do not overlap: ``(N, *S, *K, G C)``."""
     lows = [low for low, _ in geometry.padding]
     places = list(zip(geometry.output_size, geometry.strides, strict=True))
     sizes, ones = [count * step for count, step in places], (1,) * geometry.rank
@@ -178,7 +178,7 @@ def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def _joined(pieces: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """The inputs of which ``_cut`` made ``(N, *S, *K, C)``; zeros where it had cut none."""
+    """Undo ``_cut``: put the pieces together, and zeros where no piece was cut."""
     rank = geometry.rank
     inner = [axis for pair in zip(range(rank), range(rank, 2 * rank), strict=True) for axis in pair]
     axes = pieces.transpose(0, *(1 + axis for axis in inner), 2 * rank + 1)
@@ -221,7 +221,7 @@ def _matrices(kernel: jax.Array, groups: int) -> jax.Array:
 def _product(
     equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any, dtype: jnp.dtype
 ) -> jax.Array:
-    """A product of matrices for each group; of one group, without an axis to be moved about."""
+    """Multiply matrices group by group; a single group needs no axis of groups."""
     common = jnp.result_type(lhs, rhs)
     alone = lhs.shape[0] == 1
     product = jnp.einsum(

@@ -1,4 +1,4 @@
-"""The input's gradient of a strided convolution, phase by phase: no zero put in, none multiplied.
+"""The input gradient of a strided convolution, phase by phase, without zeros between cotangents.
 
 Output ``o`` of an axis reads input ``i`` through tap ``k`` if ``i + low = s o + d k``. So the
 inputs ``i = s t + f`` of a phase ``f`` see only the taps with ``d k = f + low`` modulo ``s``. These
@@ -30,13 +30,13 @@ from dilax.geometry import AxisPadding, ConvGeometry, _exact_padding
 
 
 class Phase(NamedTuple):
-    """Some taps, a slice for each window axis, and the convolution that they make."""
+    """The taps that inputs of one phase see, a slice for each axis, and their convolution."""
 
     taps: tuple[slice, ...]
     geometry: ConvGeometry
 
     def offsets(self, edges: tuple[AxisPadding, ...]) -> list[tuple[int, ...]]:
-        """Where each tap starts to read in the cotangent padded by ``edges``."""
+        """Give where each tap starts to read in the cotangent padded by ``edges``."""
         own = cotangent_padding(self.geometry)
         starts = [low - own_low for (low, _), (own_low, _) in zip(edges, own, strict=True)]
         return [
@@ -67,11 +67,11 @@ class Phases(NamedTuple):
         return cls(geometry, found, edges)
 
     def pad(self, g: jax.Array) -> jax.Array:
-        """The cotangent spread by what strides are left, and padded by the edges."""
+        """Spread the cotangent by the strides that are left, and pad it by the edges."""
         return pad_and_spread(g, self.edges, self._strides_left)
 
     def spread(self, g: jax.Array) -> jax.Array:
-        """The cotangent spread by what strides are left, without the edges."""
+        """Spread the cotangent by the strides that are left."""
         return pad_and_spread(g, ((0, 0),) * self.geometry.rank, self._strides_left)
 
     @property
@@ -79,7 +79,7 @@ class Phases(NamedTuple):
         return next(phase for phase in self.found if phase).geometry.strides
 
     def gradient(self, part: Callable[[Phase], jax.Array]) -> jax.Array:
-        """The gradient of all inputs, channels last; ``part`` computes that of one phase."""
+        """Compute the gradient of all inputs; ``part`` computes that of one phase."""
         parts = [part(phase) if phase else None for phase in self.found]
         one = next(part for part in parts if part is not None)
         if len(parts) == 1:

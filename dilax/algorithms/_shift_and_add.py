@@ -148,7 +148,7 @@ def kernel_gradient(
 
 
 def _moved(offsets: list[tuple[int, ...]], edges: Sequence[AxisPadding]) -> list[tuple[int, ...]]:
-    """Offsets in an array padded by ``edges`` as offsets in the array itself."""
+    """Turn offsets in an array padded by ``edges`` into offsets in the array itself."""
     lows = [low for low, _ in edges]
     return [tuple(map(operator.sub, offset, lows)) for offset in offsets]
 
@@ -163,9 +163,9 @@ def _sum_over_taps(
     padded: bool,
     unrolled_taps: int,
 ) -> jax.Array:
-    """Sum over taps of the window at ``offsets[t]`` times ``weights[t]`` (one a channel).
+    """Sum, over taps, the window at ``offsets[t]`` times ``weights[t]``, one weight a channel.
 
-    If ``x`` is not ``padded``, it is the window of the product: XLA fuses that into a loop which
+    If ``x`` is not ``padded``, the window is taken of the product: XLA fuses that into a loop that
     computes products only where they lie inside, and reads no zeros.
     """
 
@@ -222,7 +222,7 @@ def _interleave(parts: list[jax.Array]) -> jax.Array:
 
 
 def _map_channels(x: jax.Array, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """``function`` of the last axis, all others flattened: XLA is happiest at low ranks."""
+    """Apply a function to the last axis, all others flattened: XLA compiles low ranks better."""
     rows = function(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]))
     return rows.reshape(*x.shape[:-1], rows.shape[-1])
 

@@ -1,4 +1,4 @@
-"""Shifted, strided views of an array: what a kernel's taps see of it."""
+"""Windows: the shifted, strided slices of an array that the taps of a kernel read."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from dilax.geometry import AxisPadding, ConvGeometry
 
 
 def pad_input(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """``x`` with its window axes padded with zeros; a negative padding crops."""
+    """Pad the window axes of ``x`` with zeros; a negative padding crops."""
     return _pad(x, geometry.padding)
 
 
 def pad_and_spread(g: jax.Array, edges: Sequence[AxisPadding], strides: Sequence[int]) -> jax.Array:
-    """``g`` with its entries ``strides`` apart and zeros between them, then padded by ``edges``."""
+    """Put zeros between the entries of ``g``, ``strides`` apart, then pad by ``edges``."""
     return _pad(g, edges, [stride - 1 for stride in strides])
 
 
 def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
-    """Padding after which output ``o`` of an axis stands at ``d (k - 1) - low + s o``.
+    """Compute the padding of a spread cotangent in which every input finds all that it reads.
 
-    An axis of ``n`` input entries then has ``n + d (k - 1)``.
+    Output ``o`` of an axis then stands at ``d (k - 1) - low + s o``, and an axis of ``n`` inputs
+    has ``n + d (k - 1)`` entries.
     """
     edges = []
     for axis, (low, _) in enumerate(geometry.padding):
-        reach = geometry.effective_kernel_size[axis] - 1
+        span = geometry.effective_kernel_size[axis]
         last = geometry.strides[axis] * (geometry.output_size[axis] - 1)
-        edges.append((reach - low, geometry.input_size[axis] + low - last - 1))
+        edges.append((span - 1 - low, geometry.input_size[axis] + low - last - 1))
     return tuple(edges)
 
 
 def input_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
-    """Where each tap starts in the padded input, taps in row-major order: ``d k``."""
+    """Give where each tap starts in the padded input, ``d k``, taps in row-major order."""
     axes = zip(geometry.kernel_size, geometry.kernel_dilation, strict=True)
     return list(itertools.product(*(range(0, size * step, step) for size, step in axes)))
 
 
 def cotangent_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
-    """Where each tap starts in the padded cotangent: ``d (k - 1) - d k``."""
-    reach = [size - 1 for size in geometry.effective_kernel_size]
+    """Give where each tap starts in the padded cotangent: ``d (k - 1) - d k``."""
+    last = [size - 1 for size in geometry.effective_kernel_size]
     return [
-        tuple(far - near for far, near in zip(reach, offset, strict=True))
+        tuple(far - near for far, near in zip(last, offset, strict=True))
         for offset in input_offsets(geometry)
     ]
 
@@ -57,10 +58,10 @@ def window(
     sizes: Sequence[int],
     strides: Sequence[int],
 ) -> jax.Array:
-    """``sizes`` entries of each window axis, ``strides`` apart, from ``offset`` on.
+    """Slice ``sizes`` entries of each window axis, ``strides`` apart, from ``offset`` on.
 
-    Outside of ``x`` they are zeros. ``offset`` may be an array, as it is inside a loop over taps;
-    then they must lie inside.
+    Entries outside of ``x`` are zeros. ``offset`` may be an array, as in a loop over taps; then all
+    entries must lie inside.
     """
     spans = [stride * (size - 1) + 1 for size, stride in zip(sizes, strides, strict=True)]
     starts = (0,) * len(spans)
@@ -79,7 +80,7 @@ def window(
 
 
 def block(x: jax.Array, starts: tuple[Any, Any], sizes: tuple[int, int]) -> jax.Array:
-    """``sizes`` examples, and entries of their first window axis, from ``starts`` on."""
+    """Slice ``sizes`` examples, and entries of their first window axis, from ``starts`` on."""
     examples = lax.dynamic_slice_in_dim(x, starts[0], sizes[0], axis=0)
     return lax.dynamic_slice_in_dim(examples, starts[1], sizes[1], axis=1)
 
