@@ -21,11 +21,12 @@ from dilax.algorithms._vma import vary, varying_axes
 def fusion_barrier(
     compute: Callable[[], jax.Array], shape: tuple[int, ...], dtype: Any, operand: jax.Array
 ) -> jax.Array:
-    """Run ``compute()`` in a branch of its own on CPU, one that is always taken.
+    """Run ``compute()``, on CPU in a branch of its own that is always taken.
 
-    The result, of ``shape`` and ``dtype``, varies over the mesh axes that ``operand`` varies over. An optimisation barrier hides from
-    XLA on CPU that the other branch is never taken; elsewhere XLA sees it, and the branch is gone.
-    Around the result itself a barrier would do nothing: it is gone before anything is fused.
+    Nothing is fused across the edge of a branch. An optimisation barrier hides from XLA on CPU that
+    the other branch is never taken; on other platforms XLA sees it, and removes the branch. (Around
+    the result itself a barrier would do nothing: it is removed before anything is fused.) The
+    result has ``shape`` and ``dtype``, and varies over the mesh axes that ``operand`` varies over.
     """
     never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
     return lax.cond(never, lambda: vary(jnp.zeros(shape, dtype), varying_axes(operand)), compute)
