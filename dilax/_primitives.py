@@ -29,7 +29,8 @@ from jax.interpreters import ad, batching, mlir
 
 from dilax._choice import PassName, Problem, choose
 from dilax.algorithms import Algorithm
-from dilax.algorithms._vma import match_vma
+from dilax.algorithms._live_part import LivePart
+from dilax.algorithms._vma import match_vma, vary, varying_axes
 from dilax.geometry import ConvGeometry
 
 Role = Literal["x", "w", "g"]
@@ -88,15 +89,20 @@ def roles(primitive: Primitive) -> tuple[Role, Role, Role]:
 
 
 def _abstract_eval(primitive: Primitive, lhs: Any, rhs: Any, **params: Any) -> Any:
-    geometry: ConvGeometry = params["geometry"]
-    roles = _ROLES[primitive]
+    shape = _result_shape(lhs, rhs, _ROLES[primitive], params["geometry"])
+    return lhs.update(shape=shape, dtype=params["dtype"], weak_type=False)
+
+
+def _result_shape(
+    lhs: Any, rhs: Any, roles: tuple[Role, Role, Role], geometry: ConvGeometry
+) -> tuple[int, ...]:
     case = problem(lhs, rhs, roles, geometry)
     shapes: dict[Role, tuple[int, ...]] = {
         "x": (lhs.shape[0], *geometry.input_size, case.in_features),
         "g": (lhs.shape[0], *geometry.output_size, case.out_features),
         "w": (*geometry.kernel_size, case.in_channels_per_group, case.out_features),
     }
-    return lhs.update(shape=shapes[roles[2]], dtype=params["dtype"], weak_type=False)
+    return shapes[roles[2]]
 
 
 # --- computing it ---------------------------------------------------------------------------------
@@ -113,11 +119,18 @@ def _compute(
     dtype: Any,
     algorithm: Algorithm | None,
 ) -> jax.Array:
-    name = _PASS_NAMES[primitive]
-    case = problem(lhs, rhs, _ROLES[primitive], geometry)
+    """Compute the live part of a pass by the algorithm that is chosen, and fill up its result."""
+    name, roles = _PASS_NAMES[primitive], _ROLES[primitive]
+    live = LivePart.of(geometry)
+    if live is None:
+        shape = _result_shape(lhs, rhs, roles, geometry)
+        return vary(jnp.zeros(shape, dtype), varying_axes(lhs))
+    lhs, rhs = live.crop(lhs, roles[0]), live.crop(rhs, roles[1])
+    case = problem(lhs, rhs, roles, live.geometry)
     chosen, settings = choose(platform, name, case, algorithm)
     options = {"precision": precision, "preferred_element_type": dtype, **settings}
-    return getattr(chosen, name)(lhs, rhs, geometry, **options)
+    result = getattr(chosen, name)(lhs, rhs, live.geometry, **options)
+    return live.fill(result, roles[2], geometry)
 
 
 def _run_eagerly(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

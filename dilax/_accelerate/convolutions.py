@@ -80,7 +80,7 @@ def _forward(equation: Equation) -> Replacement | Left:
     )
     features = lhs.shape[numbers.lhs_spec[1]], rhs.shape[numbers.rhs_spec[0]]
     compute = functools.partial(conv_general_dilated, **params)
-    return _if_faster(compute, LivePart.of(geometry), features, ALL_PASSES)
+    return _if_faster(compute, geometry, features, ALL_PASSES)
 
 
 def _input_gradient(equation: Equation) -> Replacement | Left:
@@ -103,24 +103,20 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
         groups=groups,
     )
 
-    live = LivePart.of(geometry)
-
     def compute(g: jax.Array, kernel: jax.Array) -> jax.Array:
-        assert live is not None
         kernel = lax.rev(jnp.transpose(kernel, kernel_last(numbers.rhs_spec)), range(len(window)))
         x = input_gradient_p.bind(
             jnp.transpose(g, channels_last(numbers.lhs_spec)),
-            live.crop_kernel(_exchange_features(kernel, groups)),
-            geometry=live.geometry,
+            _exchange_features(kernel, groups),
+            geometry=geometry,
             precision=params["precision"],
             dtype=y.dtype,
             algorithm=None,
         )
-        whole = live.fill_input(x, geometry)
-        return jnp.transpose(whole, inverse(channels_last(numbers.out_spec)))
+        return jnp.transpose(x, inverse(channels_last(numbers.out_spec)))
 
     features = y.shape[numbers.out_spec[1]], g.shape[numbers.lhs_spec[1]]
-    return _if_faster(compute, live, features, ("input_gradient",))
+    return _if_faster(compute, geometry, features, ("input_gradient",))
 
 
 def _kernel_gradient(equation: Equation) -> Replacement | Left:
@@ -142,26 +138,22 @@ def _kernel_gradient(equation: Equation) -> Replacement | Left:
         groups=groups,
     )
 
-    live = LivePart.of(geometry)
-
     def compute(x: jax.Array, g: jax.Array) -> jax.Array:
-        assert live is not None
         features, batch, *window = numbers.lhs_spec
         out_features, also_batch, *places = numbers.rhs_spec
         kernel = kernel_gradient_p.bind(
-            live.crop_input(jnp.transpose(x, (batch, *window, features))),
+            jnp.transpose(x, (batch, *window, features)),
             jnp.transpose(g, (also_batch, *places, out_features)),
-            geometry=live.geometry,
+            geometry=geometry,
             precision=params["precision"],
             dtype=y.dtype,
             algorithm=None,
         )
         in_channels, outputs, *taps = numbers.out_spec
-        whole = live.fill_kernel(kernel, geometry)
-        return jnp.transpose(whole, inverse((*taps, in_channels, outputs)))
+        return jnp.transpose(kernel, inverse((*taps, in_channels, outputs)))
 
     features = x.shape[numbers.lhs_spec[0]], g.shape[numbers.rhs_spec[0]]
-    return _if_faster(compute, live, features, ("kernel_gradient",))
+    return _if_faster(compute, geometry, features, ("kernel_gradient",))
 
 
 def _unexchanged(equation: Equation) -> Replacement | Left:
@@ -174,9 +166,10 @@ def _unexchanged(equation: Equation) -> Replacement | Left:
 
 
 def _if_faster(
-    compute: Any, live: LivePart | None, features: tuple[int, int], passes: Sequence[PassName]
+    compute: Any, geometry: ConvGeometry, features: tuple[int, int], passes: Sequence[PassName]
 ) -> Replacement | Left:
     """The replacement, if anything but lax is chosen for it on any platform."""
+    live = LivePart.of(geometry)
     if live is None:
         return Left("all that it reads is padding")
     problem = Problem(live.geometry, *features)

@@ -16,7 +16,7 @@ from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
 from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax.algorithms import Algorithm
-from dilax.algorithms._live_part import LivePart
+from dilax.algorithms._live_part import crop_negative_padding
 from dilax.geometry import ConvGeometry, PaddingLike
 
 
@@ -92,23 +92,15 @@ def conv_canonical(
     batch = x.shape[: -geometry.rank - 1]
     if len(batch) != 1:
         x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
-    live = LivePart.of(geometry) if kernel.size and 0 not in geometry.output_size else None
-    if live is None:
-        y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
-    else:
-        x, kernel = live.crop_input(x), live.crop_kernel(kernel)
-        y = _on_live_part(x, kernel, live.geometry, options)
-    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
-
-
-def _on_live_part(
-    x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options
-) -> jax.Array:
     if options.algorithm is algorithms.lax:  # all of lax, its primitive too
         types = {"precision": options.precision, "preferred_element_type": options.dtype}
-        return algorithms.lax.conv(x, kernel, geometry, **types)
-    run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
-    return _as_sharded(run, x, kernel)(x, kernel)
+        y = algorithms.lax.conv(*crop_negative_padding(x, kernel, geometry), **types)
+    elif not kernel.size or 0 in geometry.output_size:
+        y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
+    else:
+        run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
+        y = _as_sharded(run, x, kernel)(x, kernel)
+    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
 
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:

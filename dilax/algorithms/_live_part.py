@@ -3,11 +3,12 @@
 Tap ``k`` of an axis stands at ``s o + d k - low`` for output ``o``. If that is never one of the
 ``n`` inputs, the tap sees padding alone: it adds nothing to the output, and its own gradient is
 zero. A kernel dilated beyond the image has many such taps. Negative padding crops the input. Both
-are cut off before a convolution is computed, so that no algorithm has to look for them.
+are cut off when a primitive is computed, so that no algorithm has to look for them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -44,25 +45,45 @@ class LivePart(NamedTuple):
         )
         return cls(inputs, taps, kept)
 
-    def crop_input(self, x: jax.Array) -> jax.Array:
-        """Cut the live inputs out of ``(N, *S, C)``."""
-        return _crop(x, (slice(0, x.shape[0]), *self.inputs, slice(0, x.shape[-1])))
+    def crop(self, array: jax.Array, role: str) -> jax.Array:
+        """Cut the live part out of an input (``"x"``) or a kernel (``"w"``); all of ``"g"`` lives."""
+        kept = self._kept(array.shape, role)
+        return array if kept is None else _crop(array, kept)
 
-    def crop_kernel(self, kernel: jax.Array) -> jax.Array:
-        """Cut the live taps out of ``(*K, I, O)``."""
-        return _crop(kernel, (*self.taps, *map(slice, (0, 0), kernel.shape[-2:])))
+    def fill(self, array: jax.Array, role: str, whole: ConvGeometry) -> jax.Array:
+        """Undo ``crop`` for a gradient: put zeros where ``whole`` has what is not live."""
+        kept = self._kept(array.shape, role)
+        if kept is None:
+            return array
+        if role == "x":
+            sizes = (array.shape[0], *whole.input_size, array.shape[-1])
+        else:
+            sizes = (*whole.kernel_size, *array.shape[-2:])
+        if array.shape == sizes:
+            return array
+        edges = [(part.start, size - part.stop, 0) for part, size in zip(kept, sizes, strict=True)]
+        return lax.pad(array, array.dtype.type(0), edges)
 
-    def fill_input(self, gradient: jax.Array, whole: ConvGeometry) -> jax.Array:
-        """Put zeros where ``whole`` has inputs that are not live."""
-        sizes = (gradient.shape[0], *whole.input_size, gradient.shape[-1])
-        kept = (slice(0, sizes[0]), *self.inputs, slice(0, sizes[-1]))
-        return _fill(gradient, kept, sizes)
+    def _kept(self, shape: tuple[int, ...], role: str) -> tuple[slice, ...] | None:
+        if role == "x":
+            return (slice(0, shape[0]), *self.inputs, slice(0, shape[-1]))
+        return (*self.taps, slice(0, shape[-2]), slice(0, shape[-1])) if role == "w" else None
 
-    def fill_kernel(self, gradient: jax.Array, whole: ConvGeometry) -> jax.Array:
-        """Put zeros where ``whole`` has taps that are not live."""
-        features = gradient.shape[-2:]
-        kept = (*self.taps, *map(slice, (0, 0), features))
-        return _fill(gradient, kept, (*whole.kernel_size, *features))
+
+def crop_negative_padding(
+    x: jax.Array, kernel: jax.Array, geometry: ConvGeometry
+) -> tuple[jax.Array, jax.Array, ConvGeometry]:
+    """Crop the input by slicing where its padding is negative: XLA on CPU crops wrong."""
+    sizes = zip(geometry.input_size, geometry.padding, strict=True)
+    kept = [slice(max(-low, 0), size - max(-high, 0)) for size, (low, high) in sizes]
+    if any(part.start >= part.stop for part in kept):
+        return x, kernel, geometry
+    cropped = dataclasses.replace(
+        geometry,
+        input_size=tuple(part.stop - part.start for part in kept),
+        padding=tuple((max(low, 0), max(high, 0)) for low, high in geometry.padding),
+    )
+    return _crop(x, (slice(0, x.shape[0]), *kept, slice(0, x.shape[-1]))), kernel, cropped
 
 
 def _live_axis(
@@ -88,10 +109,3 @@ def _crop(array: jax.Array, kept: tuple[slice, ...]) -> jax.Array:
     if all(part.stop - part.start == size for part, size in zip(kept, array.shape, strict=True)):
         return array
     return lax.slice(array, [part.start for part in kept], [part.stop for part in kept])
-
-
-def _fill(array: jax.Array, kept: tuple[slice, ...], sizes: tuple[int, ...]) -> jax.Array:
-    if array.shape == sizes:
-        return array
-    edges = [(part.start, size - part.stop, 0) for part, size in zip(kept, sizes, strict=True)]
-    return lax.pad(array, array.dtype.type(0), edges)

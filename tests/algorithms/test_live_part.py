@@ -52,9 +52,9 @@ def test_both_are_cut_and_filled_again() -> None:
     geometry = ConvGeometry((6, 5), (3, 3), (1, 1), ((-1, 3), (7, 7)), (1, 7), 2)
     live = LivePart.of(geometry)
     x, kernel = jnp.ones((2, 6, 5, 4)), jnp.ones((3, 3, 2, 4))
-    cut = live.crop_input(x), live.crop_kernel(kernel)
+    cut = live.crop(x, "x"), live.crop(kernel, "w")
     assert [part.shape for part in cut] == [(2, 5, 5, 4), (3, 1, 2, 4)]
-    filled = live.fill_input(cut[0], geometry), live.fill_kernel(cut[1], geometry)
+    filled = live.fill(cut[0], "x", geometry), live.fill(cut[1], "w", geometry)
     assert [part.shape for part in filled] == [x.shape, kernel.shape]
     assert not filled[0][:, 0].any() and filled[0][:, 1:].all()
     assert not filled[1][:, [0, 2]].any() and filled[1][:, 1].all()
