@@ -1,4 +1,4 @@
-"""Walking through a jaxpr, equation by equation, with what each array sees of the input."""
+"""Going through a traced function, equation by equation, with what each array sees of the input."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
-from dilax._jaxprs import label, source_line
-from dilax.analysis._field import Field, Shape, union
+from dilax._jaxprs import Program, label, opened, source_line
+from dilax.analysis._field import Field, Reads, in_place, union, whole
 
+Shape = tuple[int, ...]
 Seen = tuple[Field, ...] | None
 """What an array sees, a field for each input axis; None if it does not depend on the input."""
 
@@ -25,47 +26,108 @@ class Constant:
 
     compute: Callable[[], Any]
     of_literals: bool = False
-    """Whether numbers written in the program alone make it, and no array that came from outside."""
+    """Whether it is made from numbers in the program alone, and from no array given to it."""
+
+
+Value = Seen | Constant
+"""What is known of an array; None if it depends on values that differ from round to round."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """One equation on its way through the rules: what goes in, and how to ask for more."""
+    """One equation, what is known of its operands, and how a rule asks for more."""
 
-    name: str
-    params: dict[str, Any]
-    seen: list[Seen]
-    shapes: list[Shape]
-    out_shapes: list[Shape]
-    constants: list[Constant | None]
+    equation: JaxprEqn
+    values: Sequence[Value]
     trace: Trace
-    label: str
-    source: str
+    prefix: str
+    """Named scopes of the equation that holds this one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the primitive."""
+        return self.equation.primitive.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of the primitive."""
+        return self.equation.params
+
+    @property
+    def label(self) -> str:
+        """Named scopes."""
+        return label(self.prefix, self.equation)
+
+    @property
+    def source(self) -> str:
+        """The line that wrote the equation."""
+        return source_line(self.equation)
+
+    @functools.cached_property
+    def seen(self) -> list[Seen]:
+        """What each operand sees."""
+        return [seen_of(value) for value in self.values]
+
+    @functools.cached_property
+    def shapes(self) -> list[Shape]:
+        """Shape of each operand."""
+        return [_shape(variable) for variable in self.equation.invars]
+
+    @functools.cached_property
+    def out_shapes(self) -> list[Shape]:
+        """Shape of each result."""
+        return [_shape(variable) for variable in self.equation.outvars]
+
+    def constant(self, number: int) -> Constant | None:
+        """An operand that depends on no argument; None if it does."""
+        value = self.values[number]
+        return value if isinstance(value, Constant) else None
+
+    def differs_along(self, number: int, axis: int) -> bool:
+        """Whether entries of an operand along an axis see different inputs."""
+        return any(axis in field.axes for field in self.seen[number] or ())
+
+    def read(self, *reads: Reads | None, result: int = 0) -> Seen:
+        """What a result sees that reads each operand so; of None it reads nothing."""
+        terms = zip(self.seen, reads, strict=False)
+        return seen_through(list(terms), self.out_shapes[result])
+
+    def in_place(self, number: int) -> Reads:
+        """Read an operand at the same indices."""
+        return {axis: in_place(axis) for axis in range(len(self.shapes[number]))}
+
+    def everywhere(self, number: int) -> Reads:
+        """Read an operand everywhere."""
+        return {axis: whole(size) for axis, size in enumerate(self.shapes[number])}
 
     def assume(self, what: str) -> None:
         """Say in the result what was assumed here."""
-        self.trace.assumptions.setdefault(f"{self.name} at {self.source}: {what}")
+        self.trace.assume(f"{self.name} at {self.source}: {what}")
 
-    def joined(self, one: Seen, other: Seen, shape: Shape) -> Seen:
-        """What two arrays of the same shape see together; a scalar sees the same everywhere."""
-        if one is None or other is None:
-            return one or other
-        pairs = [union(a, b, shape) for a, b in zip(one, other, strict=True)]
-        if not all(exact for _, exact in pairs):
-            self.assume("branches that move along two axes are joined by their hull")
-        return tuple(field for field, _ in pairs)
-
-    def everywhere(self, number: int) -> Seen:
-        """What all entries of an operand together see."""
-        return collapsed(self.seen[number], range(len(self.shapes[number])), self.shapes[number])
-
-    def record(self, seen: Seen) -> None:
+    def record(self, seen: Seen) -> Seen:
         """Enter the equation among the layers."""
         if seen is not None:
-            self.trace.layers.append((self.label, self.name, self.source, self.out_shapes[0], seen))
+            layer = Layer(self.label, self.name, self.source, self.out_shapes[0], seen)
+            self.trace.layers.append(layer)
+        return seen
+
+    def inline(self, program: Program, values: Sequence[Value]) -> list[Value]:
+        """Run a program that the equation holds."""
+        return self.trace.run(program, values, self.label)
 
 
-Rule = Callable[[Equation], list[Seen]]
+Rule = Callable[[Equation], Sequence[Value]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """An array that the result lists, and what it sees."""
+
+    name: str
+    primitive: str
+    source: str
+    shape: Shape
+    seen: Seen
 
 
 class Trace:
@@ -73,128 +135,86 @@ class Trace:
 
     def __init__(self, rules: dict[str, Rule]) -> None:
         self.rules = rules
-        self.layers: list[tuple[str, str, str, Shape, Seen]] = []
+        self.layers: list[Layer] = []
         self.assumptions: dict[str, None] = {}
-        self.prefix = ""
 
-    def run(
-        self,
-        jaxpr: Jaxpr,
-        consts: Sequence[Constant | None],
-        seen: Sequence[Seen],
-        constants: Sequence[Constant | None],
-    ) -> list[Seen]:
-        """What the results of a jaxpr see, from what its arguments see."""
-        scope = _Scope(jaxpr, consts, seen, constants)
+    def assume(self, what: str) -> None:
+        """Say in the result what was assumed, once."""
+        self.assumptions.setdefault(what)
+
+    def run(self, program: Program, values: Sequence[Value], prefix: str = "") -> list[Value]:
+        """What is known of the results of a program, from what is known of its arguments."""
+        jaxpr = opened(program)
+        known: dict[Any, Value] = dict(zip(jaxpr.invars, values, strict=True))
+        for variable, array in zip(jaxpr.constvars, getattr(program, "consts", ()), strict=False):
+            known[variable] = Constant(functools.partial(_itself, array))
         for equation in jaxpr.eqns:
-            inputs = [scope.seen_by(variable) for variable in equation.invars]
-            if any(one is not None for one in inputs):
-                results = self._apply(equation, inputs, scope)
+            operands = [_known(known, variable) for variable in equation.invars]
+            if any(seen_of(value) for value in operands):
+                results = self._apply(Equation(equation, operands, self, prefix))
             else:
-                results = [None] * len(equation.outvars)
-                scope.compute_later(equation)
-            scope.seen.update(zip(equation.outvars, results, strict=True))
-        return [scope.seen_by(variable) for variable in jaxpr.outvars]
+                results = _computed_later(equation, operands)
+            known.update(zip(equation.outvars, results, strict=True))
+        return [_known(known, variable) for variable in jaxpr.outvars]
 
-    def inline(
-        self, equation: Equation, inner: Any, seen: Sequence[Seen], *, first: int
-    ) -> list[Seen]:
-        """Run a jaxpr inside an equation, on its operands from ``first`` on."""
-        constants = equation.constants[first : first + len(seen)]
-        prefix, self.prefix = self.prefix, equation.label
-        jaxpr = getattr(inner, "jaxpr", inner)
-        consts = [given(value) for value in getattr(inner, "consts", ())]
-        try:
-            return self.run(jaxpr, consts, seen, constants)
-        finally:
-            self.prefix = prefix
-
-    def _apply(self, equation: JaxprEqn, seen: list[Seen], scope: _Scope) -> list[Seen]:
-        name = equation.primitive.name
-        step = Equation(
-            name,
-            equation.params,
-            seen,
-            [_shape(variable) for variable in equation.invars],
-            [_shape(variable) for variable in equation.outvars],
-            [scope.constant(variable) for variable in equation.invars],
-            self,
-            label(self.prefix, equation),
-            source_line(equation),
-        )
-        if rule := self.rules.get(name):
+    def _apply(self, step: Equation) -> Sequence[Value]:
+        if rule := self.rules.get(step.name):
             return rule(step)
-        if (inner := _called(equation)) is not None:
-            return self.inline(step, inner, seen, first=0)
+        if (inner := _called(step.equation)) is not None:
+            return step.inline(inner, step.values)
         raise ValueError(
-            f"function applies {name} at {step.source}, through which receptive_field does not "
-            f"know its way; required: operations of lax on arrays. Trace what comes before it and "
-            f"after it apart."
+            f"function applies {step.name} at {step.source}, an operation that receptive_field "
+            f"cannot follow; it must consist of lax operations on arrays. Analyse what comes "
+            f"before it and what comes after it separately."
         )
 
 
-_NOT_A_CALL = {
-    *("cond", "scan", "while"),
-    *("custom_linear_solve", "pallas_call", "shard_map", "xla_pmap"),
-}
+def seen_of(value: Value) -> Seen:
+    """What an array sees; None for a constant."""
+    return None if isinstance(value, Constant) else value
 
 
-class _Scope:
-    """The variables of one jaxpr."""
-
-    def __init__(
-        self,
-        jaxpr: Jaxpr,
-        consts: Sequence[Constant | None],
-        seen: Sequence[Seen],
-        constants: Sequence[Constant | None],
-    ) -> None:
-        self.seen: dict[Any, Seen] = dict(zip(jaxpr.invars, seen, strict=True))
-        self.constants: dict[Any, Constant | None] = dict(
-            zip(jaxpr.constvars, consts, strict=False)
-        )
-        self.constants |= dict(zip(jaxpr.invars, constants, strict=True))
-
-    def seen_by(self, variable: Any) -> Seen:
-        return None if isinstance(variable, Literal) else self.seen.get(variable)
-
-    def constant(self, variable: Any) -> Constant | None:
-        if isinstance(variable, Literal):
-            return Constant(lambda: variable.val, of_literals=np.ndim(variable.val) == 0)
-        return self.constants.get(variable)
-
-    def compute_later(self, equation: JaxprEqn) -> None:
-        found = [self.constant(variable) for variable in equation.invars]
-        operands = [operand for operand in found if operand is not None]
-        if equation.effects or len(operands) < len(found):
-            return
-        literal = all(operand.of_literals for operand in operands)
-
-        @functools.cache
-        def results() -> list[Any]:
-            return _evaluated(equation, [operand.compute() for operand in operands])
-
-        for number, variable in enumerate(equation.outvars):
-            compute = functools.partial(lambda number: results()[number], number)
-            self.constants[variable] = Constant(compute, literal)
+def seen_through(terms: Sequence[tuple[Seen, Reads | None]], shape: Shape = ()) -> Seen:
+    """What an array of ``shape`` sees that reads others so, for every axis of the input."""
+    read = [(seen, reads) for seen, reads in terms if seen is not None and reads is not None]
+    axes = zip(*(seen for seen, _ in read), strict=True)
+    reads = [reads for _, reads in read]
+    return tuple(union(list(zip(fields, reads, strict=True)), shape) for fields in axes) or None
 
 
-def collapsed(seen: Seen, axes: Sequence[int], shape: Shape) -> Seen:
-    """What all entries along ``axes`` together see, in fields numbered as before."""
-    return each(seen, lambda field: field.collapsed(axes, shape))
+def joined(*parts: Seen) -> Seen:
+    """What arrays of one shape see together, entry by entry."""
+    axes = [{axis for field in part or () for axis in field.axes} for part in parts]
+    places = [{axis: in_place(axis) for axis in own} for own in axes]
+    return seen_through(list(zip(parts, places, strict=True)))
 
 
-def each(seen: Seen, change: Callable[[Field], Field]) -> Seen:
-    """Every field changed; None if that leaves nothing to be seen."""
-    if seen is None:
-        return None
-    fields = tuple(change(field) for field in seen)
-    return None if any(field.empty for field in fields) else fields
+def _known(known: dict[Any, Value], variable: Any) -> Value:
+    if isinstance(variable, Literal):
+        value = variable.val
+        return Constant(functools.partial(_itself, value), of_literals=np.ndim(value) == 0)
+    return known.get(variable)
 
 
-def given(value: Any) -> Constant:
-    """A constant that came from outside."""
-    return Constant(lambda: value)
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _computed_later(equation: JaxprEqn, operands: Sequence[Value]) -> list[Value]:
+    """Results that depend on constants alone; computed only if a rule asks for one."""
+    constants = [operand for operand in operands if isinstance(operand, Constant)]
+    if equation.effects or len(constants) < len(operands):
+        return [None] * len(equation.outvars)
+
+    @functools.cache
+    def results() -> list[Any]:
+        return _evaluated(equation, [constant.compute() for constant in constants])
+
+    literal = all(constant.of_literals for constant in constants)
+    return [
+        Constant(functools.partial(lambda number: results()[number], number), literal)
+        for number in range(len(equation.outvars))
+    ]
 
 
 def _evaluated(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
@@ -204,22 +224,22 @@ def _evaluated(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
             return jaxpr_as_fun(closed)(*values)
         result = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
-    many = equation.primitive.multiple_results
-    return result if many else [result]
+    return result if equation.primitive.multiple_results else [result]
 
 
-def _called(equation: JaxprEqn) -> Jaxpr | ClosedJaxpr | None:
-    """The jaxpr that an equation runs once on its operands, as jit and remat do."""
+_NOT_A_CALL = frozenset(
+    ("cond", "scan", "while", "custom_linear_solve", "pallas_call", "shard_map", "xla_pmap")
+)
+
+
+def _called(equation: JaxprEqn) -> Program | None:
+    """The program that an equation runs once on its operands, as jit and remat do."""
     if equation.primitive.name in _NOT_A_CALL:
         return None
     inner = [v for v in equation.params.values() if isinstance(v, (Jaxpr, ClosedJaxpr))]
-    fits = [one for one in inner if _arguments(one) == len(equation.invars)]
+    fits = [one for one in inner if len(opened(one).invars) == len(equation.invars)]
     return fits[0] if len(fits) == 1 else None
 
 
 def _shape(variable: Any) -> Shape:
     return tuple(getattr(variable.aval, "shape", ()))
-
-
-def _arguments(jaxpr: Jaxpr | ClosedJaxpr) -> int:
-    return len(jaxpr.jaxpr.invars if isinstance(jaxpr, ClosedJaxpr) else jaxpr.invars)
