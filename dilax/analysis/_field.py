@@ -39,6 +39,7 @@ import numpy as np
 
 NOWHERE = 1 << 40
 """A position that does not exist, and the first input of an entry that sees none."""
+_NONE = (NOWHERE, -NOWHERE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,17 +62,17 @@ Reads = Mapping[int, Read]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Field:
-    """What an array sees along an input axis of ``length`` entries.
-
-    The union of its ``terms``, each an operand's field and how it is read; the input itself has no
-    term, and its one axis. Entries differ along ``axes`` alone.
-    """
+    """What an array sees along an input axis of ``length`` entries: the union of some reads."""
 
     length: int
     axes: tuple[int, ...]
+    """The axes of the array along which entries may see different inputs."""
     terms: tuple[tuple[Field, Reads], ...] = ()
+    """The operands' fields, and how they are read. The input itself has none, and one axis."""
     bounds: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    """Sizes of the axes outside of which no read holds: `tables` goes on there by the period."""
+    """Sizes of axes outside of which some read does not hold: there the field is periodic."""
+    interval: tuple[int, int] | None = None
+    """First and last input, where all entries see the same."""
     depth: int = 0
 
 
@@ -105,24 +106,34 @@ def whole(size: int) -> Read:
 def union(terms: Sequence[tuple[Field, Reads]], shape: Sequence[int] = ()) -> Field:
     """What an array of ``shape`` sees through its reads of some operands.
 
-    ``shape`` may be left out where no read is bounded. An operand that is read in place, and alone,
-    gives its own field.
+    ``shape`` may be left out where no read is bounded. Operands of one field, all read in place,
+    give that field; one that sees everything from everywhere gives its own.
     """
-    unmoved = {f for f, reads in terms if all(reads[axis] == in_place(axis) for axis in f.axes)}
-    if len(unmoved) == 1 and all(field in unmoved for field, _ in terms):
-        return unmoved.pop()
-    terms = [
+    fields = {field for field, _ in terms}
+    in_place_all = all(reads[a] == in_place(a) for field, reads in terms for a in field.axes)
+    if len(fields) == 1 and in_place_all:
+        return fields.pop()
+    terms = tuple(
         (field, {axis: r for axis, r in reads.items() if axis in field.axes or r.partial})
         for field, reads in terms
-    ]
-    reads = [read for _, reads in terms for read in reads.values()]
-    return Field(
-        terms[0][0].length,
-        tuple(sorted({axis for read in reads for axis in read.axes})),
-        tuple(terms),
-        {axis: shape[axis] for read in reads for axis in read.bounded},
-        1 + max(field.depth for field, _ in terms),
     )
+    for field, reads in terms:
+        if field.interval == (0, field.length - 1) and not reads:
+            return field
+    reads = [read for _, own in terms for read in own.values()]
+    joint = Field(
+        terms[0][0].length,
+        tuple(sorted({int(axis) for read in reads for axis in read.axes})),
+        terms,
+        {axis: shape[axis] for read in reads for axis in read.bounded},
+        depth=1 + max(field.depth for field in fields),
+    )
+    if joint.axes:
+        return joint
+    # All see the same, far from any border: no padding has a part in it.
+    first, last = (int(end) for end in table(joint, {}))
+    first, last = max(first, 0), min(last, joint.length - 1)
+    return Field(joint.length, (), interval=(first, last) if first <= last else _NONE)
 
 
 def table(field: Field, box: Box) -> Table:
@@ -155,16 +166,16 @@ def tables(asked: Iterable[tuple[Field, Box]]) -> list[Table]:
     return [_cut(field, found[field], boxes[field], box) for field, box in asked]
 
 
-def period_of(first: np.ndarray, last: np.ndarray) -> tuple[int, int] | None:
+def period_of(first: np.ndarray, last: np.ndarray, *, rounds: int = 2) -> tuple[int, int] | None:
     """The shortest period of a table along its axis 0, and by how much it moves on each time.
 
-    It is there twice at least: entry ``i + period`` sees what entry ``i`` sees, ``shift`` inputs
-    further on. None where there is no such period.
+    Entry ``i + period`` sees what entry ``i`` sees, ``shift`` inputs further on. None where there
+    is no period of which the table holds some ``rounds``.
 
     >>> period_of(np.array([0, 0, 2, 2, 4]), np.array([1, 2, 3, 4, 5]))
     (2, 2)
     """
-    for period in _periods(len(first)):
+    for period in _periods(len(first), len(first) // rounds):
         seen = first[period:] < NOWHERE
         if not np.array_equal(seen, first[:-period] < NOWHERE):
             continue
@@ -246,6 +257,8 @@ def _computed(
 ) -> Table:
     """The table of a field from those of its operands."""
     box, inside = boxes[field], _inside(field, boxes[field])
+    if field.interval:
+        return np.array(field.interval[0]), np.array(field.interval[1])
     if not field.terms:
         positions = np.arange(*box[field.axes[0]])
         return positions, positions
@@ -255,12 +268,6 @@ def _computed(
         if positions is not None:
             low, high = _looked_up(found[operand], boxes[operand], positions)
             first, last = np.minimum(first, low), np.maximum(last, high)
-            if not operand.axes and (low, high) == (0, field.length - 1):
-                first, last = np.full(shape, low), np.full(shape, high)
-                break
-    if not field.axes:  # The same from everywhere: no padding has a part in it.
-        first, last = np.maximum(first, 0), np.minimum(last, field.length - 1)
-        return _where(first <= last, first, last)
     for place, axis in enumerate(field.axes):
         if inside[axis] != box[axis]:
             first, last = _beyond((first, last), place, inside[axis], box[axis])
@@ -309,8 +316,7 @@ def _cut(field: Field, ends: Table, box: Box, asked: Box) -> Table:
     return ends[0][index], ends[1][index]
 
 
-def _periods(length: int) -> Iterator[int]:
+def _periods(length: int, longest: int) -> Iterator[int]:
     """Short periods, and those that divide the length."""
-    half = length // 2
-    yield from range(1, min(64, half) + 1)
-    yield from (period for period in range(65, half + 1) if length % period == 0)
+    yield from range(1, min(64, longest) + 1)
+    yield from (period for period in range(65, longest + 1) if length % period == 0)

@@ -101,7 +101,7 @@ def summarised(
     ends = _together(ends, real, keep=steady)
     axes = list(steady.values())
     if not axes:
-        first, last = (int(end) for end in _without_padding(ends, field.length))
+        first, last = (int(end) for end in _clipped(ends, field.length))
         return AxisField(input_axis, last - first + 1, Fraction(0), first, (0, 0), ()), False
     low, high = _entries(ends, axes, [np.arange(one.period) for one in axes])
     size = int((high - low)[low < NOWHERE].max()) + 1
@@ -118,17 +118,16 @@ def summarised(
 def _steadily(line: Table, origin: int, size: int) -> _Steady | None:
     """How the entries along an axis move on; None if they do not.
 
-    All with some padding go on alike as a rule; or those of the array alone, as after an
-    interpolation; or those of its middle half alone, where the padding wraps around.
+    As a rule all of the array do; with some padding around it, if the array is short. After an
+    interpolation, or in padding that wraps around, only those in the middle half do.
     """
-    parts = [(0, len(line[0]), True)]
-    if size >= _LEAST:
-        parts.append((max(origin, 0), origin + size, True))
-        parts.append((max(origin + size // 4, 0), origin + size - size // 4, False))
-    for start, stop, everywhere in parts:
-        found = period_of(line[0][start:stop], line[1][start:stop])
-        if found is not None:
-            return _Steady(size, origin, start, *found, everywhere) if found[1] else None
+    low, high, quarter = origin, origin + size, size // 4
+    parts = [(low, high, True), (0, len(line[0]), True), (low + quarter, high - quarter, False)]
+    for start, stop, everywhere in parts if size >= _LEAST else parts[1:2]:
+        part = slice(max(start, 0), stop)
+        found = period_of(line[0][part], line[1][part], rounds=3)
+        if found is not None and found[1]:
+            return _Steady(size, origin, part.start, *found, everywhere)
     return None
 
 
@@ -155,11 +154,12 @@ def _holds(ends: Table, axes: Sequence[_Steady], length: int) -> bool:
         for one, length in zip(axes, ends[0].shape, strict=True)
     ]
     places = np.ix_(*(own + one.origin for one, own in zip(axes, entries, strict=True)))
-    expected = _without_padding(_entries(ends, axes, entries), length)
-    found = _without_padding((ends[0][places], ends[1][places]), length)
+    expected = _clipped(_entries(ends, axes, entries), length)
+    found = _clipped((ends[0][places], ends[1][places]), length)
     return all(map(np.array_equal, expected, found))
 
 
-def _without_padding(ends: Table, length: int) -> Table:
+def _clipped(ends: Table, length: int) -> Table:
+    """A table without padding."""
     low, high = np.maximum(ends[0], 0), np.minimum(ends[1], length - 1)
     return np.where(low <= high, low, NOWHERE), np.where(low <= high, high, -NOWHERE)
