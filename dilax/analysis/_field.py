@@ -4,29 +4,27 @@ Each operation of a network says at which positions of its operands an output en
 convolution at ``s i + d k - low`` for every tap ``k``, a transposition at the same indices in
 another order, a concatenation in one of its parts, a sum at every position of an axis. A `Field`
 keeps these reads and computes nothing. `tables` follows them from the entries that are asked for
-back to the input, and finds the first and the last input met on any way. It is exact, however axes
-are merged, split and mixed: only what lies between first and last is not told apart.
+back to the input, and finds the first and the last input that is met. That is exact, however axes
+are merged, split and mixed; only what lies between first and last is not told apart.
 
 Positions may lie outside of an array. They are the padding of whatever reads there, and see what
-the array would show there if it went on, which the reads say by the same formula.
+the array would show there if it went on, by the same formula.
 
 For example, three taps with stride 2 on three taps, over an input of 8 entries:
 
 >>> def taps(stride):
-...     return Read((0,), lambda i: stride * i + np.array([-1, 0, 1]))
->>> below = union([(source(8, 0), {0: taps(1)})])
->>> above = union([(below, {0: taps(2)})])
+...     return {0: Read((0,), lambda i: stride * i + np.array([-1, 0, 1]))}
+>>> above = read(read(source(8, axis=0), taps(stride=1)), taps(stride=2))
 >>> first, last = table(above, {0: (0, 4)})
 >>> first, last
 (array([-2,  0,  2,  4]), array([2, 4, 6, 8]))
 
-Rows of 4 entries in a line of 8, as in ``x.reshape(2, 4)``: entry ``(i, j)`` reads at ``4 i + j``.
-Their first column is what ``y[:, 0]`` reads.
+Eight entries in two rows of four, as by ``x.reshape(2, 4)``: entry ``(i, j)`` reads at ``4 i + j``.
+Of these ``.sum(axis=1)`` reads every ``j``.
 
->>> rows = union([(source(8, 0), {0: Read((0, 1), lambda i, j: 4 * i + j)})])
->>> column = union([(rows, {0: in_place(0), 1: Read((), lambda: np.array([0]))})])
->>> table(column, {0: (0, 2)})[0]
-array([0, 4])
+>>> rows = read(source(8, axis=0), {0: Read((0, 1), lambda i, j: 4 * i + j)})
+>>> table(read(rows, {0: in_place(0), 1: whole(4)}), {0: (0, 2)})
+(array([0, 4]), array([3, 7]))
 """
 
 from __future__ import annotations
@@ -39,7 +37,6 @@ import numpy as np
 
 NOWHERE = 1 << 40
 """A position that does not exist, and the first input of an entry that sees none."""
-_NONE = (NOWHERE, -NOWHERE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Read:
     bounded: tuple[int, ...] = ()
     """Those of ``axes`` along which ``positions`` holds inside of the output only."""
     partial: bool = False
-    """Whether some indices read nothing of the operand, also where its entries see alike."""
+    """Whether some indices read nothing of the operand, even where all its entries see the same."""
 
 
 Reads = Mapping[int, Read]
@@ -62,26 +59,33 @@ Reads = Mapping[int, Read]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Field:
-    """What an array sees along an input axis of ``length`` entries: the union of some reads."""
+    """What an array sees along an input axis of ``length`` entries.
+
+    It is one of four: the input itself, without operands; what all entries see alike, an
+    ``interval``; an operand as it is read; or, without ``reads``, the union of operands in place.
+    """
 
     length: int
     axes: tuple[int, ...]
     """The axes of the array along which entries may see different inputs."""
-    terms: tuple[tuple[Field, Reads], ...] = ()
-    """The operands' fields, and how they are read. The input itself has none, and one axis."""
-    bounds: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    """Sizes of axes outside of which some read does not hold: there the field is periodic."""
     interval: tuple[int, int] | None = None
-    """First and last input, where all entries see the same."""
+    operands: tuple[Field, ...] = ()
+    reads: Reads | None = None
+    bounds: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Sizes of axes outside of which ``reads`` does not hold, and the field goes on by its period."""
     depth: int = 0
+    """Longest way to the input: greater than that of every operand."""
+
+    @property
+    def is_union(self) -> bool:
+        """Whether it is the union of its operands."""
+        return self.reads is None and bool(self.operands)
 
 
 Box = Mapping[int, tuple[int, int]]
-"""Start and stop of the entries asked for, for every axis along which a field differs."""
+"""Start and stop of the entries asked for, for each of a field's axes."""
 Table = tuple[np.ndarray, np.ndarray]
 """First and last input seen by every entry of a box; its axes are those of the field."""
-Places = Mapping[int, np.ndarray]
-"""Positions read along every axis of an operand: the field's axes, and one of alternatives."""
 
 
 def source(length: int, axis: int) -> Field:
@@ -103,37 +107,52 @@ def whole(size: int) -> Read:
     return Read((), lambda: np.arange(size))
 
 
-def union(terms: Sequence[tuple[Field, Reads]], shape: Sequence[int] = ()) -> Field:
-    """What an array of ``shape`` sees through its reads of some operands.
+def read(operand: Field, reads: Reads, shape: Sequence[int] = ()) -> Field:
+    """What an array of ``shape`` sees that reads an operand so.
 
-    ``shape`` may be left out where no read is bounded. Operands of one field, all read in place,
-    give that field; one that sees everything from everywhere gives its own.
+    ``shape`` may be left out where no read is bounded.
     """
-    fields = {field for field, _ in terms}
-    in_place_all = all(reads[a] == in_place(a) for field, reads in terms for a in field.axes)
-    if len(fields) == 1 and in_place_all:
-        return fields.pop()
-    terms = tuple(
-        (field, {axis: r for axis, r in reads.items() if axis in field.axes or r.partial})
-        for field, reads in terms
+    reads = {axis: own for axis, own in reads.items() if axis in operand.axes or own.partial}
+    if all(own == in_place(axis) for axis, own in reads.items()):
+        return operand
+    sums = any(not own.axes for own in reads.values())
+    renumbers = all(own.positions is _same for own in reads.values())
+    if len(operand.axes) > 1 and operand.is_union and (sums or renumbers):
+        # A part of the union may see the same from everywhere, and needs no large table then.
+        return union([read(part, reads, shape) for part in operand.operands])
+    result = Field(
+        operand.length,
+        tuple(sorted({int(axis) for own in reads.values() for axis in own.axes})),
+        operands=(operand,),
+        reads=reads,
+        bounds={axis: shape[axis] for own in reads.values() for axis in own.bounded},
+        depth=1 + operand.depth,
     )
-    for field, reads in terms:
-        if field.interval == (0, field.length - 1) and not reads:
+    if result.axes:
+        return result
+    # All entries see the same, wherever they are: padding has no part in it.
+    first, last = (int(end) for end in table(result, {}))
+    return _alike(operand.length, max(first, 0), min(last, operand.length - 1))
+
+
+def union(fields: Sequence[Field]) -> Field:
+    """What arrays of one shape see together, entry by entry."""
+    fields = tuple(dict.fromkeys(fields))
+    if len(fields) == 1:
+        return fields[0]
+    length = fields[0].length
+    for field in fields:
+        if field.interval == (0, length - 1):
             return field
-    reads = [read for _, own in terms for read in own.values()]
-    joint = Field(
-        terms[0][0].length,
-        tuple(sorted({int(axis) for read in reads for axis in read.axes})),
-        terms,
-        {axis: shape[axis] for read in reads for axis in read.bounded},
-        depth=1 + max(field.depth for field in fields),
-    )
-    if joint.axes:
-        return joint
-    # All see the same, far from any border: no padding has a part in it.
-    first, last = (int(end) for end in table(joint, {}))
-    first, last = max(first, 0), min(last, joint.length - 1)
-    return Field(joint.length, (), interval=(first, last) if first <= last else _NONE)
+    axes = tuple(sorted({axis for field in fields for axis in field.axes}))
+    if not axes:
+        firsts, lasts = zip(*(field.interval or () for field in fields), strict=True)
+        return _alike(length, min(firsts), max(lasts))
+    return Field(length, axes, operands=fields, depth=1 + max(field.depth for field in fields))
+
+
+def _alike(length: int, first: int, last: int) -> Field:
+    return Field(length, (), (first, last) if first <= last else (NOWHERE, -NOWHERE))
 
 
 def table(field: Field, box: Box) -> Table:
@@ -144,47 +163,42 @@ def table(field: Field, box: Box) -> Table:
 def tables(asked: Iterable[tuple[Field, Box]]) -> list[Table]:
     """The tables of several fields, with what they have in common computed once.
 
-    From the outputs down every field is asked for the least box that holds all that is read of it;
-    from the input up every table is then looked up in those of its operands.
+    From the outputs down, every field is asked for the least box that holds all that is read of it;
+    from the input up, every table is then made from those of its operands.
     """
     asked = list(asked)
-    boxes: dict[Field, dict[int, tuple[int, int]]] = {}
+    boxes: dict[Field, Box] = {}
     for field, box in asked:
-        _widen(boxes, field, box)
-    order = sorted(_ancestors(boxes), key=lambda field: -field.depth)
-    places: dict[Field, list[Places | None]] = {}
-    for field in order:
-        if field in boxes:
-            places[field] = [_places(field, reads, boxes[field]) for _, reads in field.terms]
-            for (operand, _), positions in zip(field.terms, places[field], strict=True):
-                if positions is not None:
-                    _widen(boxes, operand, _limits(operand, positions))
-    found: dict[Field, Table] = {}
+        _ask(boxes, field, box)
+    order = sorted(_ancestors(boxes), key=lambda field: field.depth)
     for field in reversed(order):
         if field in boxes:
-            found[field] = _computed(field, boxes, places[field], found)
-    return [_cut(field, found[field], boxes[field], box) for field, box in asked]
+            for operand in field.operands:
+                _ask(boxes, operand, _asked_of(operand, field, boxes[field]))
+    found: dict[Field, Table] = {}
+    for field in order:
+        if field in boxes:
+            found[field] = _computed(field, boxes, found)
+    return [_cut(found[field], boxes[field], box) for field, box in asked]
 
 
-def period_of(first: np.ndarray, last: np.ndarray, *, rounds: int = 2) -> tuple[int, int] | None:
+def period_of(ends: Table, size: int, *, rounds: int = 2) -> tuple[int, int] | None:
     """The shortest period of a table along its axis 0, and by how much it moves on each time.
 
-    Entry ``i + period`` sees what entry ``i`` sees, ``shift`` inputs further on. None where there
-    is no period of which the table holds some ``rounds``.
+    Entry ``i + period`` sees what entry ``i`` sees, ``shift`` inputs further on. The table holds
+    some ``rounds`` of the period at least; None if there is no such period. A long one must divide
+    the ``size`` of the array.
 
-    >>> period_of(np.array([0, 0, 2, 2, 4]), np.array([1, 2, 3, 4, 5]))
+    >>> period_of((np.array([0, 0, 2, 2, 4]), np.array([1, 2, 3, 4, 5])), 5)
     (2, 2)
     """
-    for period in _periods(len(first), len(first) // rounds):
-        seen = first[period:] < NOWHERE
-        if not np.array_equal(seen, first[:-period] < NOWHERE):
-            continue
-        steps = [(end[period:] - end[:-period])[seen] for end in (first, last)]
-        ahead = np.concatenate(steps)
-        if not len(ahead):
-            return period, 0
-        if (ahead == ahead[0]).all():
-            return period, int(ahead[0])
+    seen = ends[0] < NOWHERE
+    for period in _periods(size, len(seen) // rounds):
+        if np.array_equal(seen[period:], seen[:-period]):
+            ahead = [(end[period:] - end[:-period])[seen[period:]] for end in ends]
+            steps = np.concatenate(ahead)
+            if (steps == steps[:1]).all():
+                return period, int(steps[0]) if len(steps) else 0
     return None
 
 
@@ -192,8 +206,7 @@ def continued(ends: Table, period: int, shift: int, positions: np.ndarray) -> Ta
     """The entries at ``positions`` of a table that goes on by its period along axis 0."""
     rounds, places = np.divmod(positions, period)
     further = (rounds * shift).reshape(-1, *(1,) * (ends[0].ndim - 1))
-    first, last = (end[places] + further for end in ends)
-    return _where(ends[0][places] < NOWHERE, first, last)
+    return _where(ends[0][places] < NOWHERE, ends[0][places] + further, ends[1][places] + further)
 
 
 # --- from the outputs down ------------------------------------------------------------------------
@@ -202,20 +215,49 @@ def continued(ends: Table, period: int, shift: int, positions: np.ndarray) -> Ta
 def _ancestors(fields: Iterable[Field]) -> set[Field]:
     found, waiting = set(fields), list(fields)
     while waiting:
-        operands = {operand for operand, _ in waiting.pop().terms} - found
+        operands = set(waiting.pop().operands) - found
         found |= operands
         waiting += operands
     return found
 
 
-def _widen(boxes: dict[Field, dict[int, tuple[int, int]]], field: Field, box: Box) -> None:
-    """Ask a field for a box beside what it is asked for already."""
-    known = boxes.setdefault(field, dict(box))
+def _ask(boxes: dict[Field, Box], field: Field, box: Box | None) -> None:
+    """Ask a field for a box, beside what it is asked for already."""
+    if box is None:
+        return
+    known = dict(boxes.get(field, box))
     for axis, (start, stop) in box.items():
-        known[axis] = min(start, known[axis][0]), max(stop, known[axis][1])
-        size = field.bounds.get(axis)
-        if size is not None and (known[axis][0] < 0 or known[axis][1] > size):
-            known[axis] = min(0, known[axis][0]), max(size, known[axis][1])
+        start, stop = min(start, known[axis][0]), max(stop, known[axis][1])
+        size = field.bounds.get(axis, stop)
+        if start < 0 or stop > size:  # It shows only as a whole how it goes on.
+            start, stop = min(start, 0), max(stop, size)
+        known[axis] = start, stop
+    boxes[field] = known
+
+
+def _asked_of(operand: Field, field: Field, box: Box) -> Box | None:
+    """The box of an operand that a field reads; None if it reads nothing."""
+    if field.is_union:
+        return {axis: box[axis] for axis in operand.axes}
+    places = _places(field, box)
+    real = {axis: found[found < NOWHERE] for axis, found in places.items()}
+    if not all(map(len, real.values())):
+        return None
+    return {axis: (int(real[axis].min()), int(real[axis].max()) + 1) for axis in operand.axes}
+
+
+def _places(field: Field, box: Box) -> Mapping[int, np.ndarray]:
+    """The positions of an operand that a box reads: the field's axes, and one of alternatives."""
+    inside, rank = _inside(field, box), len(field.axes)
+    indices = {
+        axis: np.arange(*inside[axis]).reshape([-1 if n == place else 1 for n in range(rank + 1)])
+        for place, axis in enumerate(field.axes)
+    }
+    found = {}
+    for axis, own in (field.reads or {}).items():
+        positions = own.positions(*(indices[a] for a in own.axes))
+        found[axis] = positions.reshape((1,) * (rank + 1 - positions.ndim) + positions.shape)
+    return found
 
 
 def _inside(field: Field, box: Box) -> Box:
@@ -226,62 +268,51 @@ def _inside(field: Field, box: Box) -> Box:
     return inside
 
 
-def _places(field: Field, reads: Reads, box: Box) -> Places | None:
-    """The positions of an operand that a box reads; None if it reads nowhere."""
-    box, rank = _inside(field, box), len(field.axes)
-    indices = {
-        axis: np.arange(*box[axis]).reshape([-1 if n == place else 1 for n in range(rank + 1)])
-        for place, axis in enumerate(field.axes)
-    }
-    found = {}
-    for axis, read in reads.items():
-        positions = read.positions(*(indices[a] for a in read.axes))
-        found[axis] = positions.reshape((1,) * (rank + 1 - positions.ndim) + positions.shape)
-    somewhere = all((positions < NOWHERE).any() for positions in found.values())
-    return found if somewhere else None
-
-
-def _limits(operand: Field, places: Places) -> Box:
-    real = {axis: places[axis][places[axis] < NOWHERE] for axis in operand.axes}
-    return {axis: (int(one.min()), int(one.max()) + 1) for axis, one in real.items()}
-
-
 # --- from the input up ----------------------------------------------------------------------------
 
 
-def _computed(
-    field: Field,
-    boxes: Mapping[Field, Box],
-    places: Sequence[Places | None],
-    found: Mapping[Field, Table],
-) -> Table:
+def _computed(field: Field, boxes: Mapping[Field, Box], found: Mapping[Field, Table]) -> Table:
     """The table of a field from those of its operands."""
-    box, inside = boxes[field], _inside(field, boxes[field])
+    box = boxes[field]
     if field.interval:
         return np.array(field.interval[0]), np.array(field.interval[1])
-    if not field.terms:
+    if not field.operands:
         positions = np.arange(*box[field.axes[0]])
         return positions, positions
+    if field.is_union:
+        return _united(field, boxes, found)
+    inside, places = _inside(field, box), _places(field, box)
     shape = [inside[axis][1] - inside[axis][0] for axis in field.axes]
-    first, last = np.full(shape, NOWHERE), np.full(shape, -NOWHERE)
-    for (operand, _), positions in zip(field.terms, places, strict=True):
-        if positions is not None:
-            low, high = _looked_up(found[operand], boxes[operand], positions)
-            first, last = np.minimum(first, low), np.maximum(last, high)
+    ends = np.full(shape, NOWHERE), np.full(shape, -NOWHERE)
+    if all((positions < NOWHERE).any() for positions in places.values()):
+        (operand,) = field.operands
+        first, last = _looked_up(found[operand], boxes[operand], places)
+        ends = np.minimum(ends[0], first), np.maximum(ends[1], last)
     for place, axis in enumerate(field.axes):
         if inside[axis] != box[axis]:
-            first, last = _beyond((first, last), place, inside[axis], box[axis])
-    return first, last
+            ends = _beyond(ends, place, inside[axis], box[axis], field.bounds[axis])
+    return ends
 
 
-def _looked_up(ends: Table, box: Box, places: Places) -> Table:
-    """First and last input over all alternatives, those of each axis of the operand."""
+def _united(field: Field, boxes: Mapping[Field, Box], found: Mapping[Field, Table]) -> Table:
+    box = boxes[field]
+    parts = []
+    for operand in field.operands:
+        ends = _cut(found[operand], boxes[operand], {axis: box[axis] for axis in operand.axes})
+        index = tuple(slice(None) if axis in operand.axes else None for axis in field.axes)
+        parts.append((ends[0][index], ends[1][index]))
+    firsts, lasts = zip(*parts, strict=True)
+    return functools.reduce(np.minimum, firsts), functools.reduce(np.maximum, lasts)
+
+
+def _looked_up(ends: Table, box: Box, places: Mapping[int, np.ndarray]) -> Table:
+    """First and last input over all alternatives, along all axes of the operand."""
     count = len(places)
     spread = {
         axis: found.reshape(*found.shape[:-1], *(-1 if n == place else 1 for n in range(count)))
         for place, (axis, found) in enumerate(places.items())
     }
-    exists = functools.reduce(np.logical_and, (found < NOWHERE for found in spread.values()), True)
+    exists = functools.reduce(np.logical_and, (found < NOWHERE for found in spread.values()))
     index = tuple(
         np.where(spread[axis] < NOWHERE, spread[axis] - start, 0)
         for axis, (start, _) in sorted(box.items())
@@ -292,11 +323,13 @@ def _looked_up(ends: Table, box: Box, places: Places) -> Table:
     return first, last.max(axis=alternatives, initial=-NOWHERE)
 
 
-def _beyond(ends: Table, place: int, inside: tuple[int, int], box: tuple[int, int]) -> Table:
+def _beyond(
+    ends: Table, place: int, inside: tuple[int, int], box: tuple[int, int], size: int
+) -> Table:
     """A table gone on beyond the ends of an axis by its period; nothing where it has none."""
     first, last = (np.moveaxis(end, place, 0) for end in ends)
     positions = np.arange(*box) - inside[0]
-    if (found := period_of(first, last)) is not None:
+    if (found := period_of((first, last), size)) is not None:
         first, last = continued((first, last), *found, positions)
     else:
         real = (positions >= 0) & (positions < len(first))
@@ -311,12 +344,16 @@ def _where(seen: np.ndarray, first: np.ndarray, last: np.ndarray) -> Table:
     return np.where(seen, first, NOWHERE), np.where(seen, last, -NOWHERE)
 
 
-def _cut(field: Field, ends: Table, box: Box, asked: Box) -> Table:
-    index = tuple(slice(*(np.array(asked[a]) - box[a][0])) for a in field.axes)
+def _cut(ends: Table, box: Box, asked: Box) -> Table:
+    """The part of a table of a box that was asked for."""
+    index = tuple(
+        slice(asked[axis][0] - start, asked[axis][1] - start)
+        for axis, (start, _) in sorted(box.items())
+    )
     return ends[0][index], ends[1][index]
 
 
-def _periods(length: int, longest: int) -> Iterator[int]:
-    """Short periods, and those that divide the length."""
+def _periods(size: int, longest: int) -> Iterator[int]:
+    """Short periods, and those that divide the size."""
     yield from range(1, min(64, longest) + 1)
-    yield from (period for period in range(65, longest + 1) if length % period == 0)
+    yield from (period for period in range(65, longest + 1) if size % period == 0)

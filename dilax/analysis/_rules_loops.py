@@ -8,7 +8,7 @@ import numpy as np
 from jax.extend.core import Jaxpr
 
 from dilax._jaxprs import Program, opened
-from dilax.analysis._field import in_place, source, tables, union, whole
+from dilax.analysis._field import in_place, read, source, tables, whole
 from dilax.analysis._trace import (
     Equation,
     Rule,
@@ -94,8 +94,8 @@ def while_(step: Equation) -> list[Seen]:
 
 
 def _everything(seen: Seen) -> Seen:
-    reads = [(source(field.length, 0), {0: whole(field.length)}) for field in seen or ()]
-    return tuple(union([term]) for term in reads) or None
+    lengths = (field.length for field in seen or ())
+    return tuple(read(source(length, 0), {0: whole(length)}) for length in lengths) or None
 
 
 def _run(step: Equation, program: Program, values: Sequence[Value]) -> list[Seen]:

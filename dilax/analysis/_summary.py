@@ -125,7 +125,7 @@ def _steadily(line: Table, origin: int, size: int) -> _Steady | None:
     parts = [(low, high, True), (0, len(line[0]), True), (low + quarter, high - quarter, False)]
     for start, stop, everywhere in parts if size >= _LEAST else parts[1:2]:
         part = slice(max(start, 0), stop)
-        found = period_of(line[0][part], line[1][part], rounds=3)
+        found = period_of((line[0][part], line[1][part]), size, rounds=3)
         if found is not None and found[1]:
             return _Steady(size, origin, part.start, *found, everywhere)
     return None

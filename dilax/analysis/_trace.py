@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from dilax._jaxprs import Program, label, opened, source_line
-from dilax.analysis._field import Field, Reads, in_place, union, whole
+from dilax.analysis._field import Field, Reads, in_place, read, union, whole
 
 Shape = tuple[int, ...]
 Seen = tuple[Field, ...] | None
@@ -176,17 +176,23 @@ def seen_of(value: Value) -> Seen:
 
 def seen_through(terms: Sequence[tuple[Seen, Reads | None]], shape: Shape = ()) -> Seen:
     """What an array of ``shape`` sees that reads others so, for every axis of the input."""
-    read = [(seen, reads) for seen, reads in terms if seen is not None and reads is not None]
-    axes = zip(*(seen for seen, _ in read), strict=True)
-    reads = [reads for _, reads in read]
-    return tuple(union(list(zip(fields, reads, strict=True)), shape) for fields in axes) or None
+    terms = [(seen, reads) for seen, reads in terms if seen is not None and reads is not None]
+    axes = zip(*(seen or () for seen, _ in terms), strict=True)
+    reads = [own or {} for _, own in terms]
+    return tuple(_through(fields, reads, shape) for fields in axes) or None
+
+
+def _through(fields: Sequence[Field], reads: Sequence[Reads], shape: Shape) -> Field:
+    first = fields[0]
+    if set(fields) == {first} and all(own[a] == in_place(a) for own in reads for a in first.axes):
+        return first  # Such as parts of it beside one another, along an axis where all see alike.
+    return union([read(field, own, shape) for field, own in zip(fields, reads, strict=True)])
 
 
 def joined(*parts: Seen) -> Seen:
     """What arrays of one shape see together, entry by entry."""
-    axes = [{axis for field in part or () for axis in field.axes} for part in parts]
-    places = [{axis: in_place(axis) for axis in own} for own in axes]
-    return seen_through(list(zip(parts, places, strict=True)))
+    axes = zip(*(seen for seen in parts if seen is not None), strict=True)
+    return tuple(map(union, axes)) or None
 
 
 def _known(known: dict[Any, Value], variable: Any) -> Value:
