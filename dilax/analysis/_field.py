@@ -72,7 +72,7 @@ class Field:
     operands: tuple[Field, ...] = ()
     reads: Reads | None = None
     bounds: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    """Sizes of axes outside of which ``reads`` does not hold, and the field goes on by its period."""
+    """Sizes of axes outside of which ``reads`` does not hold, but the field has a period."""
     depth: int = 0
     """Longest way to the input: greater than that of every operand."""
 

@@ -16,11 +16,16 @@ from dilax.analysis._arguments import plain
 from dilax.analysis._field import Field, source, table, tables
 from dilax.analysis._summary import AxisField, box_of, summarised
 from dilax.analysis._table import aligned
-from dilax.analysis._trace import Layer, Shape, Trace, seen_of
+from dilax.analysis._trace import Layer, Rules, Shape, Trace, seen_of
 
 __all__ = ["ArrayField", "ReceptiveField", "receptive_field"]
 
-_RULES = {**_rules.RULES, **_rules_indices.RULES, **_rules_loops.RULES}
+_RULES = Rules(
+    reads={**_rules.READS, **_rules_indices.READS},
+    others={**_rules.OTHERS, **_rules_loops.OTHERS},
+    layers=frozenset(_rules.LAYERS),
+    sums=frozenset(_rules.SUMS),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +147,7 @@ def receptive_field(
         for axis, border in found:
             if border:
                 what = f"along input axis {axis.axis}, entries near the border see something else"
-                trace.assume(f"{output.name}: {what}")
+                trace.assumptions.setdefault(f"{output.name}: {what}")
     arrays = [
         ArrayField(
             own.name, own.primitive, own.source, own.shape, tuple(a for a, _ in found), own.seen

@@ -11,7 +11,6 @@ from dilax._jaxprs import Program, opened
 from dilax.analysis._field import in_place, read, source, tables, whole
 from dilax.analysis._trace import (
     Equation,
-    Rule,
     Seen,
     Shape,
     Value,
@@ -122,4 +121,4 @@ def _alike(some: Sequence[Seen], others: Sequence[Seen], shapes: Sequence[Shape]
     return all(map(np.array_equal, found[::2], found[1::2]))
 
 
-RULES: dict[str, Rule] = {"cond": cond, "scan": scan, "while": while_}
+OTHERS = {"cond": cond, "scan": scan, "while": while_}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,46 +37,19 @@ Value = Seen | Constant
 class Equation:
     """One equation, what is known of its operands, and how a rule asks for more."""
 
-    equation: JaxprEqn
+    name: str
+    params: dict[str, Any]
     values: Sequence[Value]
+    shapes: Sequence[Shape]
+    out_shapes: Sequence[Shape]
+    label: str
+    source: str
     trace: Trace
-    prefix: str
-    """Named scopes of the equation that holds this one."""
 
     @property
-    def name(self) -> str:
-        """Name of the primitive."""
-        return self.equation.primitive.name
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Parameters of the primitive."""
-        return self.equation.params
-
-    @property
-    def label(self) -> str:
-        """Named scopes."""
-        return label(self.prefix, self.equation)
-
-    @property
-    def source(self) -> str:
-        """The line that wrote the equation."""
-        return source_line(self.equation)
-
-    @functools.cached_property
     def seen(self) -> list[Seen]:
         """What each operand sees."""
         return [seen_of(value) for value in self.values]
-
-    @functools.cached_property
-    def shapes(self) -> list[Shape]:
-        """Shape of each operand."""
-        return [_shape(variable) for variable in self.equation.invars]
-
-    @functools.cached_property
-    def out_shapes(self) -> list[Shape]:
-        """Shape of each result."""
-        return [_shape(variable) for variable in self.equation.outvars]
 
     def constant(self, number: int) -> Constant | None:
         """An operand that depends on no argument; None if it does."""
@@ -84,43 +57,27 @@ class Equation:
         return value if isinstance(value, Constant) else None
 
     def differs_along(self, number: int, axis: int) -> bool:
-        """Whether entries of an operand along an axis see different inputs."""
+        """Whether entries of an operand along an axis may see different inputs."""
         return any(axis in field.axes for field in self.seen[number] or ())
 
-    def read(self, *reads: Reads | None, result: int = 0) -> Seen:
-        """What a result sees that reads each operand so; of None it reads nothing."""
-        terms = zip(self.seen, reads, strict=False)
-        return seen_through(list(terms), self.out_shapes[result])
-
-    def in_place(self, number: int) -> Reads:
-        """Read an operand at the same indices."""
+    def in_place(self, number: int) -> dict[int, Any]:
+        """Read an operand at the indices of the result."""
         return {axis: in_place(axis) for axis in range(len(self.shapes[number]))}
 
-    def everywhere(self, number: int) -> Reads:
+    def everywhere(self, number: int) -> dict[int, Any]:
         """Read an operand everywhere."""
         return {axis: whole(size) for axis, size in enumerate(self.shapes[number])}
 
     def assume(self, what: str) -> None:
         """Say in the result what was assumed here."""
-        self.trace.assume(f"{self.name} at {self.source}: {what}")
-
-    def record(self, seen: Seen) -> Seen:
-        """Enter the equation among the layers."""
-        if seen is not None:
-            layer = Layer(self.label, self.name, self.source, self.out_shapes[0], seen)
-            self.trace.layers.append(layer)
-        return seen
+        self.trace.assumptions.setdefault(f"{self.name} at {self.source}: {what}")
 
     def inline(self, program: Program, values: Sequence[Value]) -> list[Value]:
         """Run a program that the equation holds."""
         return self.trace.run(program, values, self.label)
 
 
-Rule = Callable[[Equation], Sequence[Value]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """An array that the result lists, and what it sees."""
 
     name: str
@@ -130,17 +87,27 @@ class Layer:
     seen: Seen
 
 
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is known of the primitives of JAX, by name."""
+
+    reads: Mapping[str, Callable[[Equation], Sequence[Reads]]]
+    """How the result reads each operand; every result, if there are many."""
+    others: Mapping[str, Callable[[Equation], Sequence[Value]]]
+    """What each result sees, where they read in different ways or more than once."""
+    layers: frozenset[str]
+    """Those that the result lists."""
+    sums: frozenset[str]
+    """Those that the result lists if entries that are summed see different inputs."""
+
+
 class Trace:
     """What is found on the way: layers in order, and assumptions (a dict, for its order)."""
 
-    def __init__(self, rules: dict[str, Rule]) -> None:
+    def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.layers: list[Layer] = []
         self.assumptions: dict[str, None] = {}
-
-    def assume(self, what: str) -> None:
-        """Say in the result what was assumed, once."""
-        self.assumptions.setdefault(what)
 
     def run(self, program: Program, values: Sequence[Value], prefix: str = "") -> list[Value]:
         """What is known of the results of a program, from what is known of its arguments."""
@@ -151,22 +118,37 @@ class Trace:
         for equation in jaxpr.eqns:
             operands = [_known(known, variable) for variable in equation.invars]
             if any(seen_of(value) for value in operands):
-                results = self._apply(Equation(equation, operands, self, prefix))
+                results = self._apply(equation, operands, prefix)
             else:
                 results = _computed_later(equation, operands)
             known.update(zip(equation.outvars, results, strict=True))
         return [_known(known, variable) for variable in jaxpr.outvars]
 
-    def _apply(self, step: Equation) -> Sequence[Value]:
-        if rule := self.rules.get(step.name):
-            return rule(step)
-        if (inner := _called(step.equation)) is not None:
-            return step.inline(inner, step.values)
+    def _apply(self, equation: JaxprEqn, operands: Sequence[Value], prefix: str) -> Sequence[Value]:
+        shapes, out_shapes = _shapes(equation.invars), _shapes(equation.outvars)
+        name, source = equation.primitive.name, source_line(equation)
+        inside = label(prefix, equation)
+        step = Equation(name, equation.params, operands, shapes, out_shapes, inside, source, self)
+        if name in self.rules.reads:
+            return [self._read(step)] * len(out_shapes)
+        if name in self.rules.others:
+            return self.rules.others[name](step)
+        if (program := _called(equation)) is not None:
+            return step.inline(program, operands)
         raise ValueError(
-            f"function applies {step.name} at {step.source}, an operation that receptive_field "
-            f"cannot follow; it must consist of lax operations on arrays. Analyse what comes "
-            f"before it and what comes after it separately."
+            f"function applies {name} at {source}, an operation that receptive_field cannot "
+            f"follow; it must consist of lax operations on arrays. Analyse what comes before it "
+            f"and what comes after it separately."
         )
+
+    def _read(self, step: Equation) -> Seen:
+        reads = self.rules.reads[step.name](step)
+        seen = seen_through(list(zip(step.seen, reads, strict=False)), step.out_shapes[0])
+        summed = [axis for axis, own in reads[0].items() if not own.axes]
+        is_sum = step.name in self.rules.sums and any(step.differs_along(0, a) for a in summed)
+        if is_sum or step.name in self.rules.layers:
+            self.layers.append(Layer(step.label, step.name, step.source, step.out_shapes[0], seen))
+        return seen
 
 
 def seen_of(value: Value) -> Seen:
@@ -174,11 +156,11 @@ def seen_of(value: Value) -> Seen:
     return None if isinstance(value, Constant) else value
 
 
-def seen_through(terms: Sequence[tuple[Seen, Reads | None]], shape: Shape = ()) -> Seen:
+def seen_through(terms: Sequence[tuple[Seen, Reads]], shape: Shape = ()) -> Seen:
     """What an array of ``shape`` sees that reads others so, for every axis of the input."""
-    terms = [(seen, reads) for seen, reads in terms if seen is not None and reads is not None]
-    axes = zip(*(seen or () for seen, _ in terms), strict=True)
-    reads = [own or {} for _, own in terms]
+    pairs = [(seen, reads) for seen, reads in terms if seen is not None]
+    axes = zip(*(seen for seen, _ in pairs), strict=True)
+    reads = [own for _, own in pairs]
     return tuple(_through(fields, reads, shape) for fields in axes) or None
 
 
@@ -195,7 +177,7 @@ def joined(*parts: Seen) -> Seen:
     return tuple(map(union, axes)) or None
 
 
-def _known(known: dict[Any, Value], variable: Any) -> Value:
+def _known(known: Mapping[Any, Value], variable: Any) -> Value:
     if isinstance(variable, Literal):
         value = variable.val
         return Constant(functools.partial(_itself, value), of_literals=np.ndim(value) == 0)
@@ -224,10 +206,10 @@ def _computed_later(equation: JaxprEqn, operands: Sequence[Value]) -> list[Value
 
 
 def _evaluated(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    inner = _called(equation)
+    program = _called(equation)
     with jax.ensure_compile_time_eval():
-        if inner is not None:
-            closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        if program is not None:
+            closed = program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, ())
             return jaxpr_as_fun(closed)(*values)
         result = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
     return result if equation.primitive.multiple_results else [result]
@@ -242,10 +224,10 @@ def _called(equation: JaxprEqn) -> Program | None:
     """The program that an equation runs once on its operands, as jit and remat do."""
     if equation.primitive.name in _NOT_A_CALL:
         return None
-    inner = [v for v in equation.params.values() if isinstance(v, (Jaxpr, ClosedJaxpr))]
-    fits = [one for one in inner if len(opened(one).invars) == len(equation.invars)]
+    programs = [v for v in equation.params.values() if isinstance(v, (Jaxpr, ClosedJaxpr))]
+    fits = [one for one in programs if len(opened(one).invars) == len(equation.invars)]
     return fits[0] if len(fits) == 1 else None
 
 
-def _shape(variable: Any) -> Shape:
-    return tuple(getattr(variable.aval, "shape", ()))
+def _shapes(variables: Sequence[Any]) -> list[Shape]:
+    return [tuple(getattr(variable.aval, "shape", ())) for variable in variables]
