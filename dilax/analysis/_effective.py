@@ -30,9 +30,8 @@ class EffectiveField:
     @property
     def center(self) -> tuple[float, ...]:
         """Mean place of the weight along each axis, ``sum_p weights[p] p``."""
-        return tuple(
-            float((self.weights * place).sum()) for place in np.indices(self.weights.shape)
-        )
+        places = np.indices(self.weights.shape)
+        return tuple(float((self.weights * place).sum()) for place in places)
 
     @property
     def radius(self) -> float:

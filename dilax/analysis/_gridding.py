@@ -1,4 +1,4 @@
-"""Which inputs a stack of dilated kernels touches in its receptive field, and dilations that touch all.
+"""Which inputs a stack of dilated kernels touches in its field, and dilations that touch all.
 
 Along an axis a layer of ``k`` taps that lie ``d j`` inputs apart (``d`` is its dilation, and ``j``
 the product of the strides below it) is the polynomial ``1 + z^(dj) + ... + z^((k-1)dj)``. In the
@@ -159,8 +159,8 @@ def hybrid_dilation(
     largest = kernel_size**depth
     if target > largest:
         raise ValueError(
-            f"target must be at most {largest}, which is what {depth} layers of kernel_size "
-            f"{kernel_size} see without holes, got {target}; it needs a larger kernel_size or depth."
+            f"target must be at most {largest}, the most that {depth} layers of kernel_size "
+            f"{kernel_size} see without holes, got {target}; use a larger kernel_size or depth."
         )
     total = max(depth, math.ceil((target - 1) / max(kernel_size - 1, 1)))
     schedules = itertools.islice(_rising(kernel_size, (1,), depth, total), EXAMINED)

@@ -126,8 +126,8 @@ def layers_of_axes(layers: Sequence[Layer]) -> list[list[AxisLayer]]:
     ranks = {layer.rank for layer in layers} - {None}
     if len(ranks) > 1:
         raise ValueError(
-            f"layers must all have the same number of window axes, got {sorted(filter(None, ranks))}; "
-            f"an integer stands for every axis."
+            f"layers must all have the same number of window axes, got "
+            f"{sorted(filter(None, ranks))}; an integer stands for every axis."
         )
     rank = ranks.pop() if ranks else 1
     return [list(axis) for axis in zip(*(_axes(layer, rank or 1) for layer in layers), strict=True)]
