@@ -186,7 +186,7 @@ def _rows_of(equation: JaxprEqn, runs: int, prefix: str) -> Iterator[LayerCost]:
     name, inside = equation.primitive.name, label(prefix, equation)
     if (counts := _counts(equation)) is not None:
         kernel_entries, usual, without_padding = counts
-        variables = (*equation.invars[:2], equation.outvars[0])
+        arrays: list[Any] = [v.aval for v in (*equation.invars[:2], equation.outvars[0])]
         yield LayerCost(
             inside,
             name,
@@ -196,7 +196,7 @@ def _rows_of(equation: JaxprEqn, runs: int, prefix: str) -> Iterator[LayerCost]:
             kernel_entries,
             runs * usual,
             runs * without_padding,
-            runs * sum(math.prod(_shape(v)) * v.aval.dtype.itemsize for v in variables),
+            runs * sum(math.prod(one.shape) * one.dtype.itemsize for one in arrays),
         )
         return
     runs = runs * equation.params["length"] if name == "scan" else runs

@@ -137,26 +137,25 @@ def receptive_field(
         Layer("output" + jax.tree_util.keystr(path), "", "", leaf.shape, seen_of(value))
         for (path, leaf), value in zip(leaves, found, strict=True)
     ]
-    measured = _measured([*trace.layers, *outputs], followed)
-    for output, found in zip(outputs, measured[len(trace.layers) :], strict=True):
-        if found is None:
+    arrays = [*trace.layers, *outputs]
+    measured = _measured(arrays, followed)
+    for output, numbers in zip(outputs, measured[len(trace.layers) :], strict=True):
+        if numbers is None:
             raise ValueError(
                 f"function gives an {output.name} that does not depend on x; every output must. "
                 f"Leave it out of the result."
             )
-        for axis, border in found:
+        for axis, border in numbers:
             if border:
                 what = f"along input axis {axis.axis}, entries near the border see something else"
                 trace.assumptions.setdefault(f"{output.name}: {what}")
-    arrays = [
-        ArrayField(
-            own.name, own.primitive, own.source, own.shape, tuple(a for a, _ in found), own.seen
-        )
-        for own, found in zip([*trace.layers, *outputs], measured, strict=True)
-        if own.seen and found
+    fields = [
+        ArrayField(**array._asdict(), axes=tuple(axis for axis, _ in numbers))
+        for array, numbers in zip(arrays, measured, strict=True)
+        if numbers
     ]
-    count = len(arrays) - len(outputs)
-    return ReceptiveField(tuple(arrays[count:]), tuple(arrays[:count]), tuple(trace.assumptions))
+    count = len(fields) - len(outputs)
+    return ReceptiveField(tuple(fields[count:]), tuple(fields[:count]), tuple(trace.assumptions))
 
 
 def _measured(

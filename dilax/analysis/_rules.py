@@ -6,6 +6,7 @@ is not said of a later operand (the initial value of a sum, say) is a scalar.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ _ELEMENTWISE = """
 """
 
 
-def elementwise(step: Equation) -> list[Reads]:
+def elementwise(step: Equation) -> Sequence[Reads]:
     """Every operand in place."""
     return [step.in_place(number) for number in range(len(step.values))]
 
@@ -36,19 +37,19 @@ def elementwise(step: Equation) -> list[Reads]:
 # --- shapes ---------------------------------------------------------------------------------------
 
 
-def bitcast(step: Equation) -> list[Reads]:
+def bitcast(step: Equation) -> Sequence[Reads]:
     """In place; an axis of parts may come or go at the end."""
     rank = len(step.out_shapes[0])
     sizes = enumerate(step.shapes[0])
     return [{axis: in_place(axis) if axis < rank else whole(n) for axis, n in sizes}]
 
 
-def transpose(step: Equation) -> list[Reads]:
+def transpose(step: Equation) -> Sequence[Reads]:
     """At the indices in another order."""
     return [{axis: in_place(place) for place, axis in enumerate(step.params["permutation"])}]
 
 
-def broadcast_in_dim(step: Equation) -> list[Reads]:
+def broadcast_in_dim(step: Equation) -> Sequence[Reads]:
     """At the indices of some axes; an axis of size 1 that is stretched, at 0."""
     old, new = step.shapes[0], step.out_shapes[0]
     places = enumerate(step.params["broadcast_dimensions"])
@@ -62,7 +63,7 @@ def without(axes: Sequence[int], shape: Shape) -> Reads:
     return {a: whole(n) if a in gone else in_place(next(kept)) for a, n in enumerate(shape)}
 
 
-def reshape(step: Equation) -> list[Reads]:
+def reshape(step: Equation) -> Sequence[Reads]:
     """The entry that has the same number when all are counted in order.
 
     Only runs of axes that are merged or split are counted together. Of ``(2, 6, 5)`` in the shape
@@ -119,7 +120,7 @@ def _by_number(old: Shape, old_axes: list[int], new: Shape, new_axes: list[int])
     return {axis: read(place, axis) for place, axis in enumerate(old_axes)}
 
 
-def reverse(step: Equation) -> list[Reads]:
+def reverse(step: Equation) -> Sequence[Reads]:
     """Some axes from their end."""
     ends = {axis: step.shapes[0][axis] - 1 for axis in step.params["dimensions"]}
     turned = {axis: Window(stride=-1, low=-end).read(axis) for axis, end in ends.items()}
@@ -139,14 +140,14 @@ def split(step: Equation) -> list[Seen]:
     return [seen_through([(step.seen[0], part)]) for part in parts]
 
 
-def pad(step: Equation) -> list[Reads]:
+def pad(step: Equation) -> Sequence[Reads]:
     """Between the entries that are put before, after and between, or beyond those cut off."""
     config = enumerate(step.params["padding_config"])
     return [{axis: Window(low=low, base_dilation=between + 1).read(axis)
              for axis, (low, _, between) in config}, {}]  # fmt: skip
 
 
-def concatenate(step: Equation) -> list[Reads]:
+def concatenate(step: Equation) -> Sequence[Reads]:
     """The operand that lies there. Constants before the first and after the last are padding."""
     axis = step.params["dimension"]
     starts = [0, *itertools.accumulate(shape[axis] for shape in step.shapes)]
@@ -155,7 +156,9 @@ def concatenate(step: Equation) -> list[Reads]:
     for number, (start, stop) in enumerate(itertools.pairwise(starts)):
         first = -NOWHERE if number == seeing[0] else start
         last = NOWHERE if number == seeing[-1] else stop
-        reads.append({**step.in_place(number), axis: part_of(axis, start, first, last)})
+        part = part_of(axis, start, first, last)
+        bounded = (axis,) if len(seeing) > 1 else ()
+        reads.append({**step.in_place(number), axis: dataclasses.replace(part, bounded=bounded)})
     return reads
 
 
@@ -176,10 +179,14 @@ def grouped(axis: int, inputs: int, outputs: int, groups: int) -> Read:
     if groups == 1:
         return whole(inputs)
     in_group, each = np.arange(inputs // groups), outputs // groups
-    return Read((axis,), lambda index: index // each * len(in_group) + in_group)
+
+    def positions(index: np.ndarray) -> np.ndarray:
+        return index // each * len(in_group) + in_group
+
+    return Read((axis,), positions, bounded=(axis,))
 
 
-def conv_general_dilated(step: Equation) -> list[Reads]:
+def conv_general_dilated(step: Equation) -> Sequence[Reads]:
     """Windows along the spatial axes, and the features of the group."""
     numbers, shape, out = step.params["dimension_numbers"], step.shapes[0], step.out_shapes[0]
     batch, feature, *spatial = numbers.lhs_spec
@@ -194,7 +201,7 @@ def conv_general_dilated(step: Equation) -> list[Reads]:
     return [reads, step.everywhere(1)]
 
 
-def dilax_conv(step: Equation) -> list[Reads]:
+def dilax_conv(step: Equation) -> Sequence[Reads]:
     """Windows along the axes between batch and features, and the features of the group."""
     last, groups = len(step.shapes[0]) - 1, step.params["geometry"].feature_group_count
     windows = conv_windows(step.params, step.shapes[1])
@@ -205,13 +212,13 @@ def dilax_conv(step: Equation) -> list[Reads]:
     return [{0: in_place(0), **reads, last: features}, step.everywhere(1)]
 
 
-def kernel_gradient(step: Equation) -> list[Reads]:
+def kernel_gradient(step: Equation) -> Sequence[Reads]:
     """Both arrays everywhere: the gradient of a kernel is a sum over all positions."""
     step.assume("every entry is taken to see all that the operands see")
     return [step.everywhere(0), step.everywhere(1)]
 
 
-def reduce_window(step: Equation) -> list[Reads]:
+def reduce_window(step: Equation) -> Sequence[Reads]:
     """Windows along every axis."""
     reads = {axis: window.read(axis) for axis, window in enumerate(_pool_windows(step))}
     arrays = len(step.out_shapes)
@@ -237,14 +244,14 @@ def _pool_windows(step: Equation) -> list[Window]:
 # --- sums and whole axes --------------------------------------------------------------------------
 
 
-def reduction(step: Equation) -> list[Reads]:
+def reduction(step: Equation) -> Sequence[Reads]:
     """Some axes everywhere, the others in place."""
     axes = step.params["axes"] if "axes" in step.params else step.params["dimensions"]
     arrays = len(step.out_shapes)
     return [without(axes, step.shapes[0])] * arrays + [{}] * (len(step.values) - arrays)
 
 
-def dot_general(step: Equation) -> list[Reads]:
+def dot_general(step: Equation) -> Sequence[Reads]:
     """Contracted axes everywhere, or where a table of numbers is not zero."""
     contracted, batch = step.params["dimension_numbers"]
     reads: list[Reads] = []
@@ -291,10 +298,10 @@ def cumulative(step: Equation) -> list[Seen]:
     return [seen]
 
 
-def over(axes: Callable[[Equation], Sequence[int]]) -> Callable[[Equation], list[Reads]]:
+def over(axes: Callable[[Equation], Sequence[int]]) -> Callable[[Equation], Sequence[Reads]]:
     """All operands everywhere along some axes, and in place along the others."""
 
-    def rule(step: Equation) -> list[Reads]:
+    def rule(step: Equation) -> Sequence[Reads]:
         gone = {axis: whole(step.shapes[0][axis]) for axis in axes(step)}
         return [{**step.in_place(number), **gone} for number in range(len(step.values))]
 

@@ -11,7 +11,7 @@ from dilax.analysis._rules import part_of, slices
 from dilax.analysis._trace import Equation
 
 
-def dynamic_slice(step: Equation) -> list[Reads]:
+def dynamic_slice(step: Equation) -> Sequence[Reads]:
     """From a start on that is constant; else everywhere along the axes that get shorter."""
     old, new = step.shapes[0], step.out_shapes[0]
     starts = _starts(step, 1, old, new)
@@ -20,7 +20,7 @@ def dynamic_slice(step: Equation) -> list[Reads]:
     return [operand, *[{}] * len(old)]
 
 
-def dynamic_update_slice(step: Equation) -> list[Reads]:
+def dynamic_update_slice(step: Equation) -> Sequence[Reads]:
     """The operand, and in the slice the update."""
     old, new = step.shapes[:2]
     starts = _starts(step, 2, old, new)
@@ -34,7 +34,7 @@ def dynamic_update_slice(step: Equation) -> list[Reads]:
     return [step.in_place(0), update, *[{}] * len(old)]
 
 
-def gather(step: Equation) -> list[Reads]:
+def gather(step: Equation) -> Sequence[Reads]:
     """What constant indices pick out; of axes that others index, all."""
     numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
     shape, rank = step.shapes[0], len(step.out_shapes[0])
@@ -77,7 +77,7 @@ def _from_table(starts: np.ndarray, places: Sequence[int], offset: int | None) -
     return Read(axes if offset is None else (*axes, offset), positions, bounded=axes)
 
 
-def scatter(step: Equation) -> list[Reads]:
+def scatter(step: Equation) -> Sequence[Reads]:
     """The operand, and everywhere along the axes that are indexed, the updates."""
     numbers = step.params["dimension_numbers"]
     shape, update = step.shapes[0], step.shapes[2]

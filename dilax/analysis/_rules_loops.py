@@ -17,6 +17,7 @@ from dilax.analysis._trace import (
     joined,
     seen_of,
     seen_through,
+    shapes_of,
 )
 
 ROUNDS = 16
@@ -53,9 +54,9 @@ def _parts_of_scan(step: Equation, body: Jaxpr) -> tuple[int, int]:
     By the ranks: what is scanned has an axis more outside of the body than in it. (Versions of JAX
     differ in how the parameters say it.)
     """
-    inside = [len(variable.aval.shape) for variable in body.outvars]
+    inside = [len(shape) for shape in shapes_of(body.outvars)]
     carries = sum(len(o) == rank for o, rank in zip(step.out_shapes, inside, strict=True))
-    inside = [len(variable.aval.shape) for variable in body.invars]
+    inside = [len(shape) for shape in shapes_of(body.invars)]
     still = sum(len(one) == rank for one, rank in zip(step.shapes, inside, strict=True))
     return still - carries, carries
 

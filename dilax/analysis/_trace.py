@@ -125,7 +125,7 @@ class Trace:
         return [_known(known, variable) for variable in jaxpr.outvars]
 
     def _apply(self, equation: JaxprEqn, operands: Sequence[Value], prefix: str) -> Sequence[Value]:
-        shapes, out_shapes = _shapes(equation.invars), _shapes(equation.outvars)
+        shapes, out_shapes = shapes_of(equation.invars), shapes_of(equation.outvars)
         name, source = equation.primitive.name, source_line(equation)
         inside = label(prefix, equation)
         step = Equation(name, equation.params, operands, shapes, out_shapes, inside, source, self)
@@ -229,5 +229,5 @@ def _called(equation: JaxprEqn) -> Program | None:
     return fits[0] if len(fits) == 1 else None
 
 
-def _shapes(variables: Sequence[Any]) -> list[Shape]:
+def shapes_of(variables: Sequence[Any]) -> list[Shape]:
     return [tuple(getattr(variable.aval, "shape", ())) for variable in variables]

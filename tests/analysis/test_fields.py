@@ -116,7 +116,7 @@ OPERATIONS = {
     "cumulative sum from the end": lambda x: lax.cumsum(x, axis=2, reverse=True),
     "nearest": lambda x: jax.image.resize(x, (1, 80, 54, 2), "nearest"),
     "linear down and up": lambda x: jax.image.resize(
-        jax.image.resize(x, (1, 20, 18, 2), "linear"), (1, 40, 36, 2), "linear"
+        jax.image.resize(x, (1, 20, 36, 2), "linear"), (1, 40, 36, 2), "linear"
     ),
     "cubic": lambda x: jax.image.resize(x, (1, 40, 72, 2), "cubic"),
     "take": lambda x: jnp.take(x, jnp.array([3, 9, 4]), axis=1),
@@ -401,3 +401,15 @@ def test_features_of_branches_see_different_inputs():
 def test_axes_and_positions_of_numpy():
     (found,) = receptive_field(lambda x: x[:, ::2], X, axes=np.array([1])).outputs
     assert found.interval(*np.array([0, 3, 0, 0])) == ((6, 6),)
+
+
+def test_groups_of_many_features_after_one_another():
+    """Features have no padding, and what lies beyond them costs nothing: it would grow 4^24-fold."""
+
+    def network(x):
+        for place in range(24):
+            x = jnp.concatenate([x, x[:, ::-1], x, jnp.roll(x, 1, axis=1)], axis=-1)
+            x = dilax.conv(x, weights(place, (1, 4, 2)), feature_group_count=2)
+        return x
+
+    assert receptive_field(network, LINE).outputs[0].axes[0].size == 64
