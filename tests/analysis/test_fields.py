@@ -404,7 +404,7 @@ def test_axes_and_positions_of_numpy():
 
 
 def test_groups_of_many_features_after_one_another():
-    """Features have no padding, and what lies beyond them costs nothing: it would grow 4^24-fold."""
+    """What lies beyond the features, and would grow 4-fold with each layer, costs nothing."""
 
     def network(x):
         for place in range(24):
