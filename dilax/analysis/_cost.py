@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,10 +13,10 @@ from jax.extend.core import Jaxpr, JaxprEqn
 from dilax import _primitives
 from dilax._arrays import as_array
 from dilax._checks import check_callable
-from dilax._functions.window_sums import sums
 from dilax._jaxprs import inner_programs, label, opened, source_line
+from dilax.algorithms._shift_and_add import window_sums
 from dilax.analysis._table import aligned
-from dilax.analysis._windows import conv_windows
+from dilax.analysis._windows import Window, conv_windows
 
 __all__ = ["Cost", "LayerCost", "cost", "multiply_adds", "parameter_count"]
 
@@ -191,7 +191,7 @@ def _rows_of(equation: JaxprEqn, runs: int, prefix: str) -> Iterator[LayerCost]:
             inside,
             name,
             source_line(equation),
-            _shape(equation.outvars[0]),
+            tuple(arrays[2].shape),
             runs,
             kernel_entries,
             runs * usual,
@@ -220,52 +220,42 @@ def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
 
     A pool is no layer, though it may be computed as a convolution by ones.
     """
+    params = equation.params
     if equation.primitive in _primitives.PRIMITIVES:
-        return None if equation.params["algorithm"] is sums else _of_dilax(equation)
-    match equation.primitive.name:
-        case "conv_general_dilated":
-            return _of_lax(equation)
-        case "dot_general":
-            return _of_product(equation)
+        return None if params["algorithm"] is window_sums else _of_dilax(equation)
+    shapes = [tuple(v.aval.shape) for v in (*equation.invars, *equation.outvars)]  # type: ignore[attr-defined]
+    if equation.primitive.name == "conv_general_dilated":
+        x, kernel, out = (
+            [shape[axis] for axis in axes]
+            for shape, axes in zip(shapes, params["dimension_numbers"], strict=True)
+        )  # batch or out features, features, *window
+        pairs = _pairs(conv_windows(params, shapes[1]), x[2:], out[2:])
+        others = math.prod(out[:2]) * kernel[1]
+        usual = others * math.prod(out[2:]) * math.prod(kernel[2:])
+        return math.prod(kernel), usual, others * pairs
+    if equation.primitive.name == "dot_general":
+        (contracted, _), (batch, _) = params["dimension_numbers"]
+        x, matrix, out = shapes
+        count = math.prod(out) * math.prod(x[axis] for axis in contracted)
+        return (0 if batch else math.prod(matrix)), count, count
     return None
-
-
-def _of_product(equation: JaxprEqn) -> tuple[int, int, int]:
-    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
-    lhs, rhs = (_shape(variable) for variable in equation.invars[:2])
-    count = math.prod(_shape(equation.outvars[0])) * math.prod(lhs[axis] for axis in contracted)
-    return (0 if batch else math.prod(rhs)), count, count
-
-
-def _of_lax(equation: JaxprEqn) -> tuple[int, int, int]:
-    x, kernel, out = (_shape(v) for v in (*equation.invars, equation.outvars[0]))
-    x_axes, kernel_axes, out_axes = equation.params["dimension_numbers"]
-    x, kernel, out = (
-        tuple(shape[axis] for axis in axes)
-        for shape, axes in ((x, x_axes), (kernel, kernel_axes), (out, out_axes))
-    )  # batch or out features, features, *window
-    windows = conv_windows(equation.params, _shape(equation.invars[1]))
-    pairs = (w.pairs(n, m) for w, n, m in zip(windows, x[2:], out[2:], strict=True))
-    others = math.prod(out[:2]) * kernel[1]
-    usual = others * math.prod(out[2:]) * math.prod(kernel[2:])
-    return math.prod(kernel), usual, others * math.prod(pairs)
 
 
 def _of_dilax(equation: JaxprEqn) -> tuple[int, int, int]:
     """Each of the three passes multiplies the same pairs of an output, an input and a tap."""
     roles = _primitives.roles(equation.primitive)
-    variables = (*equation.invars, equation.outvars[0])
-    shapes = {role: _shape(variable) for role, variable in zip(roles, variables, strict=True)}
+    variables: list[Any] = [*equation.invars, equation.outvars[0]]
+    shapes = {role: array.aval.shape for role, array in zip(roles, variables, strict=True)}
     geometry = equation.params["geometry"]
     windows = conv_windows(equation.params, geometry.kernel_size)
-    sizes = zip(windows, geometry.input_size, geometry.output_size, strict=True)
-    pairs = (window.pairs(inputs, outputs) for window, inputs, outputs in sizes)
+    pairs = _pairs(windows, geometry.input_size, geometry.output_size)
     kernel_entries = math.prod(shapes["w"]) if roles[2] != "w" else 0
     in_channels_per_group, (batch, *_, features) = shapes["w"][-2], shapes["g"]
     usual = math.prod(shapes["g"]) * geometry.taps * in_channels_per_group
-    without_padding = batch * features * in_channels_per_group * math.prod(pairs)
-    return kernel_entries, usual, without_padding
+    return kernel_entries, usual, batch * features * in_channels_per_group * pairs
 
 
-def _shape(variable: Any) -> tuple[int, ...]:
-    return tuple(variable.aval.shape)
+def _pairs(windows: Sequence[Window], inputs: Sequence[int], outputs: Sequence[int]) -> int:
+    """How many pairs of an output and a tap meet an input, over all axes together."""
+    sizes = zip(windows, inputs, outputs, strict=True)
+    return math.prod(window.pairs(n, m) for window, n, m in sizes)

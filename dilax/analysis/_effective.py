@@ -13,7 +13,6 @@ import numpy as np
 
 from dilax._arrays import as_array
 from dilax._checks import check_callable, entries, integer
-from dilax.analysis._arguments import plain
 
 __all__ = ["EffectiveField", "effective_receptive_field"]
 
@@ -124,7 +123,7 @@ def effective_receptive_field(
 def _checked_position(position: Sequence[int] | None, window: tuple[int, ...]) -> tuple[int, ...]:
     if position is None:
         return tuple(n // 2 for n in window)
-    given = entries(plain(position), "position", "integers")
+    given = entries(position, "position", "integers")
     place = tuple(integer(index, "position") for index in given)
     fits = len(place) == len(window) and all(
         0 <= at < n for at, n in zip(place, window, strict=True)

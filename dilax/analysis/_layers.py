@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-from dilax._checks import check_instance, entries
-from dilax.analysis._arguments import plain
+from dilax._checks import as_python, check_instance, entries
 from dilax.geometry import AxisPadding, PaddingLike, canonical_tuple, resolve_padding
 
 __all__ = ["AxisLayer", "Layer", "StackField", "layers_of_axes", "stack_receptive_field"]
@@ -42,13 +42,19 @@ class Layer:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
 
     @property
     def rank(self) -> int | None:
         """Number of window axes, if one of the arguments says it."""
         given = (self.kernel_size, self.strides, self.kernel_dilation)
         return next((len(value) for value in given if isinstance(value, tuple)), None)
+
+
+def _plain(value: Any) -> Any:
+    """Integers of Python for those of NumPy, and tuples for arrays and lists."""
+    value = as_python(value)
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dilax._arrays import as_array
 from dilax._checks import check_callable, entries, integer
 from dilax._jaxprs import failing_line
 from dilax.analysis import _rules, _rules_indices, _rules_loops
-from dilax.analysis._arguments import plain
 from dilax.analysis._field import Field, source, table, tables
 from dilax.analysis._summary import AxisField, box_of, summarised
 from dilax.analysis._table import aligned
@@ -187,7 +186,7 @@ def _traced(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
 
 
 def _checked_axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    given = range(1, rank - 1) if axes is None else entries(plain(axes), "axes", "integers")
+    given = range(1, rank - 1) if axes is None else entries(axes, "axes", "integers")
     chosen = tuple(integer(axis, "each of axes") for axis in given)
     if not chosen or not all(-rank <= axis < rank for axis in chosen):
         raise ValueError(

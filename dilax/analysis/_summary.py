@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 import numpy as np
 
-from dilax.analysis._field import NOWHERE, Box, Field, Table, period_of
+from dilax.analysis._field import NOWHERE, Box, Field, Table, continued, period_of
 
 _MARGIN = 32
 """Positions before an array and after it, which show how a short one would go on."""
@@ -56,11 +55,6 @@ class _Steady:
     shift: int
     everywhere: bool
     """Whether it goes on up to the ends of the array."""
-
-    def at(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the table entries are like those asked for, and how much further these see."""
-        rounds, places = np.divmod(entries + self.origin - self.start, self.period)
-        return self.start + places, rounds * self.shift
 
     def ends(self) -> np.ndarray:
         """The entries in the first period of the array and in the last."""
@@ -140,18 +134,20 @@ def _together(ends: Table, real: Sequence[slice], *, keep: Collection[int]) -> T
 
 def _entries(ends: Table, axes: Sequence[_Steady], asked: Sequence[np.ndarray]) -> Table:
     """What entries see if all go on as they do where they are steady."""
-    places, further = zip(*(one.at(own) for one, own in zip(axes, asked, strict=True)), strict=True)
-    ahead = functools.reduce(np.add.outer, further)
-    low, high = (end[np.ix_(*places)] for end in ends)
-    seen = low < NOWHERE
-    return np.where(seen, low + ahead, NOWHERE), np.where(seen, high + ahead, -NOWHERE)
+    for place, (one, own) in enumerate(zip(axes, asked, strict=True)):
+        part = slice(one.start, one.start + one.period)
+        along = tuple(np.moveaxis(end, place, 0) for end in ends)
+        positions = own + one.origin - one.start
+        first, last = continued((along[0][part], along[1][part]), one.period, one.shift, positions)
+        ends = np.moveaxis(first, 0, place), np.moveaxis(last, 0, place)
+    return ends
 
 
 def _holds(ends: Table, axes: Sequence[_Steady], length: int) -> bool:
     """Whether the entries of the array see what they would see if all were steady."""
     entries = [
-        np.arange(max(-one.origin, 0), min(one.size, length - one.origin))
-        for one, length in zip(axes, ends[0].shape, strict=True)
+        np.arange(max(-one.origin, 0), min(one.size, count - one.origin))
+        for one, count in zip(axes, ends[0].shape, strict=True)
     ]
     places = np.ix_(*(own + one.origin for one, own in zip(axes, entries, strict=True)))
     expected = _clipped(_entries(ends, axes, entries), length)
