@@ -98,7 +98,8 @@ def receptive_field(
     The function is traced, not run, and may come from any library. The field reaches from the first
     input seen to the last (``coverage`` tells what lies between). It is that of an output entry
     with all its features, far from the border: padding counts as input. What several branches see
-    is joined.
+    is joined. Each axis is followed by itself: that a branch sees nothing where it meets a hole of
+    a dilated input along one axis does not make its field along another smaller.
 
     Args:
         function: takes one array; its outputs may be any pytree of arrays.
