@@ -223,7 +223,8 @@ def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
     params = equation.params
     if equation.primitive in _primitives.PRIMITIVES:
         return None if params["algorithm"] is window_sums else _of_dilax(equation)
-    shapes = [tuple(v.aval.shape) for v in (*equation.invars, *equation.outvars)]  # type: ignore[attr-defined]
+    variables: list[Any] = [*equation.invars, *equation.outvars]
+    shapes = [variable.aval.shape for variable in variables]
     if equation.primitive.name == "conv_general_dilated":
         x, kernel, out = (
             [shape[axis] for axis in axes]
@@ -235,9 +236,8 @@ def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
         return math.prod(kernel), usual, others * pairs
     if equation.primitive.name == "dot_general":
         (contracted, _), (batch, _) = params["dimension_numbers"]
-        x, matrix, out = shapes
-        count = math.prod(out) * math.prod(x[axis] for axis in contracted)
-        return (0 if batch else math.prod(matrix)), count, count
+        count = math.prod(shapes[2]) * math.prod(shapes[0][axis] for axis in contracted)
+        return (0 if batch else math.prod(shapes[1])), count, count
     return None
 
 

@@ -51,7 +51,6 @@ def run(layers):
         (wavenet(), (6000,)),
         (tcn(7, 8), (784,)),
         ([Layer(3, 2, 1, 1), Layer(3, 1, 4, "CAUSAL"), Layer(2, 3)], (60,)),
-        ([*[Layer(3, 2, 1, 1)] * 5, Layer(3, padding=1), Layer(5, 1, 2, 4)], (32, 20)),
     ],
 )
 def test_the_closed_form_is_traced(layers, shape):
@@ -413,3 +412,20 @@ def test_groups_of_many_features_after_one_another():
         return x
 
     assert receptive_field(network, LINE).outputs[0].axes[0].size == 64
+
+
+def test_a_map_of_one_entry_goes_on_as_a_large_one_would():
+    layers = [*[Layer(3, 2, 1, 1)] * 5, Layer(3, padding=1), Layer(5, 1, 2, 4)]
+
+    def network(x):
+        for layer in layers:
+            kernel, pads = jnp.ones((layer.kernel_size, 1, 1)), [(layer.padding, layer.padding)]
+            x = lax.conv_general_dilated(
+                x, kernel, (layer.strides,), pads, rhs_dilation=(layer.kernel_dilation,),
+                dimension_numbers=("NWC", "WIO", "NWC"),
+            )  # fmt: skip
+        return x
+
+    field = stack_receptive_field(layers)
+    expected = [(field.size[0], field.stride[0], field.start[0])]
+    by_hand(network, jax.ShapeDtypeStruct((1, 32, 1), jnp.float32), expected)
