@@ -1,4 +1,4 @@
-"""What an equation of a jaxpr is called, which line wrote it, and which programs it holds."""
+"""The name of an equation in a jaxpr, the line of code that wrote it, the programs it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 Program = Jaxpr | ClosedJaxpr
-"""A traced program; a closed one carries the values of its constants."""
+"""A traced program; a closed one also has the values of its constants."""
 
 _DILAX = Path(__file__).parent
 _INSTALLED, _STANDARD = (sysconfig.get_paths()[name] for name in ("purelib", "stdlib"))
@@ -24,7 +24,7 @@ _LIBRARIES = (
 
 
 def inner_programs(equation: JaxprEqn) -> Iterator[Program]:
-    """The programs that an equation holds."""
+    """The programs that an equation holds, such as the body of a loop."""
     for value in equation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(item, (Jaxpr, ClosedJaxpr)):
@@ -32,24 +32,24 @@ def inner_programs(equation: JaxprEqn) -> Iterator[Program]:
 
 
 def opened(program: Program) -> Jaxpr:
-    """A program without the values of its constants."""
+    """The program without the values of its constants."""
     return program.jaxpr if isinstance(program, ClosedJaxpr) else program
 
 
 def label(prefix: str, equation: JaxprEqn) -> str:
-    """The named scopes of an equation, inside those of the equation that its jaxpr belongs to."""
+    """The named scopes of an equation, after those of the equation that holds its program."""
     return "/".join(filter(None, (prefix, str(equation.source_info.name_stack))))
 
 
 def source_line(equation: JaxprEqn) -> str:
-    """The line that wrote an equation: the innermost one outside of JAX and libraries of layers."""
+    """The line that wrote an equation: the innermost one outside of JAX and layer libraries."""
     frames = getattr(equation.source_info.traceback, "frames", ())
     lines = ((frame.file_name, frame.line_num, frame.function_name) for frame in frames)
     return _first_of_user(lines)
 
 
 def failing_line(error: BaseException) -> str:
-    """The line that an error came from, as `source_line`."""
+    """The line that raised an error: the innermost one outside of JAX and layer libraries."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     return _first_of_user((frame.filename, frame.lineno, frame.name) for frame in frames)
 

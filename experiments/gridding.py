@@ -1,8 +1,8 @@
-"""What dilation touches: several schedules of rates side by side, in pictures and numbers.
+"""Compare schedules of dilations in pictures and numbers: what they see, and what they leave out.
 
     python experiments/gridding.py
 
-The folder of results then holds `report.md` with a table of the schedules, and its pictures: the
+The folder of results then holds ``report.md`` with a table of the schedules, and its pictures: the
 receptive field growing over an image, how often each offset is touched, and how much each input
 weighs in a network of random kernels.
 """
@@ -23,7 +23,7 @@ from dilax import analysis, data
 
 FEATURES = 8
 HEADER = (
-    "rates",
+    "dilations",
     "receptive field",
     "offsets touched along an axis",
     "share of the square touched",
@@ -42,44 +42,43 @@ PICTURES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Compare schedules of dilation rates, in pictures and a short report."""
+    """Compare schedules of dilations, in pictures and a short report."""
 
     schedules: tuple[str, ...] = ("2,2,2", "1,2,3", "1,2,5", "1,2,9", "2,4,8")
-    """Rates of each schedule, separated by commas."""
+    """Dilations of each schedule, one for each layer, separated by commas."""
     kernel_size: int = 3
     """Taps of every kernel along each axis."""
     images: int = 8
-    """Random images that gradients are averaged over."""
+    """Number of random images over which gradients are averaged."""
     networks: int = 4
-    """Random networks that gradients are averaged over."""
+    """Number of random networks over which gradients are averaged."""
     seed: int = 0
     """Seed of the networks and the images."""
     output: Path = Path("runs/gridding")
     """Folder for the report and its pictures."""
 
-    def rates(self) -> dict[str, tuple[int, ...]]:
-        """Give the rates of each schedule by its name."""
-        return {name: _rates(name) for name in self.schedules}
+    def dilations(self) -> dict[str, tuple[int, ...]]:
+        """Give the dilations of each schedule by its name."""
+        return {name: _dilations(name) for name in self.schedules}
 
 
-def _rates(schedule: str) -> tuple[int, ...]:
+def _dilations(schedule: str) -> tuple[int, ...]:
     try:
-        rates = tuple(int(rate) for rate in schedule.split(","))
+        dilations = tuple(int(dilation) for dilation in schedule.split(","))
     except ValueError:
-        rates = ()
-    if not rates or min(rates) < 1:
+        dilations = ()
+    if not dilations or min(dilations) < 1:
         raise ValueError(
-            f"--schedules must be positive integers separated by commas, as 1,2,5; "
-            f"received {schedule!r}"
+            f"--schedules must be positive integers separated by commas, as 1,2,5; got {schedule!r}"
         )
-    return rates
+    return dilations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     try:
-        schedules = config.rates()
+        schedules = config.dilations()
         config.output.mkdir(parents=True, exist_ok=True)
         report = compare(config, schedules)
     except (ValueError, OSError) as error:
@@ -93,8 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
     """Draw the pictures; give the report."""
-    layers = {name: layers_of(config.kernel_size, rates) for name, rates in schedules.items()}
-    fields = {name: effective_field(config, rates) for name, rates in schedules.items()}
+    layers = {
+        name: layers_of(config.kernel_size, dilations) for name, dilations in schedules.items()
+    }
+    fields = {name: effective_field(config, dilations) for name, dilations in schedules.items()}
     analysis.pictures.growing_fields(config.output / "growing.png", example_image(), layers)
     analysis.pictures.coverage_maps(config.output / "coverage.png", layers)
     analysis.pictures.effective_fields(config.output / "effective.png", fields)
@@ -102,7 +103,7 @@ def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
     return "\n\n".join(
         [
             "# What dilation touches",
-            f"Stacks of {config.kernel_size} x {config.kernel_size} kernels, a rate for each.",
+            f"Stacks of {config.kernel_size} x {config.kernel_size} kernels, a dilation for each.",
             markdown(HEADER, rows),
             *(f"![{text}]({name})\n\n{text}" for name, text in PICTURES.items()),
             proposals(config.kernel_size, schedules),
@@ -110,40 +111,43 @@ def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
     ) + "\n"  # fmt: skip
 
 
-def layers_of(kernel_size: int, rates: Sequence[int]) -> list[analysis.Layer]:
+def layers_of(kernel_size: int, dilations: Sequence[int]) -> list[analysis.Layer]:
     """Give the layers of a schedule, for two window axes."""
-    return [analysis.Layer((kernel_size, kernel_size), kernel_dilation=rate) for rate in rates]
+    return [
+        analysis.Layer((kernel_size, kernel_size), kernel_dilation=dilation)
+        for dilation in dilations
+    ]
 
 
 def example_image() -> np.ndarray:
-    """Draw an image to lay fields over, larger than any set has."""
+    """Draw an image to lay fields over, of twice the size of the shapes data set."""
     image = data.shapes(train_count=1, test_count=0).splits["train"].images[0]
     return np.asarray(image.repeat(2, axis=0).repeat(2, axis=1))
 
 
-def effective_field(config: Config, rates: Sequence[int]) -> analysis.EffectiveField:
-    """Measure the effective field of random networks with these rates, on random images."""
-    side = 2 * ((config.kernel_size - 1) * sum(rates) // 2) + 3
+def effective_field(config: Config, dilations: Sequence[int]) -> analysis.EffectiveField:
+    """Measure the effective field of random networks with these dilations, on random images."""
+    side = 2 * ((config.kernel_size - 1) * sum(dilations) // 2) + 3
     key, images_key = jax.random.split(jax.random.key(config.seed))
     images = jax.random.normal(images_key, (config.images, side, side, 1))
     keys = jax.random.split(key, config.networks)
 
     fields = [
-        analysis.effective_receptive_field(network(one, config.kernel_size, rates), images)
+        analysis.effective_receptive_field(network(one, config.kernel_size, dilations), images)
         for one in keys
     ]
     weights = np.mean([field.weights for field in fields], axis=0)
     return analysis.EffectiveField(weights, fields[0].position)
 
 
-def network(key: jax.Array, kernel_size: int, rates: Sequence[int]) -> "Network":
-    """Make a random network: a convolution for each rate, rectified but for the last."""
+def network(key: jax.Array, kernel_size: int, dilations: Sequence[int]) -> "Network":
+    """Make a random network: a convolution for each dilation, with rectifiers between them."""
     kernels, features = [], 1
-    for one in jax.random.split(key, len(rates)):
+    for one in jax.random.split(key, len(dilations)):
         shape = (kernel_size, kernel_size, features, FEATURES)
         kernels.append(jax.nn.initializers.he_normal()(one, shape))
         features = FEATURES
-    return Network(tuple(kernels), tuple(rates))
+    return Network(tuple(kernels), tuple(dilations))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,12 +155,13 @@ class Network:
     """Dilated convolutions with rectifiers between them."""
 
     kernels: tuple[jax.Array, ...]
-    rates: tuple[int, ...]
+    dilations: tuple[int, ...]
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Give the features of each pixel."""
-        for number, (kernel, rate) in enumerate(zip(self.kernels, self.rates, strict=True)):
-            x = dilax.conv(x if number == 0 else jnp.maximum(x, 0), kernel, kernel_dilation=rate)
+        for number, (kernel, dilation) in enumerate(zip(self.kernels, self.dilations, strict=True)):
+            x = jnp.maximum(x, 0) if number else x
+            x = dilax.conv(x, kernel, kernel_dilation=dilation)
         return x
 
 
@@ -180,11 +185,11 @@ def row(
 
 
 def proposals(kernel_size: int, schedules: Mapping[str, tuple[int, ...]]) -> str:
-    """Name schedules that touch everything and see as far, for each that leaves holes."""
-    lines = ["Schedules as deep that touch every offset, and see as far:", ""]
-    for name, rates in schedules.items():
-        target = 1 + (kernel_size - 1) * sum(rates)
-        lines.append(f"- {name} ({target}): {_proposed(kernel_size, len(rates), target)}")
+    """Name schedules of the same depth that touch every offset, and see as far as those given."""
+    lines = ["Schedules of the same depth that touch every offset and see as far:", ""]
+    for name, dilations in schedules.items():
+        target = 1 + (kernel_size - 1) * sum(dilations)
+        lines.append(f"- {name} ({target}): {_proposed(kernel_size, len(dilations), target)}")
     return "\n".join(lines)
 
 
@@ -192,7 +197,7 @@ def _proposed(kernel_size: int, depth: int, target: int) -> str:
     if target > kernel_size**depth:
         return f"none; {depth} layers without holes see {kernel_size**depth} at most"
     found = analysis.hybrid_dilation(kernel_size, depth, target, most=3)
-    return "; ".join(",".join(map(str, rates)) for rates in found)
+    return "; ".join(",".join(map(str, dilations)) for dilations in found)
 
 
 if __name__ == "__main__":

@@ -19,30 +19,29 @@ __all__ = ["EffectiveField", "effective_receptive_field"]
 
 @dataclasses.dataclass(frozen=True)
 class EffectiveField:
-    """How much an output at ``position`` depends on each input.
-
-    ``weights`` has the shape of the input's window, sums to one, and is the mean over images and
-    features of the gradient's absolute value.
-    """
+    """How much an output at ``position`` depends on each input."""
 
     weights: np.ndarray
+    """Weight of each input, of the shape of the input's window; their sum is 1."""
     position: tuple[int, ...]
+    """The output, an index for each window axis."""
 
     @property
     def center(self) -> tuple[float, ...]:
-        """Mean place of the weight, ``sum_p weights[p] p``, for each axis."""
-        return tuple(float((self._line(a) * np.arange(n)).sum()) for a, n in self._axes())
+        """Mean place of the weight along each axis, ``sum_p weights[p] p``."""
+        places = np.indices(self.weights.shape)
+        return tuple(float((self.weights * place).sum()) for place in places)
 
     @property
     def radius(self) -> float:
         """Root mean square distance from the center, ``sqrt(sum_p weights[p] |p - center|^2)``.
 
-        The standard deviation, for one axis.
+        Along one axis that is the standard deviation.
         """
         return math.sqrt(float((self.weights * self._squared_distances()).sum()))
 
     def radius_of_share(self, share: float) -> float:
-        """The least distance from the center within which ``share`` of the weight lies.
+        """Give the least distance from the center within which ``share`` of the weight lies.
 
         Raises:
             ValueError: if ``share`` is not between 0 and 1.
@@ -52,23 +51,12 @@ class EffectiveField:
         distances = np.sqrt(self._squared_distances()).ravel()
         order = np.argsort(distances, kind="stable")
         inside = np.cumsum(self.weights.ravel()[order])
-        # The sum of all is one but for rounding.
-        place = np.searchsorted(inside, share - 1e-9)
-        return float(distances[order[min(int(place), len(order) - 1)]])
-
-    def _axes(self) -> list[tuple[int, int]]:
-        return list(enumerate(self.weights.shape))
-
-    def _line(self, axis: int) -> np.ndarray:
-        others = tuple(a for a in range(self.weights.ndim) if a != axis)
-        return self.weights.sum(axis=others)
+        place = int(np.searchsorted(inside, share - 1e-9))  # The sum of all is 1 up to rounding.
+        return float(distances[order[min(place, len(order) - 1)]])
 
     def _squared_distances(self) -> np.ndarray:
-        lines = [
-            (np.arange(n) - middle) ** 2
-            for (_, n), middle in zip(self._axes(), self.center, strict=True)
-        ]
-        return np.sum(np.meshgrid(*lines, indexing="ij"), axis=0)
+        places = zip(np.indices(self.weights.shape), self.center, strict=True)
+        return np.sum([(place - middle) ** 2 for place, middle in places], axis=0)
 
 
 def effective_receptive_field(
@@ -77,21 +65,24 @@ def effective_receptive_field(
     *,
     position: Sequence[int] | None = None,
 ) -> EffectiveField:
-    """How much each input weighs in the output at one position, averaged over the images ``x``.
+    """Measure how much each input weighs in the output at one position, over the images ``x``.
 
     With ``y = function(x)``, the weight of input ``p`` is::
 
         mean over images n and features c of |d sum_f y[n, position, f] / d x[n, p, c]|
 
-    divided by the sum of all weights. In a network of many layers it is a Gaussian that fills a
-    small part of the receptive field.
+    divided by the sum of all weights. In a network of many layers the weights are a Gaussian that
+    fills a small part of the receptive field.
 
     Args:
         function: a network, ``(N, *window, C)`` to ``(N, *window_out, F)``; or to ``(N, F)``, whose
-            outputs are then taken as they are.
-        x: ``(N, *window, C)`` of floating point: typical images.
+            outputs have no position.
+        x: typical images, ``(N, *window, C)`` of floating point.
         position: the output, an index for each window axis of the result; the central one when left
             out.
+
+    Returns:
+        The weights, with their center and radius.
 
     Raises:
         TypeError: if ``x`` is not of floating point.
@@ -110,9 +101,9 @@ def effective_receptive_field(
     check_callable(function, "function")
     x = as_array(x, "x")
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"x must be of floating point, to have a gradient; got {x.dtype}.")
+        raise TypeError(f"x must be of floating point, got {x.dtype}; integers have no gradient.")
     if not x.size:
-        raise ValueError(f"x has shape {x.shape}, and no entry; required: one image at least.")
+        raise ValueError(f"x must have at least one entry, got shape {x.shape}.")
     window = jax.eval_shape(function, x).shape[1:-1]
     place = _checked_position(position, window)
 
@@ -123,8 +114,8 @@ def effective_receptive_field(
     weights = gradient.mean(axis=(0, -1))
     if not weights.sum() > 0:
         raise ValueError(
-            f"no input has a gradient at position {place}; required: an output that depends on x, "
-            f"and images on which the network is not flat."
+            f"function must depend on x at position {place}, got a gradient of zero everywhere; "
+            f"on other images, or elsewhere, the network may not be flat."
         )
     return EffectiveField(weights / weights.sum(), place)
 
@@ -139,7 +130,7 @@ def _checked_position(position: Sequence[int] | None, window: tuple[int, ...]) -
     )
     if not fits:
         raise ValueError(
-            f"position {place} does not fit outputs of window {window}; required: an index from 0 "
-            f"on for each window axis."
+            f"position must have one index for each window axis of the outputs {window}, each at "
+            f"least 0 and less than the axis is long, got {place}."
         )
     return place

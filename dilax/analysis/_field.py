@@ -1,246 +1,359 @@
-"""Which entries along one input axis each entry of an array sees.
+"""What each entry of an array sees along one axis of the input: a graph of reads, followed back.
 
-A `Field` is an interval, plus a `Walk` for each axis of the array along which it moves: entry
-``(i, j, ...)`` sees the sum of ``interval``, ``walks[0](i)``, ``walks[1](j)``, ... With more than
-one walk it follows an axis that was split in two, as in space-to-depth.
+Each operation of a network says at which positions of its operands an output entry *reads*: a
+convolution at ``s i + d k - low`` for every tap ``k``, a transposition at the same indices in
+another order, a concatenation in one of its parts, a sum at every position of an axis. A `Field`
+keeps these reads and computes nothing. `tables` follows them from the entries that are asked for
+back to the input, and finds the first and the last input that is met. That is exact, however axes
+are merged, split and mixed; only what lies between first and last is not told apart.
+
+Positions may lie outside of an array. They are the padding of whatever reads there, and see what
+the array would show there if it went on, by the same formula.
+
+For example, three taps with stride 2 on three taps, over an input of 8 entries:
+
+>>> def taps(stride):
+...     return {0: Read((0,), lambda i: stride * i + np.array([-1, 0, 1]))}
+>>> above = read(read(source(8, axis=0), taps(stride=1)), taps(stride=2))
+>>> first, last = table(above, {0: (0, 4)})
+>>> first, last
+(array([-2,  0,  2,  4]), array([2, 4, 6, 8]))
+
+Eight entries in two rows of four, as by ``x.reshape(2, 4)``: entry ``(i, j)`` reads at ``4 i + j``.
+Of these ``.sum(axis=1)`` reads every ``j``.
+
+>>> rows = read(source(8, axis=0), {0: Read((0, 1), lambda i, j: 4 * i + j)})
+>>> table(read(rows, {0: in_place(0), 1: whole(4)}), {0: (0, 2)})
+(array([0, 4]), array([3, 7]))
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from dilax.analysis._walk import NOTHING, Walk, blind, fitted, identity, joined, same
-
-Shape = tuple[int, ...]
+NOWHERE = 1 << 40
+"""A position that does not exist, and the first input of an entry that sees none."""
 
 
 @dataclasses.dataclass(frozen=True)
+class Read:
+    """At which positions of one axis of an operand an output entry reads."""
+
+    axes: tuple[int, ...]
+    """The axes of the output on whose indices the positions depend."""
+    positions: Callable[..., np.ndarray]
+    """From the indices along ``axes``, ``(..., 1)`` each, to the positions, ``(..., count)``."""
+    bounded: tuple[int, ...] = ()
+    """Those of ``axes`` along which ``positions`` holds inside of the output only."""
+    partial: bool = False
+    """Whether some indices read nothing of the operand, even where all its entries see the same."""
+
+
+Reads = Mapping[int, Read]
+"""A `Read` for every axis of an operand."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Field:
-    """What an array sees along an input axis of ``length`` entries."""
+    """What an array sees along an input axis of ``length`` entries.
+
+    It is one of four: the input itself, without operands; what all entries see alike, an
+    ``interval``; an operand as it is read; or, without ``reads``, the union of operands in place.
+    """
 
     length: int
-    interval: tuple[int, int]
-    walks: Mapping[int, Walk]
+    axes: tuple[int, ...]
+    """The axes of the array along which entries may see different inputs."""
+    interval: tuple[int, int] | None = None
+    operands: tuple[Field, ...] = ()
+    reads: Reads | None = None
+    bounds: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Sizes of axes outside of which ``reads`` does not hold, but the field has a period."""
+    depth: int = 0
+    """Longest way to the input: greater than that of every operand."""
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing is seen from anywhere."""
-        walks = (bool(blind(walk.low).all()) for walk in self.walks.values())
-        return self.interval[0] > NOTHING // 2 or any(walks)
-
-    def at(self, position: Sequence[int]) -> tuple[int, int]:
-        """First and last input that one entry of the array sees, padding counted."""
-        low, high = self.interval
-        for axis, walk in self.walks.items():
-            first, last = walk.at(np.asarray(position[axis]))
-            low, high = low + int(first), high + int(last)
-        return (0, -1) if low > NOTHING // 2 else (low, high)
-
-    def with_axis(self, axis: int, change: Callable[[Walk], Walk]) -> Field:
-        """The field with the walk along ``axis``, if there is one, changed."""
-        if axis not in self.walks:
-            return self
-        return _tidy(self, {**self.walks, axis: change(self.walks[axis])})
-
-    def renumbered(self, axes: Mapping[int, int]) -> Field:
-        """The field of the array with its axes renumbered; those left out must not be followed."""
-        return dataclasses.replace(self, walks={axes[a]: walk for a, walk in self.walks.items()})
-
-    def collapsed(self, axes: Sequence[int], shape: Shape) -> Field:
-        """What all entries along ``axes`` together see."""
-        low, high = self.interval
-        rest = dict(self.walks)
-        for axis in set(axes) & set(self.walks):
-            first, last = rest.pop(axis).hull(shape[axis])
-            low, high = low + first, high + last
-        return _clipped(dataclasses.replace(self, interval=(low, high), walks=rest))
-
-    def table(self, axis: int, low: np.ndarray, high: np.ndarray) -> Field:
-        """The field with a table along ``axis`` for a walk."""
-        return _tidy(self, {**self.walks, axis: Walk(low, high, bounded=True)})
+    def is_union(self) -> bool:
+        """Whether it is the union of its operands."""
+        return self.reads is None and bool(self.operands)
 
 
-def follow(length: int, axis: int) -> Field:
-    """The field of the input itself along its own axis."""
-    return Field(length, (0, 0), {axis: identity()})
+Box = Mapping[int, tuple[int, int]]
+"""Start and stop of the entries asked for, for each of a field's axes."""
+Table = tuple[np.ndarray, np.ndarray]
+"""First and last input seen by every entry of a box; its axes are those of the field."""
 
 
-def union(one: Field, other: Field, shape: Shape) -> tuple[Field, bool]:
-    """What either sees, and whether exactly so: where they differ along two axes it is a hull."""
-    if one.empty or other.empty:
-        return (other if one.empty else one), True
-    for field in (one, other):
-        if not field.walks and field.interval == (0, field.length - 1):
-            return field, True
-    axes = sorted({*one.walks, *other.walks})
-    differ = [a for a in axes if not _alike(one, other, a)]
-    if not differ:
-        low = min(one.interval[0], other.interval[0])
-        high = max(one.interval[1], other.interval[1])
-        return _clipped(dataclasses.replace(one, interval=(low, high))), True
-    walks = {axis: walk for axis, walk in one.walks.items() if axis not in differ}
-    for place, axis in enumerate(differ):
-        pair = [_walk_with_interval(field, axis, first=not place) for field in (one, other)]
-        walks[axis] = joined(pair[0], pair[1], shape[axis])
-    joint = _tidy(dataclasses.replace(one, interval=(0, 0)), walks)
-    return joint, len(differ) == 1
+def source(length: int, axis: int) -> Field:
+    """The field of the input: position ``i`` along its axis sees entry ``i``."""
+    return Field(length, (axis,))
 
 
-def stacked(parts: Sequence[Field], sizes: Sequence[int], axis: int) -> Field | None:
-    """Parts side by side along ``axis``; None if they walk differently along another axis."""
-    others = [{a for a in part.walks if a != axis} for part in parts]
-    if any(not _alike(parts[0], part, a) for part in parts[1:] for a in set.union(*others)):
-        return None
-    tables = []
-    for part, size in zip(parts, sizes, strict=True):
-        tables.append(_walk_with_interval(part, axis, first=True).at(np.arange(size)))
-    low, high = (np.concatenate(ends) for ends in zip(*tables, strict=True))
-    return dataclasses.replace(parts[0], interval=(0, 0)).table(axis, low, high)
+def _same(index: np.ndarray) -> np.ndarray:
+    return index
 
 
-def reshaped(field: Field, old: Shape, new: Shape) -> tuple[Field, bool]:
-    """The field of an array reshaped, and whether exactly so."""
-    if 0 in old:
-        return field.collapsed(tuple(field.walks), old), True
-    result, exact = dataclasses.replace(field, walks={}), True
-    moved: dict[int, Walk] = {}
-    for old_axes, new_axes in _blocks(old, new):
-        walks = {axis: field.walks[axis] for axis in old_axes if axis in field.walks}
-        if not walks:
-            continue
-        long_old = [axis for axis in old_axes if old[axis] > 1]
-        long_new = [axis for axis in new_axes if new[axis] > 1]
-        if len(old_axes) == len(new_axes) == 1 or (
-            len(long_old) == len(long_new) == 1 and set(walks) == set(long_old)
-        ):
-            target = long_new[0] if long_new else new_axes[0]
-            moved[target] = walks.popitem()[1]
-            continue
-        parts, interval, fits = _merged_and_split(
-            walks, old, old_axes, tuple(new[axis] for axis in new_axes)
-        )
-        low, high = result.interval
-        result = dataclasses.replace(result, interval=(low + interval[0], high + interval[1]))
-        moved |= {new_axes[place]: walk for place, walk in parts.items()}
-        exact &= fits
-    return _tidy(result, moved), exact
+def in_place(axis: int) -> Read:
+    """Read at the output's index along ``axis``."""
+    return Read((axis,), _same)
 
 
-def _merged_and_split(
-    walks: Mapping[int, Walk], old: Shape, old_axes: Sequence[int], sizes: Shape
-) -> tuple[dict[int, Walk], tuple[int, int], bool]:
-    """Walks along the new axes of ``sizes``, of walks along old ones that hold the same entries.
+def whole(size: int) -> Read:
+    """Read everywhere along an axis of ``size`` entries."""
+    return Read((), lambda: np.arange(size))
 
-    Where they are no sum, the outermost axis keeps its walk, and along the others all see alike.
+
+def read(operand: Field, reads: Reads, shape: Sequence[int] = ()) -> Field:
+    """What an array of ``shape`` sees that reads an operand so.
+
+    ``shape`` may be left out where no read is bounded.
     """
-    low, high = (ends.reshape(sizes) for ends in _grid(walks, old, old_axes))
-    bounded = any(walk.bounded for walk in walks.values())
-    make = (lambda low, high: Walk(low, high, bounded=True)) if bounded else fitted
-    if not blind(low).any() and _is_sum(low) and _is_sum(high):
-        lines = [(_line(low, axis), _line(high, axis)) for axis in range(len(sizes))]
-        parts = {a: make(*line) for a, line in enumerate(lines) if sizes[a] > 1}
-        corner = (0,) * len(sizes)
-        return parts, (int(low[corner]), int(high[corner])), True
-    outer = next(axis for axis, size in enumerate(sizes) if size > 1)
-    others = tuple(axis for axis in range(len(sizes)) if axis != outer)
-    walk = make(low.min(axis=others), high.max(axis=others))
-    return {outer: walk}, (0, 0), sum(size > 1 for size in sizes) == 1
+    reads = {axis: own for axis, own in reads.items() if axis in operand.axes or own.partial}
+    if all(own == in_place(axis) for axis, own in reads.items()):
+        return operand
+    sums = any(not own.axes for own in reads.values())
+    renumbers = all(own.positions is _same for own in reads.values())
+    if len(operand.axes) > 1 and operand.is_union and (sums or renumbers):
+        # A part of the union may see the same from everywhere, and needs no large table then.
+        return union([read(part, reads, shape) for part in operand.operands])
+    result = Field(
+        operand.length,
+        tuple(sorted({int(axis) for own in reads.values() for axis in own.axes})),
+        operands=(operand,),
+        reads=reads,
+        bounds={axis: shape[axis] for own in reads.values() for axis in own.bounded},
+        depth=1 + operand.depth,
+    )
+    if result.axes:
+        return result
+    # All entries see the same, wherever they are: padding has no part in it.
+    first, last = (int(end) for end in table(result, {}))
+    return _alike(operand.length, max(first, 0), min(last, operand.length - 1))
 
 
-def _line(ends: np.ndarray, axis: int) -> np.ndarray:
-    """The first line along an axis, from 0 on."""
-    first = ends[tuple(slice(None) if a == axis else 0 for a in range(ends.ndim))]
-    return first - first[0]
+def union(fields: Sequence[Field]) -> Field:
+    """What arrays of one shape see together, entry by entry."""
+    fields = tuple(dict.fromkeys(fields))
+    if len(fields) == 1:
+        return fields[0]
+    length = fields[0].length
+    for field in fields:
+        if field.interval == (0, length - 1):
+            return field
+    axes = tuple(sorted({axis for field in fields for axis in field.axes}))
+    if not axes:
+        firsts, lasts = zip(*(field.interval or () for field in fields), strict=True)
+        return _alike(length, min(firsts), max(lasts))
+    return Field(length, axes, operands=fields, depth=1 + max(field.depth for field in fields))
 
 
-def _is_sum(ends: np.ndarray) -> bool:
-    """Whether an array is the sum of its first lines."""
-    total = ends[(0,) * ends.ndim]
-    for axis in range(ends.ndim):
-        along = [-1 if a == axis else 1 for a in range(ends.ndim)]
-        total = total + _line(ends, axis).reshape(along)
-    return np.array_equal(total, ends)
+def _alike(length: int, first: int, last: int) -> Field:
+    return Field(length, (), (first, last) if first <= last else (NOWHERE, -NOWHERE))
 
 
-def _grid(
-    walks: Mapping[int, Walk], old: Shape, axes: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """First and last input over the grid of some axes."""
-    shape = tuple(old[axis] for axis in axes)
-    low, high = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for place, axis in enumerate(axes):
-        if axis in walks:
-            first, last = walks[axis].at(np.arange(old[axis]))
-            along = [-1 if p == place else 1 for p in range(len(axes))]
-            low, high = low + first.reshape(along), high + last.reshape(along)
-    return low, high
+def table(field: Field, box: Box) -> Table:
+    """First and last input seen by every entry in a box."""
+    return tables([(field, box)])[0]
 
 
-def _blocks(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
-    """The shortest runs of old and new axes that hold the same entries."""
-    blocks, i, j = [], 0, 0
-    while i < len(old) or j < len(new):
-        i_end, j_end = min(i + 1, len(old)), min(j + 1, len(new))
-        while math.prod(old[i:i_end]) != math.prod(new[j:j_end]):
-            if math.prod(old[i:i_end]) < math.prod(new[j:j_end]):
-                i_end += 1
-            else:
-                j_end += 1
-        blocks.append((list(range(i, i_end)), list(range(j, j_end))))
-        i, j = i_end, j_end
-    return blocks
+def tables(asked: Iterable[tuple[Field, Box]]) -> list[Table]:
+    """The tables of several fields, with what they have in common computed once.
+
+    From the outputs down, every field is asked for the least box that holds all that is read of it;
+    from the input up, every table is then made from those of its operands.
+    """
+    asked = list(asked)
+    boxes: dict[Field, Box] = {}
+    for field, box in asked:
+        _ask(boxes, field, box)
+    order = sorted(_ancestors(boxes), key=lambda field: field.depth)
+    for field in reversed(order):
+        if field in boxes:
+            for operand in field.operands:
+                _ask(boxes, operand, _asked_of(operand, field, boxes[field]))
+    found: dict[Field, Table] = {}
+    for field in order:
+        if field in boxes:
+            found[field] = _computed(field, boxes, found)
+    return [_cut(found[field], boxes[field], box) for field, box in asked]
 
 
-def _alike(one: Field, other: Field, axis: int) -> bool:
-    pair = one.walks.get(axis), other.walks.get(axis)
-    if pair[0] is None or pair[1] is None:
-        return pair[0] is pair[1]
-    return same(pair[0], pair[1])
+def period_of(ends: Table, size: int, *, rounds: int = 2) -> tuple[int, int] | None:
+    """The shortest period of a table along its axis 0, and by how much it moves on each time.
+
+    Entry ``i + period`` sees what entry ``i`` sees, ``shift`` inputs further on. The table holds
+    some ``rounds`` of the period at least; None if there is no such period. A long one must divide
+    the ``size`` of the array.
+
+    >>> period_of((np.array([0, 0, 2, 2, 4]), np.array([1, 2, 3, 4, 5])), 5)
+    (2, 2)
+    """
+    seen = ends[0] < NOWHERE
+    for period in _periods(size, len(seen) // rounds):
+        if np.array_equal(seen[period:], seen[:-period]):
+            ahead = [(end[period:] - end[:-period])[seen[period:]] for end in ends]
+            steps = np.concatenate(ahead)
+            if (steps == steps[:1]).all():
+                return period, int(steps[0]) if len(steps) else 0
+    return None
 
 
-def _walk_with_interval(field: Field, axis: int, *, first: bool) -> Walk:
-    """The walk along an axis, with the field's interval if it is the first to ask for it."""
-    still = Walk(np.zeros(1, np.int64), np.zeros(1, np.int64))
-    walk = field.walks.get(axis, still)
-    return walk.moved(field.interval) if first else walk
+def continued(ends: Table, period: int, shift: int, positions: np.ndarray) -> Table:
+    """The entries at ``positions`` of a table that goes on by its period along axis 0."""
+    rounds, places = np.divmod(positions, period)
+    further = (rounds * shift).reshape(-1, *(1,) * (ends[0].ndim - 1))
+    return _where(ends[0][places] < NOWHERE, ends[0][places] + further, ends[1][places] + further)
 
 
-def _tidy(field: Field, walks: Mapping[int, Walk]) -> Field:
-    """What is constant in the walks goes to the interval, so that equal fields look equal."""
-    low, high = field.interval
-    if len(walks) == 1 and next(iter(walks.values())).bounded:
-        walks = {axis: _inside(walk, field) for axis, walk in walks.items()}
-        low = high = 0
-    kept = {}
-    for axis, walk in walks.items():
-        seen = ~blind(walk.low)
-        if not seen.any():
-            return dataclasses.replace(field, interval=(NOTHING, -NOTHING), walks={})
-        place = int(np.argmax(seen))
-        first, last = int(walk.low[place]), int(walk.high[place])
-        still = (walk.low == first).all() and (walk.high == last).all()
-        low, high = low + first, high + last
-        if not still or walk.shift:
-            kept[axis] = walk.moved((-first, -last))
-    return _clipped(dataclasses.replace(field, interval=(low, high), walks=kept))
+# --- from the outputs down ------------------------------------------------------------------------
 
 
-def _inside(walk: Walk, field: Field) -> Walk:
-    """A table with the field's interval, without the padding: its positions are real ones."""
-    low, high = field.interval
-    low, high = np.maximum(walk.low + low, 0), np.minimum(walk.high + high, field.length - 1)
-    none = (low > high) | blind(walk.low)
-    return Walk(np.where(none, NOTHING, low), np.where(none, -NOTHING, high), bounded=True)
+def _ancestors(fields: Iterable[Field]) -> set[Field]:
+    found, waiting = set(fields), list(fields)
+    while waiting:
+        operands = set(waiting.pop().operands) - found
+        found |= operands
+        waiting += operands
+    return found
 
 
-def _clipped(field: Field) -> Field:
-    """A field that moves along no axis, without the padding."""
-    if field.walks:
-        return field
-    low, high = max(field.interval[0], 0), min(field.interval[1], field.length - 1)
-    seen = low <= high
-    return dataclasses.replace(field, interval=(low, high) if seen else (NOTHING, -NOTHING))
+def _ask(boxes: dict[Field, Box], field: Field, box: Box | None) -> None:
+    """Ask a field for a box, beside what it is asked for already."""
+    if box is None:
+        return
+    known = dict(boxes.get(field, box))
+    for axis, (start, stop) in box.items():
+        start, stop = min(start, known[axis][0]), max(stop, known[axis][1])
+        size = field.bounds.get(axis, stop)
+        if start < 0 or stop > size:  # It shows only as a whole how it goes on.
+            start, stop = min(start, 0), max(stop, size)
+        known[axis] = start, stop
+    boxes[field] = known
+
+
+def _asked_of(operand: Field, field: Field, box: Box) -> Box | None:
+    """The box of an operand that a field reads; None if it reads nothing."""
+    if field.is_union:
+        return {axis: box[axis] for axis in operand.axes}
+    places = _places(field, box)
+    real = {axis: found[found < NOWHERE] for axis, found in places.items()}
+    if not all(map(len, real.values())):
+        return None
+    return {axis: (int(real[axis].min()), int(real[axis].max()) + 1) for axis in operand.axes}
+
+
+def _places(field: Field, box: Box) -> Mapping[int, np.ndarray]:
+    """The positions of an operand that a box reads: the field's axes, and one of alternatives."""
+    inside, rank = _inside(field, box), len(field.axes)
+    indices = {
+        axis: np.arange(*inside[axis]).reshape([-1 if n == place else 1 for n in range(rank + 1)])
+        for place, axis in enumerate(field.axes)
+    }
+    found = {}
+    for axis, own in (field.reads or {}).items():
+        positions = own.positions(*(indices[a] for a in own.axes))
+        found[axis] = positions.reshape((1,) * (rank + 1 - positions.ndim) + positions.shape)
+    return found
+
+
+def _inside(field: Field, box: Box) -> Box:
+    """The part of a box in which the reads hold."""
+    inside = dict(box)
+    for axis, size in field.bounds.items():
+        inside[axis] = max(box[axis][0], 0), min(box[axis][1], size)
+    return inside
+
+
+# --- from the input up ----------------------------------------------------------------------------
+
+
+def _computed(field: Field, boxes: Mapping[Field, Box], found: Mapping[Field, Table]) -> Table:
+    """The table of a field from those of its operands."""
+    box = boxes[field]
+    if field.interval:
+        return np.array(field.interval[0]), np.array(field.interval[1])
+    if not field.operands:
+        positions = np.arange(*box[field.axes[0]])
+        return positions, positions
+    if field.is_union:
+        return _united(field, boxes, found)
+    inside, places = _inside(field, box), _places(field, box)
+    shape = [inside[axis][1] - inside[axis][0] for axis in field.axes]
+    ends = np.full(shape, NOWHERE), np.full(shape, -NOWHERE)
+    if all((positions < NOWHERE).any() for positions in places.values()):
+        (operand,) = field.operands
+        first, last = _looked_up(found[operand], boxes[operand], places)
+        ends = np.minimum(ends[0], first), np.maximum(ends[1], last)
+    for place, axis in enumerate(field.axes):
+        if inside[axis] != box[axis]:
+            ends = _beyond(ends, place, inside[axis], box[axis], field.bounds[axis])
+    return ends
+
+
+def _united(field: Field, boxes: Mapping[Field, Box], found: Mapping[Field, Table]) -> Table:
+    box = boxes[field]
+    parts = []
+    for operand in field.operands:
+        ends = _cut(found[operand], boxes[operand], {axis: box[axis] for axis in operand.axes})
+        index = tuple(slice(None) if axis in operand.axes else None for axis in field.axes)
+        parts.append((ends[0][index], ends[1][index]))
+    firsts, lasts = zip(*parts, strict=True)
+    return functools.reduce(np.minimum, firsts), functools.reduce(np.maximum, lasts)
+
+
+def _looked_up(ends: Table, box: Box, places: Mapping[int, np.ndarray]) -> Table:
+    """First and last input over all alternatives, along all axes of the operand."""
+    count = len(places)
+    spread = {
+        axis: found.reshape(*found.shape[:-1], *(-1 if n == place else 1 for n in range(count)))
+        for place, (axis, found) in enumerate(places.items())
+    }
+    exists = functools.reduce(np.logical_and, (found < NOWHERE for found in spread.values()))
+    index = tuple(
+        np.where(spread[axis] < NOWHERE, spread[axis] - start, 0)
+        for axis, (start, _) in sorted(box.items())
+    )
+    first, last = _where(exists, ends[0][index], ends[1][index])
+    alternatives = tuple(range(first.ndim - count, first.ndim))
+    first = first.min(axis=alternatives, initial=NOWHERE)
+    return first, last.max(axis=alternatives, initial=-NOWHERE)
+
+
+def _beyond(
+    ends: Table, place: int, inside: tuple[int, int], box: tuple[int, int], size: int
+) -> Table:
+    """A table gone on beyond the ends of an axis by its period; nothing where it has none."""
+    first, last = (np.moveaxis(end, place, 0) for end in ends)
+    positions = np.arange(*box) - inside[0]
+    if (found := period_of((first, last), size)) is not None:
+        first, last = continued((first, last), *found, positions)
+    else:
+        real = (positions >= 0) & (positions < len(first))
+        places = np.where(real, positions, 0)
+        real = real.reshape(-1, *(1,) * (first.ndim - 1))
+        first, last = _where(real, first[places], last[places])
+    return np.moveaxis(first, 0, place), np.moveaxis(last, 0, place)
+
+
+def _where(seen: np.ndarray, first: np.ndarray, last: np.ndarray) -> Table:
+    """Ends of an interval where something is seen, and of none elsewhere."""
+    return np.where(seen, first, NOWHERE), np.where(seen, last, -NOWHERE)
+
+
+def _cut(ends: Table, box: Box, asked: Box) -> Table:
+    """The part of a table of a box that was asked for."""
+    index = tuple(
+        slice(asked[axis][0] - start, asked[axis][1] - start)
+        for axis, (start, _) in sorted(box.items())
+    )
+    return ends[0][index], ends[1][index]
+
+
+def _periods(size: int, longest: int) -> Iterator[int]:
+    """Short periods, and those that divide the size."""
+    yield from range(1, min(64, longest) + 1)
+    yield from (period for period in range(65, longest + 1) if size % period == 0)

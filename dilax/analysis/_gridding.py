@@ -1,9 +1,10 @@
-"""What a stack of dilated kernels really touches in its receptive field, and rates that touch all.
+"""Which inputs a stack of dilated kernels touches in its field, and dilations that touch all.
 
-Along an axis a layer of ``k`` taps, ``d j`` inputs apart (``j`` is the stride of what is below it),
-is the polynomial ``1 + z^(dj) + ... + z^((k-1)dj)``. The product of a stack's polynomials has, at
-``z^n``, the number of paths from an output to the input at offset ``n``: how often it is touched.
-Where that is zero in the middle of the field, the stack is blind: the *gridding* of equal rates.
+Along an axis a layer of ``k`` taps that lie ``d j`` inputs apart (``d`` is its dilation, and ``j``
+the product of the strides below it) is the polynomial ``1 + z^(dj) + ... + z^((k-1)dj)``. In the
+product of a stack's polynomials, the coefficient of ``z^n`` is the number of paths from an output
+to the input at offset ``n``: how often that is touched. Where it is zero inside of the field, the
+output does not see the input: that is *gridding*, as equal dilations cause it.
 """
 
 from __future__ import annotations
@@ -21,38 +22,41 @@ from dilax.analysis._layers import AxisLayer, Layer, layers_of_axes, stack_recep
 __all__ = ["Coverage", "coverage", "hybrid_dilation"]
 
 MOST_COUNTED = 10**8
-"""Entries of a field times taps that `coverage` goes through."""
+"""Largest product of a field's size and its taps that `coverage` goes through."""
 
 DEEPEST, WIDEST = 100, 100_000
-"""Layers of a schedule of `hybrid_dilation`, and the field that it may reach."""
+"""Largest number of layers, and largest receptive field, of a schedule of `hybrid_dilation`."""
 
 EXAMINED = 2_000
-"""Schedules that `hybrid_dilation` compares at most."""
+"""Largest number of schedules that `hybrid_dilation` compares."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
     """How often each offset of a receptive field is touched, axis by axis.
 
-    In two dimensions an offset ``(n, m)`` is touched ``counts[0][n] counts[1][m]`` times: `array`.
+    In two dimensions an offset ``(n, m)`` is touched ``counts[0][n] counts[1][m]`` times, which
+    ``array`` gives as a table.
     """
 
     start: tuple[int, ...]
+    """The input at which the field of output 0 begins, for each axis."""
     counts: tuple[tuple[int, ...], ...]
+    """For each axis, how often each of its offsets is touched."""
 
     @property
     def size(self) -> tuple[int, ...]:
-        """The receptive field, first to last offset."""
+        """Number of offsets from the first to the last, for each axis."""
         return tuple(len(axis) for axis in self.counts)
 
     @property
     def touched(self) -> int:
-        """Offsets of the field that are touched at all."""
+        """Number of offsets of the field that are touched at all."""
         return math.prod(sum(count > 0 for count in axis) for axis in self.counts)
 
     @property
     def share(self) -> float:
-        """The share of the field that is touched, ``touched / prod(size)``; 1 without gridding."""
+        """Share of the field that is touched, ``touched / prod(size)``; 1 without gridding."""
         return self.touched / math.prod(self.size)
 
     @property
@@ -65,7 +69,7 @@ class Coverage:
         return math.sqrt(max(math.prod(ratios) - 1, 0.0))
 
     def array(self) -> np.ndarray:
-        """The counts of every offset, an array of shape ``size``; float64, for they grow fast."""
+        """Give the counts of all offsets, float64 of shape ``size`` (they outgrow integers)."""
         axes = [np.asarray(axis, np.float64) for axis in self.counts]
         table = axes[0]
         for axis in axes[1:]:
@@ -74,25 +78,29 @@ class Coverage:
 
 
 def coverage(layers: Sequence[Layer]) -> Coverage:
-    """Which offsets one output of a stack touches in its receptive field, and how often.
+    """Count how often one output of a stack touches each input in its receptive field.
+
+    Args:
+        layers: at least one ``Layer``, the first named first.
 
     Raises:
-        ValueError: as `stack_receptive_field`.
+        ValueError: if there is no layer, the numbers of window axes differ, ``"SAME"`` comes with
+            strides, or the field is too large to count in.
 
-    Three kernels of 3 at dilation 2 see every second input of 13; at 1, 2, 3 they see all:
+    Three kernels of 3 taps with dilation 2 see every second input of 13; with 1, 2, 3 they see all:
 
     >>> equal = coverage([Layer(3, kernel_dilation=2)] * 3)
     >>> equal.touched, equal.size
     (7, (13,))
-    >>> coverage([Layer(3, kernel_dilation=rate) for rate in (1, 2, 3)]).share
+    >>> coverage([Layer(3, kernel_dilation=d) for d in (1, 2, 3)]).share
     1.0
     """
     field, axes = stack_receptive_field(layers), layers_of_axes(layers)
     taps = max(sum(layer.kernel_size for layer in axis) for axis in axes)
     if max(field.size) * taps > MOST_COUNTED:
         raise ValueError(
-            f"layers see a field of {field.size} by {taps} taps, too many paths to count; use "
-            f"stack_receptive_field for its size alone."
+            f"layers must see a field of which the size times the taps is at most {MOST_COUNTED}, "
+            f"got {field.size} and {taps}; stack_receptive_field gives the size alone."
         )
     return Coverage(field.start, tuple(_counts(axis) for axis in axes))
 
@@ -101,7 +109,7 @@ def _counts(layers: Sequence[AxisLayer]) -> tuple[int, ...]:
     """Coefficients of the product of the layers' polynomials; Python integers cannot overflow."""
     counts, jump = [1], 1
     for layer in layers:
-        apart = layer.dilation * jump
+        apart = layer.kernel_dilation * jump
         product = [0] * (len(counts) + (layer.kernel_size - 1) * apart)
         for shift in range(0, layer.kernel_size * apart, apart):
             for place, count in enumerate(counts, shift):
@@ -114,21 +122,25 @@ def _counts(layers: Sequence[AxisLayer]) -> tuple[int, ...]:
 def hybrid_dilation(
     kernel_size: int, depth: int, target: int, *, most: int = 5
 ) -> tuple[tuple[int, ...], ...]:
-    """Schedules of dilation rates, one a layer, that touch every input of their receptive field.
+    """Find schedules of dilations that touch every input of their receptive field.
 
-    Each schedule reaches ``target`` and no more than it must, and rises; the most even come first,
-    ``most`` of them. With rates in rising order, a schedule touches everything exactly if each rate
-    is at most the receptive field below it: the longest one is ``1, k, k^2, ...``, whose field is
-    ``k^depth``. Every schedule is checked by `coverage` all the same.
+    A schedule has one dilation for each layer, in rising order. All those given have the least
+    field that reaches ``target``; the most even come first, at most ``most`` of them. A rising
+    schedule touches everything exactly if no dilation is larger than the receptive field below it.
+    So ``1, k, k^2, ...`` sees farthest, ``k^depth`` inputs. Every schedule is checked by
+    ``coverage`` all the same.
 
-    (The test of hybrid dilated convolution, ``M_2 <= k``, lets rates 2, 2, 2 pass, which touch 7
-    offsets of 13.)
+    (The test of hybrid dilated convolution, ``M_2 <= k``, lets dilations 2, 2, 2 pass, which touch
+    7 offsets of 13.)
 
     Args:
         kernel_size: taps of each layer along the axis.
         depth: number of layers, all of stride 1.
         target: receptive field that is wanted, at least.
         most: how many schedules to give.
+
+    Returns:
+        Schedules, each a tuple of ``depth`` dilations.
 
     Raises:
         ValueError: if no schedule of ``depth`` layers reaches ``target``, or an argument is not
@@ -147,33 +159,33 @@ def hybrid_dilation(
     largest = kernel_size**depth
     if target > largest:
         raise ValueError(
-            f"target {target} cannot be reached: {depth} layers of kernel_size {kernel_size} that "
-            f"leave no hole see {largest} at most; required: a larger kernel_size or depth."
+            f"target must be at most {largest}, the most that {depth} layers of kernel_size "
+            f"{kernel_size} see without holes, got {target}; use a larger kernel_size or depth."
         )
     total = max(depth, math.ceil((target - 1) / max(kernel_size - 1, 1)))
-    found = itertools.islice(_rising(kernel_size, (1,), depth, total), EXAMINED)
-    measured = [(_coverage_of(rates, kernel_size), rates) for rates in found]
-    whole = sorted((one.unevenness, rates) for one, rates in measured if one.share == 1)
-    return tuple(rates for _, rates in whole[: min(most, EXAMINED)])
+    schedules = itertools.islice(_rising(kernel_size, (1,), depth, total), EXAMINED)
+    found = {dilations: _coverage_of(dilations, kernel_size) for dilations in schedules}
+    whole = [dilations for dilations, one in found.items() if one.share == 1]
+    return tuple(sorted(whole, key=lambda d: (found[d].unevenness, d))[:most])
 
 
 def _rising(
-    kernel_size: int, rates: tuple[int, ...], depth: int, total: int
+    kernel_size: int, dilations: tuple[int, ...], depth: int, total: int
 ) -> Iterator[tuple[int, ...]]:
-    """Every rising schedule that begins with ``rates``, has no hole, and whose sum is ``total``."""
-    left, missing = depth - len(rates), total - sum(rates)
+    """Rising schedules without holes that begin with ``dilations`` and whose sum is ``total``."""
+    left, missing = depth - len(dilations), total - sum(dilations)
     if not left:
         if not missing:
-            yield rates
+            yield dilations
         return
-    field = 1 + (kernel_size - 1) * sum(rates)
-    for rate in range(rates[-1], min(field, missing // left) + 1):
-        after = field + (kernel_size - 1) * rate
-        # The rates after this one can add no more than if each were the field below it.
-        most = rate + after * (kernel_size ** (left - 1) - 1) // max(kernel_size - 1, 1)
+    field = 1 + (kernel_size - 1) * sum(dilations)
+    for dilation in range(dilations[-1], min(field, missing // left) + 1):
+        after = field + (kernel_size - 1) * dilation
+        # Those that follow add most if each is as large as the field below it.
+        most = dilation + after * (kernel_size ** (left - 1) - 1) // max(kernel_size - 1, 1)
         if most >= missing or kernel_size == 1:
-            yield from _rising(kernel_size, (*rates, rate), depth, total)
+            yield from _rising(kernel_size, (*dilations, dilation), depth, total)
 
 
-def _coverage_of(rates: Sequence[int], kernel_size: int) -> Coverage:
-    return coverage([Layer(kernel_size, kernel_dilation=rate) for rate in rates])
+def _coverage_of(dilations: Sequence[int], kernel_size: int) -> Coverage:
+    return coverage([Layer(kernel_size, kernel_dilation=dilation) for dilation in dilations])

@@ -3,83 +3,159 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 import numpy as np
 
-from dilax.analysis._field import Field, Shape
-from dilax.analysis._walk import Walk, blind, fitted
+from dilax.analysis._field import NOWHERE, Box, Field, Table, continued, period_of
 
+_MARGIN = 32
+"""Positions before an array and after it, which show how a short one would go on."""
+_LONGEST = 1 << 16
+"""Positions that are looked at along an axis, in the middle of a longer one."""
 _LEAST = 8
-"""Entries that a table needs at least before its middle says how it goes on."""
+"""Entries that an array needs at least to show by itself how it goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """The numbers of `AxisField`."""
+class AxisField:
+    """What an array sees along one axis of the input.
+
+    Its entry ``i`` along ``follows`` sees the inputs from ``start + stride i`` on, ``size`` of them
+    from first to last. Where the entries differ in size, as after a transposed convolution,
+    ``size`` is the largest; ``ArrayField.interval`` is exact for each.
+    """
+
+    axis: int
+    """The axis of the input."""
+    size: int
+    """Number of inputs from the first to the last that is seen."""
+    stride: Fraction
+    """Inputs from one entry to the next (the *jump*); 0 if all see the same."""
+    start: int
+    """The first input that entry 0 sees; negative in the padding."""
+    padding: tuple[int, int]
+    """How many inputs before the first, and beyond the last, the fields of all entries reach."""
+    follows: tuple[int, ...]
+    """Axes of the array along which the field moves, the fastest first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Steady:
+    """An axis along which entries of a table move on by ``shift`` inputs each ``period``."""
 
     size: int
-    stride: Fraction
+    """Entries of the array along the axis."""
+    origin: int
+    """Where in the table entry 0 is."""
     start: int
-    padding: tuple[int, int]
-    follows: tuple[int, ...]
-    border: bool
-    """Whether they hold in the middle of the array only."""
+    """Where in the table the period begins."""
+    period: int
+    shift: int
+    everywhere: bool
+    """Whether it goes on up to the ends of the array."""
+
+    def ends(self) -> np.ndarray:
+        """The entries in the first period of the array and in the last."""
+        count = min(self.period, self.size)
+        return np.concatenate([np.arange(count), np.arange(self.size - count, self.size)])
 
 
-def summarised(field: Field, shape: Shape) -> Summary:
-    """The field far from the border, of all features together."""
-    field, border = _middle(field, shape)
-    still = [a for a, walk in field.walks.items() if walk.bounded or not walk.shift]
-    field = field.collapsed(still, shape)
-    moving = sorted(field.walks, key=lambda axis: -abs(field.walks[axis].rate))
-    lengths = [_width(field.walks[axis]) for axis in moving]
-    low, high = field.interval
-    start, last = _ends(field, shape)
-    return Summary(
-        size=high - low + 1 + sum(lengths),
-        stride=field.walks[moving[0]].rate if moving else Fraction(0),
-        start=start,
-        padding=(max(0, -last[0]), max(0, last[1] - field.length + 1)),
-        follows=tuple(moving),
-        border=border,
-    )
+def box_of(field: Field, shape: Sequence[int]) -> Box:
+    """The entries that a summary looks at: all of an array, and some in the padding."""
+    limits = {}
+    for axis in field.axes:
+        cut = max(shape[axis] + 2 * _MARGIN - _LONGEST, 0) // 2
+        limits[axis] = cut - _MARGIN, shape[axis] + _MARGIN - cut
+    return limits
 
 
-def _middle(field: Field, shape: Shape) -> tuple[Field, bool]:
-    """A table whose middle half has a short period, as a walk that goes on so."""
-    walks, border = dict(field.walks), False
-    for axis, walk in field.walks.items():
-        if walk.bounded and walk.period >= _LEAST:
-            first, last = walk.period // 4, walk.period - walk.period // 4
-            middle = fitted(walk.low[first:last], walk.high[first:last])
-            if not middle.bounded and middle.shift:
-                walks[axis] = middle.window(shape[axis], first=-first)
-                border = border or not _agrees(walks[axis], walk, field)
-    return dataclasses.replace(field, walks=walks), border
+def summarised(
+    field: Field, input_axis: int, shape: Sequence[int], ends: Table
+) -> tuple[AxisField, bool] | None:
+    """A field in numbers, and whether entries near the border see something else.
+
+    None if no entry sees anything. ``ends`` is the table of ``box_of(field, shape)``. Along an axis
+    where entries do not move on steadily, as features do not, they are taken together.
+    """
+    box = box_of(field, shape)
+    origins = [-box[axis][0] for axis in field.axes]
+    real = [
+        slice(max(origin, 0), origin + shape[axis])
+        for origin, axis in zip(origins, field.axes, strict=True)
+    ]
+    if not (ends[0][tuple(real)] < NOWHERE).any():
+        return None
+    steady = {}
+    for place, axis in enumerate(field.axes):
+        line = _together(ends, real, keep=[place])
+        if (found := _steadily(line, origins[place], shape[axis])) is not None:
+            steady[place] = found
+    ends = _together(ends, real, keep=steady)
+    axes = list(steady.values())
+    if not axes:
+        first, last = (int(end) for end in _clipped(ends, field.length))
+        return AxisField(input_axis, last - first + 1, Fraction(0), first, (0, 0), ()), False
+    low, high = _entries(ends, axes, [np.arange(one.period) for one in axes])
+    size = int((high - low)[low < NOWHERE].max()) + 1
+    low, high = _entries(ends, axes, [one.ends() for one in axes])
+    start = int(low[low < NOWHERE][0])
+    rates = {field.axes[n]: Fraction(one.shift, one.period) for n, one in steady.items()}
+    follows = sorted(rates, key=lambda axis: -abs(rates[axis]))
+    padding = max(0, -int(low.min())), max(0, int(high.max()) - field.length + 1)
+    border = not all(one.everywhere for one in axes) and not _holds(ends, axes, field.length)
+    stride = rates[follows[0]]
+    return AxisField(input_axis, size, stride, start, padding, tuple(follows)), border
 
 
-def _agrees(one: Walk, table: Walk, field: Field) -> bool:
-    """Whether a walk, without what it sees of the padding, is the table."""
-    low, high = one.moved(field.interval).at(np.arange(table.period))
-    found = table.moved(field.interval)
-    low, high = np.maximum(low, 0), np.minimum(high, field.length - 1)
-    return np.array_equal(low, found.low) and np.array_equal(high, found.high)
+def _steadily(line: Table, origin: int, size: int) -> _Steady | None:
+    """How the entries along an axis move on; None if they do not.
+
+    As a rule all of the array do; with some padding around it, if the array is short. After an
+    interpolation, or in padding that wraps around, only those in the middle half do.
+    """
+    low, high, quarter = origin, origin + size, size // 4
+    parts = [(low, high, True), (0, len(line[0]), True), (low + quarter, high - quarter, False)]
+    for start, stop, everywhere in parts if size >= _LEAST else parts[1:2]:
+        part = slice(max(start, 0), stop)
+        found = period_of((line[0][part], line[1][part]), size, rounds=3)
+        if found is not None and found[1]:
+            return _Steady(size, origin, part.start, *found, everywhere)
+    return None
 
 
-def _width(walk: Walk) -> int:
-    """How much wider than its first the widest interval is."""
-    seen = ~blind(walk.low)
-    return int((walk.high - walk.low)[seen].max())
+def _together(ends: Table, real: Sequence[slice], *, keep: Collection[int]) -> Table:
+    """A table with its real entries taken together along all axes but those to keep."""
+    index = tuple(slice(None) if n in keep else one for n, one in enumerate(real))
+    gone = tuple(n for n in range(len(real)) if n not in keep)
+    return ends[0][index].min(axis=gone), ends[1][index].max(axis=gone)
 
 
-def _ends(field: Field, shape: Shape) -> tuple[int, tuple[int, int]]:
-    """The first input of the first entry that sees any, and the ends of all together."""
-    start = low = field.interval[0]
-    high = field.interval[1]
-    for axis, walk in field.walks.items():
-        seen = np.flatnonzero(~blind(walk.low))
-        start += int(walk.low[seen[0]])
-        first, last = walk.hull(shape[axis])
-        low, high = low + first, high + last
-    return start, (low, high)
+def _entries(ends: Table, axes: Sequence[_Steady], asked: Sequence[np.ndarray]) -> Table:
+    """What entries see if all go on as they do where they are steady."""
+    for place, (one, own) in enumerate(zip(axes, asked, strict=True)):
+        part = slice(one.start, one.start + one.period)
+        along = tuple(np.moveaxis(end, place, 0) for end in ends)
+        positions = own + one.origin - one.start
+        first, last = continued((along[0][part], along[1][part]), one.period, one.shift, positions)
+        ends = np.moveaxis(first, 0, place), np.moveaxis(last, 0, place)
+    return ends
+
+
+def _holds(ends: Table, axes: Sequence[_Steady], length: int) -> bool:
+    """Whether the entries of the array see what they would see if all were steady."""
+    entries = [
+        np.arange(max(-one.origin, 0), min(one.size, count - one.origin))
+        for one, count in zip(axes, ends[0].shape, strict=True)
+    ]
+    places = np.ix_(*(own + one.origin for one, own in zip(axes, entries, strict=True)))
+    expected = _clipped(_entries(ends, axes, entries), length)
+    found = _clipped((ends[0][places], ends[1][places]), length)
+    return all(map(np.array_equal, expected, found))
+
+
+def _clipped(ends: Table, length: int) -> Table:
+    """A table without padding."""
+    low, high = np.maximum(ends[0], 0), np.minimum(ends[1], length - 1)
+    return np.where(low <= high, low, NOWHERE), np.where(low <= high, high, -NOWHERE)

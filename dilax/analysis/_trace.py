@@ -1,20 +1,21 @@
-"""Walking through a jaxpr, equation by equation, with what each array sees of the input."""
+"""Going through a traced function, equation by equation, with what each array sees of the input."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
-from dilax._jaxprs import label, source_line
-from dilax.analysis._field import Field, Shape, union
+from dilax._jaxprs import Program, label, opened, source_line
+from dilax.analysis._field import Field, Reads, in_place, read, union, whole
 
+Shape = tuple[int, ...]
 Seen = tuple[Field, ...] | None
 """What an array sees, a field for each input axis; None if it does not depend on the input."""
 
@@ -25,201 +26,208 @@ class Constant:
 
     compute: Callable[[], Any]
     of_literals: bool = False
-    """Whether numbers written in the program alone make it, and no array that came from outside."""
+    """Whether it is made from numbers in the program alone, and from no array given to it."""
+
+
+Value = Seen | Constant
+"""What is known of an array; None if it depends on values that differ from round to round."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """One equation on its way through the rules: what goes in, and how to ask for more."""
+    """One equation, what is known of its operands, and how a rule asks for more."""
 
     name: str
     params: dict[str, Any]
-    seen: list[Seen]
-    shapes: list[Shape]
-    out_shapes: list[Shape]
-    constants: list[Constant | None]
-    trace: Trace
+    values: Sequence[Value]
+    shapes: Sequence[Shape]
+    out_shapes: Sequence[Shape]
     label: str
     source: str
+    trace: Trace
+
+    @property
+    def seen(self) -> list[Seen]:
+        """What each operand sees."""
+        return [seen_of(value) for value in self.values]
+
+    def constant(self, number: int) -> Constant | None:
+        """An operand that depends on no argument; None if it does."""
+        value = self.values[number]
+        return value if isinstance(value, Constant) else None
+
+    def differs_along(self, number: int, axis: int) -> bool:
+        """Whether entries of an operand along an axis may see different inputs."""
+        return any(axis in field.axes for field in self.seen[number] or ())
+
+    def in_place(self, number: int) -> dict[int, Any]:
+        """Read an operand at the indices of the result."""
+        return {axis: in_place(axis) for axis in range(len(self.shapes[number]))}
+
+    def everywhere(self, number: int) -> dict[int, Any]:
+        """Read an operand everywhere."""
+        return {axis: whole(size) for axis, size in enumerate(self.shapes[number])}
 
     def assume(self, what: str) -> None:
         """Say in the result what was assumed here."""
         self.trace.assumptions.setdefault(f"{self.name} at {self.source}: {what}")
 
-    def joined(self, one: Seen, other: Seen, shape: Shape) -> Seen:
-        """What two arrays of the same shape see together; a scalar sees the same everywhere."""
-        if one is None or other is None:
-            return one or other
-        pairs = [union(a, b, shape) for a, b in zip(one, other, strict=True)]
-        if not all(exact for _, exact in pairs):
-            self.assume("branches that move along two axes are joined by their hull")
-        return tuple(field for field, _ in pairs)
-
-    def everywhere(self, number: int) -> Seen:
-        """What all entries of an operand together see."""
-        return collapsed(self.seen[number], range(len(self.shapes[number])), self.shapes[number])
-
-    def record(self, seen: Seen) -> None:
-        """Enter the equation among the layers."""
-        if seen is not None:
-            self.trace.layers.append((self.label, self.name, self.source, self.out_shapes[0], seen))
+    def inline(self, program: Program, values: Sequence[Value]) -> list[Value]:
+        """Run a program that the equation holds."""
+        return self.trace.run(program, values, self.label)
 
 
-Rule = Callable[[Equation], list[Seen]]
+class Layer(NamedTuple):
+    """An array that the result lists, and what it sees."""
+
+    name: str
+    primitive: str
+    source: str
+    shape: Shape
+    seen: Seen
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is known of the primitives of JAX, by name."""
+
+    reads: Mapping[str, Callable[[Equation], Sequence[Reads]]]
+    """How the result reads each operand; every result, if there are many."""
+    others: Mapping[str, Callable[[Equation], Sequence[Value]]]
+    """What each result sees, where they read in different ways or more than once."""
+    layers: frozenset[str]
+    """Those that the result lists."""
+    sums: frozenset[str]
+    """Those that the result lists if entries that are summed see different inputs."""
 
 
 class Trace:
     """What is found on the way: layers in order, and assumptions (a dict, for its order)."""
 
-    def __init__(self, rules: dict[str, Rule]) -> None:
+    def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self.layers: list[tuple[str, str, str, Shape, Seen]] = []
+        self.layers: list[Layer] = []
         self.assumptions: dict[str, None] = {}
-        self.prefix = ""
 
-    def run(
-        self,
-        jaxpr: Jaxpr,
-        consts: Sequence[Constant | None],
-        seen: Sequence[Seen],
-        constants: Sequence[Constant | None],
-    ) -> list[Seen]:
-        """What the results of a jaxpr see, from what its arguments see."""
-        scope = _Scope(jaxpr, consts, seen, constants)
+    def run(self, program: Program, values: Sequence[Value], prefix: str = "") -> list[Value]:
+        """What is known of the results of a program, from what is known of its arguments."""
+        jaxpr = opened(program)
+        known: dict[Any, Value] = dict(zip(jaxpr.invars, values, strict=True))
+        for variable, array in zip(jaxpr.constvars, getattr(program, "consts", ()), strict=False):
+            known[variable] = Constant(functools.partial(_itself, array))
         for equation in jaxpr.eqns:
-            inputs = [scope.seen_by(variable) for variable in equation.invars]
-            if any(one is not None for one in inputs):
-                results = self._apply(equation, inputs, scope)
+            operands = [_known(known, variable) for variable in equation.invars]
+            if any(seen_of(value) for value in operands):
+                results = self._apply(equation, operands, prefix)
             else:
-                results = [None] * len(equation.outvars)
-                scope.compute_later(equation)
-            scope.seen.update(zip(equation.outvars, results, strict=True))
-        return [scope.seen_by(variable) for variable in jaxpr.outvars]
+                results = _computed_later(equation, operands)
+            known.update(zip(equation.outvars, results, strict=True))
+        return [_known(known, variable) for variable in jaxpr.outvars]
 
-    def inline(
-        self, equation: Equation, inner: Any, seen: Sequence[Seen], *, first: int
-    ) -> list[Seen]:
-        """Run a jaxpr inside an equation, on its operands from ``first`` on."""
-        constants = equation.constants[first : first + len(seen)]
-        prefix, self.prefix = self.prefix, equation.label
-        jaxpr = getattr(inner, "jaxpr", inner)
-        consts = [given(value) for value in getattr(inner, "consts", ())]
-        try:
-            return self.run(jaxpr, consts, seen, constants)
-        finally:
-            self.prefix = prefix
-
-    def _apply(self, equation: JaxprEqn, seen: list[Seen], scope: _Scope) -> list[Seen]:
-        name = equation.primitive.name
-        step = Equation(
-            name,
-            equation.params,
-            seen,
-            [_shape(variable) for variable in equation.invars],
-            [_shape(variable) for variable in equation.outvars],
-            [scope.constant(variable) for variable in equation.invars],
-            self,
-            label(self.prefix, equation),
-            source_line(equation),
-        )
-        if rule := self.rules.get(name):
-            return rule(step)
-        if (inner := _called(equation)) is not None:
-            return self.inline(step, inner, seen, first=0)
+    def _apply(self, equation: JaxprEqn, operands: Sequence[Value], prefix: str) -> Sequence[Value]:
+        shapes, out_shapes = shapes_of(equation.invars), shapes_of(equation.outvars)
+        name, source = equation.primitive.name, source_line(equation)
+        inside = label(prefix, equation)
+        step = Equation(name, equation.params, operands, shapes, out_shapes, inside, source, self)
+        if name in self.rules.reads:
+            return [self._read(step)] * len(out_shapes)
+        if name in self.rules.others:
+            return self.rules.others[name](step)
+        if (program := _called(equation)) is not None:
+            return step.inline(program, operands)
         raise ValueError(
-            f"function applies {name} at {step.source}, through which receptive_field does not "
-            f"know its way; required: operations of lax on arrays. Trace what comes before it and "
-            f"after it apart."
+            f"function applies {name} at {source}, an operation that receptive_field cannot "
+            f"follow; it must consist of lax operations on arrays. Analyse what comes before it "
+            f"and what comes after it separately."
         )
 
-
-_NOT_A_CALL = {
-    *("cond", "scan", "while"),
-    *("custom_linear_solve", "pallas_call", "shard_map", "xla_pmap"),
-}
-
-
-class _Scope:
-    """The variables of one jaxpr."""
-
-    def __init__(
-        self,
-        jaxpr: Jaxpr,
-        consts: Sequence[Constant | None],
-        seen: Sequence[Seen],
-        constants: Sequence[Constant | None],
-    ) -> None:
-        self.seen: dict[Any, Seen] = dict(zip(jaxpr.invars, seen, strict=True))
-        self.constants: dict[Any, Constant | None] = dict(
-            zip(jaxpr.constvars, consts, strict=False)
-        )
-        self.constants |= dict(zip(jaxpr.invars, constants, strict=True))
-
-    def seen_by(self, variable: Any) -> Seen:
-        return None if isinstance(variable, Literal) else self.seen.get(variable)
-
-    def constant(self, variable: Any) -> Constant | None:
-        if isinstance(variable, Literal):
-            return Constant(lambda: variable.val, of_literals=np.ndim(variable.val) == 0)
-        return self.constants.get(variable)
-
-    def compute_later(self, equation: JaxprEqn) -> None:
-        found = [self.constant(variable) for variable in equation.invars]
-        operands = [operand for operand in found if operand is not None]
-        if equation.effects or len(operands) < len(found):
-            return
-        literal = all(operand.of_literals for operand in operands)
-
-        @functools.cache
-        def results() -> list[Any]:
-            return _evaluated(equation, [operand.compute() for operand in operands])
-
-        for number, variable in enumerate(equation.outvars):
-            compute = functools.partial(lambda number: results()[number], number)
-            self.constants[variable] = Constant(compute, literal)
+    def _read(self, step: Equation) -> Seen:
+        reads = self.rules.reads[step.name](step)
+        seen = seen_through(list(zip(step.seen, reads, strict=False)), step.out_shapes[0])
+        summed = [axis for axis, own in reads[0].items() if not own.axes]
+        is_sum = step.name in self.rules.sums and any(step.differs_along(0, a) for a in summed)
+        if is_sum or step.name in self.rules.layers:
+            self.layers.append(Layer(step.label, step.name, step.source, step.out_shapes[0], seen))
+        return seen
 
 
-def collapsed(seen: Seen, axes: Sequence[int], shape: Shape) -> Seen:
-    """What all entries along ``axes`` together see, in fields numbered as before."""
-    return each(seen, lambda field: field.collapsed(axes, shape))
+def seen_of(value: Value) -> Seen:
+    """What an array sees; None for a constant."""
+    return None if isinstance(value, Constant) else value
 
 
-def each(seen: Seen, change: Callable[[Field], Field]) -> Seen:
-    """Every field changed; None if that leaves nothing to be seen."""
-    if seen is None:
-        return None
-    fields = tuple(change(field) for field in seen)
-    return None if any(field.empty for field in fields) else fields
+def seen_through(terms: Sequence[tuple[Seen, Reads]], shape: Shape = ()) -> Seen:
+    """What an array of ``shape`` sees that reads others so, for every axis of the input."""
+    pairs = [(seen, reads) for seen, reads in terms if seen is not None]
+    axes = zip(*(seen for seen, _ in pairs), strict=True)
+    reads = [own for _, own in pairs]
+    return tuple(_through(fields, reads, shape) for fields in axes) or None
 
 
-def given(value: Any) -> Constant:
-    """A constant that came from outside."""
-    return Constant(lambda: value)
+def _through(fields: Sequence[Field], reads: Sequence[Reads], shape: Shape) -> Field:
+    first = fields[0]
+    if set(fields) == {first} and all(own[a] == in_place(a) for own in reads for a in first.axes):
+        return first  # Such as parts of it beside one another, along an axis where all see alike.
+    return union([read(field, own, shape) for field, own in zip(fields, reads, strict=True)])
+
+
+def joined(*parts: Seen) -> Seen:
+    """What arrays of one shape see together, entry by entry."""
+    axes = zip(*(seen for seen in parts if seen is not None), strict=True)
+    return tuple(map(union, axes)) or None
+
+
+def _known(known: Mapping[Any, Value], variable: Any) -> Value:
+    if isinstance(variable, Literal):
+        value = variable.val
+        return Constant(functools.partial(_itself, value), of_literals=np.ndim(value) == 0)
+    return known.get(variable)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _computed_later(equation: JaxprEqn, operands: Sequence[Value]) -> list[Value]:
+    """Results that depend on constants alone; computed only if a rule asks for one."""
+    constants = [operand for operand in operands if isinstance(operand, Constant)]
+    if equation.effects or len(constants) < len(operands):
+        return [None] * len(equation.outvars)
+
+    @functools.cache
+    def results() -> list[Any]:
+        return _evaluated(equation, [constant.compute() for constant in constants])
+
+    literal = all(constant.of_literals for constant in constants)
+    return [
+        Constant(functools.partial(lambda number: results()[number], number), literal)
+        for number in range(len(equation.outvars))
+    ]
 
 
 def _evaluated(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    inner = _called(equation)
+    program = _called(equation)
     with jax.ensure_compile_time_eval():
-        if inner is not None:
-            closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        if program is not None:
+            closed = program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, ())
             return jaxpr_as_fun(closed)(*values)
         result = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
-    many = equation.primitive.multiple_results
-    return result if many else [result]
+    return result if equation.primitive.multiple_results else [result]
 
 
-def _called(equation: JaxprEqn) -> Jaxpr | ClosedJaxpr | None:
-    """The jaxpr that an equation runs once on its operands, as jit and remat do."""
+_NOT_A_CALL = frozenset(
+    ("cond", "scan", "while", "custom_linear_solve", "pallas_call", "shard_map", "xla_pmap")
+)
+
+
+def _called(equation: JaxprEqn) -> Program | None:
+    """The program that an equation runs once on its operands, as jit and remat do."""
     if equation.primitive.name in _NOT_A_CALL:
         return None
-    inner = [v for v in equation.params.values() if isinstance(v, (Jaxpr, ClosedJaxpr))]
-    fits = [one for one in inner if _arguments(one) == len(equation.invars)]
+    programs = [v for v in equation.params.values() if isinstance(v, (Jaxpr, ClosedJaxpr))]
+    fits = [one for one in programs if len(opened(one).invars) == len(equation.invars)]
     return fits[0] if len(fits) == 1 else None
 
 
-def _shape(variable: Any) -> Shape:
-    return tuple(getattr(variable.aval, "shape", ()))
-
-
-def _arguments(jaxpr: Jaxpr | ClosedJaxpr) -> int:
-    return len(jaxpr.jaxpr.invars if isinstance(jaxpr, ClosedJaxpr) else jaxpr.invars)
+def shapes_of(variables: Sequence[Any]) -> list[Shape]:
+    return [tuple(getattr(variable.aval, "shape", ())) for variable in variables]

@@ -1,6 +1,6 @@
-"""Pictures of what stacks of layers see: growing fields, coverage, effective fields, side by side.
+"""Pictures of what stacks of layers see: growing fields, coverage, effective fields.
 
-Each function writes one PNG file. Figures are drawn without a window and without global state.
+Each function writes one PNG file, without opening a window and without global state.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def growing_fields(path: Path, image: np.ndarray, schedules: Mapping[str, Sequence[Layer]]) -> None:
-    """Draw, on an image, what its central pixel sees after each layer: a row for each schedule.
+    """Draw what an image's central pixel sees after each layer, in a row for each schedule.
 
     Pixels that are touched are bright; the frame is the receptive field.
 
     Args:
         path: the PNG file.
         image: ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)`` uint8.
-        schedules: layers of two window axes, by the name of the schedule.
+        schedules: layers with two window axes, by the name of the schedule.
     """
     depth = max(len(layers) for layers in schedules.values())
     figure = _figure(width=1.8 * depth, height=2.1 * len(schedules))
@@ -44,11 +44,11 @@ def growing_fields(path: Path, image: np.ndarray, schedules: Mapping[str, Sequen
 
 
 def coverage_maps(path: Path, schedules: Mapping[str, Sequence[Layer]]) -> None:
-    """Draw how often each offset of the receptive field is touched; what is never is white.
+    """Draw how often each offset of the receptive field is touched; white means never.
 
     Args:
         path: the PNG file.
-        schedules: layers of two window axes, by the name of the schedule.
+        schedules: layers with two window axes, by the name of the schedule.
     """
     figure = _figure(width=2.6 * len(schedules), height=3.0)
     for axes, (name, layers) in zip(_row(figure, len(schedules)), schedules.items(), strict=True):
@@ -66,11 +66,11 @@ def coverage_maps(path: Path, schedules: Mapping[str, Sequence[Layer]]) -> None:
 
 
 def effective_fields(path: Path, fields: Mapping[str, EffectiveField]) -> None:
-    """Draw how much each input weighs (the root of it, that the tails are seen), and the radius.
+    """Draw how much each input weighs (as a square root, to show the tails), and the radius.
 
     Args:
         path: the PNG file.
-        fields: fields over two window axes, by name.
+        fields: effective fields over two window axes, by name.
     """
     figure = _figure(width=2.6 * len(fields), height=3.0)
     for axes, (name, field) in zip(_row(figure, len(fields)), fields.items(), strict=True):

@@ -50,15 +50,15 @@ def drn_c_26():
     for number, (convolutions, stride, dilation) in enumerate(levels, 1):
         for place in range(convolutions):
             halved = number in (5, 6) and place == 0
-            rate = dilation // 2 if halved else dilation
-            stem.append(Layer(3, strides=1 if place else stride, kernel_dilation=rate))
+            own = dilation // 2 if halved else dilation
+            stem.append(Layer(3, strides=1 if place else stride, kernel_dilation=own))
     return stem
 
 
 def test_context_module():
     """Yu and Koltun, table 1: the receptive field after each layer."""
-    rates = (1, 1, 2, 4, 8, 16, 1)
-    layers = [Layer((3, 3), kernel_dilation=rate) for rate in rates] + [Layer((1, 1))]
+    dilations = (1, 1, 2, 4, 8, 16, 1)
+    layers = [Layer((3, 3), kernel_dilation=dilation) for dilation in dilations] + [Layer((1, 1))]
     fields = [size(layers[:n])[0] for n in range(1, 9)]
     assert fields == [3, 5, 9, 17, 33, 65, 67, 67]
 
@@ -96,9 +96,9 @@ def test_axes_apart():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([], "layers is empty"),
-        ([Layer((3, 3)), Layer((3,))], r"layers have \[1, 2\] window axes"),
-        ([Layer(3, strides=2, padding="SAME")], "'SAME' with strides 2 depends on the size"),
+        ([], "layers must hold at least one Layer"),
+        ([Layer((3, 3)), Layer((3,))], r"same number of window axes, got \[1, 2\]"),
+        ([Layer(3, strides=2, padding="SAME")], "got 'SAME' with strides 2, which depends on"),
         ([Layer(0)], "kernel_size must be at least 1"),
         ([Layer((3, 3), strides=(1, 1, 1))], "strides has 3 entries"),
     ],

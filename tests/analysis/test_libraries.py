@@ -52,7 +52,7 @@ def test_stock_networks(make):
     (output,) = found.outputs
     assert not found.assumptions
     middle = np.array(output.shape[1:-1]) // 2
-    for place in (middle, middle - 1, middle + np.array((1, 0))):
+    for place in (middle, middle - 1):
         position = (0, *map(int, place))
         # jaxlib 0.7.2 compiles the gradient of the Equinox network wrong; step by step it is right.
         seen = seen_by(network, x.shape, position, (1, 2), compiled=False)

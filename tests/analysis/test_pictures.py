@@ -6,8 +6,8 @@ import pytest
 from dilax.analysis import Layer, coverage, effective_receptive_field, pictures
 
 SCHEDULES = {
-    name: [Layer((3, 3), kernel_dilation=rate) for rate in rates]
-    for name, rates in {"equal": (2, 2, 2), "hybrid": (1, 2, 3, 1)}.items()
+    name: [Layer((3, 3), kernel_dilation=dilation) for dilation in dilations]
+    for name, dilations in {"equal": (2, 2, 2), "hybrid": (1, 2, 3, 1)}.items()
 }
 
 
