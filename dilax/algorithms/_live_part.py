@@ -46,7 +46,7 @@ class LivePart(NamedTuple):
         return cls(inputs, taps, kept)
 
     def crop(self, array: jax.Array, role: str) -> jax.Array:
-        """Cut the live part out of an input (``"x"``) or a kernel (``"w"``); all of ``"g"`` lives."""
+        """Cut the live part out of ``"x"``, the input, or ``"w"``, the kernel; ``"g"`` lives."""
         kept = self._kept(array.shape, role)
         return array if kept is None else _crop(array, kept)
 

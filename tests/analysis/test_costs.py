@@ -146,3 +146,10 @@ def test_totals_and_table():
     assert lines[0].startswith("dilax_conv at test_costs.py:")
     assert f"{found.multiply_adds:,}" in total
     assert multiply_adds(network, X, kernel, matrix) == found.multiply_adds
+
+
+def test_taps_that_meet_padding_alone_are_counted_as_the_formula_counts_them():
+    x, kernel = struct(1, 6, 6, 2), struct(3, 3, 2, 2)
+    found = cost(lambda x, kernel: dilax.conv(x, kernel, kernel_dilation=8), x, kernel)
+    assert found.kernel_entries == 36
+    assert found.multiply_adds == 36 * 36 and found.multiply_adds_without_padding == 36 * 4

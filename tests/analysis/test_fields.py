@@ -414,13 +414,14 @@ def test_groups_of_many_features_after_one_another():
     assert receptive_field(network, LINE).outputs[0].axes[0].size == 64
 
 
-def test_a_map_of_one_entry_goes_on_as_a_large_one_would():
+@pytest.mark.parametrize("convolution", [lax.conv_general_dilated, dilax.conv_general_dilated])
+def test_a_map_of_one_entry_goes_on_as_a_large_one_would(convolution):
     layers = [*[Layer(3, 2, 1, 1)] * 5, Layer(3, padding=1), Layer(5, 1, 2, 4)]
 
     def network(x):
         for layer in layers:
             kernel, pads = jnp.ones((layer.kernel_size, 1, 1)), [(layer.padding, layer.padding)]
-            x = lax.conv_general_dilated(
+            x = convolution(
                 x, kernel, (layer.strides,), pads, rhs_dilation=(layer.kernel_dilation,),
                 dimension_numbers=("NWC", "WIO", "NWC"),
             )  # fmt: skip
