@@ -191,13 +191,16 @@ CASES = (
 # fmt: on
 
 
-def crossed(values: Sequence[Any], rows: Sequence[Any] = CASES) -> list[Any]:
-    """Every row with every value, as parameters of a test; by default each with one of the other.
+def crossed(
+    values: Sequence[Any], rows: Sequence[Any] = CASES, *, turns: int | None = None
+) -> list[Any]:
+    """Every row with every value, as parameters of a test; ``--long`` runs all pairs.
 
-    The values take turns, so that no row and no value is left out; ``--long`` runs all pairs.
+    By default the values take turns, so that no row and no value is left out: each row meets one of
+    them, or one of every ``turns``.
     """
     pairs = itertools.product(enumerate(rows), enumerate(values))
-    turns = min(len(rows), len(values))
+    turns = turns or min(len(rows), len(values))
     return [
         pytest.param(
             row,
