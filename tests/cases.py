@@ -191,18 +191,26 @@ CASES = (
 # fmt: on
 
 
-def crossed(values: Sequence[Any]) -> list[Any]:
-    """Every case with every value, as parameters of a test; by default each case with one of them.
+def crossed(
+    values: Sequence[Any], rows: Sequence[Any] = CASES, *, turns: int | None = None
+) -> list[Any]:
+    """Every row with every value, as parameters of a test; ``--long`` runs all pairs.
 
-    The values take turns, so that each meets many cases; ``--long`` runs all pairs.
+    By default the values take turns, so that no row and no value is left out: each row meets one of
+    them, or one of every ``turns``.
     """
-    pairs = itertools.product(enumerate(CASES), enumerate(values))
+    pairs = itertools.product(enumerate(rows), enumerate(values))
+    turns = turns or min(len(rows), len(values))
     return [
         pytest.param(
-            case,
+            row,
             value,
-            id=f"{case.id}-{getattr(value, 'name', value)}",
-            marks=() if place % len(values) == turn else pytest.mark.long,
+            id=f"{_name(row)}-{_name(value)}",
+            marks=() if (place - turn) % turns == 0 else pytest.mark.long,
         )
-        for (place, case), (turn, value) in pairs
+        for (place, row), (turn, value) in pairs
     ]
+
+
+def _name(entry: Any) -> str:
+    return str(getattr(entry, "id", None) or getattr(entry, "name", entry))

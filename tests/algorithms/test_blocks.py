@@ -1,7 +1,9 @@
-"""The kernel's gradient in blocks: by shifted slices, cut in two ways, and by patches."""
+"""The kernel's gradient in blocks: by shifted slices, cut in two ways, and by im2col."""
 
 import dataclasses
+import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,10 +61,16 @@ def assert_gradient(case, *, padded_in_loop):
     assert_equal_gradient(case, expected)
 
 
+def kernel_gradient(algorithm, case, expected, dtype, **settings):
+    """The gradient by the algorithm, as one program."""
+    run = functools.partial(algorithm.kernel_gradient, geometry=geometry_of(case), **settings)
+    return jax.jit(run)(jnp.asarray(expected.x, dtype), jnp.asarray(expected.g, dtype))
+
+
 def assert_equal_gradient(case, expected):
-    x, g = (jnp.asarray(array, jnp.float32) for array in (expected.x, expected.g))
     blocks = _blocks(problem_of(case))
-    found = algorithms.shift_and_add.kernel_gradient(x, g, geometry_of(case), blocks=blocks)
+    by_shift_and_add = algorithms.shift_and_add
+    found = kernel_gradient(by_shift_and_add, case, expected, jnp.float32, blocks=blocks)
     np.testing.assert_array_equal(found, expected.kernel_gradient)
 
 
@@ -83,35 +91,32 @@ def test_few_channels_as_part_of_their_rows(case, compile_quickly):
     assert_equal_gradient(case, expected)
 
 
-@pytest.mark.parametrize("case, block_bytes", cases.crossed([1, 1 << 20]))
-def test_blocks_of_few_rows(case, block_bytes, double, compile_quickly, monkeypatch):
-    monkeypatch.setattr(_choice, "TAPS_AT_ONCE", 6)
-    case = dataclasses.replace(case, batch=9 if case.batch else 0)
-    expected = cases.solve(case)
-    blocks = _blocks(problem_of(case), sums_bytes=block_bytes, few_products=0)
-    found = algorithms.shift_and_add.kernel_gradient(
-        expected.x, expected.g, geometry_of(case), blocks=blocks
-    )
-    scale = abs(expected.kernel_gradient).max(initial=1)
-    np.testing.assert_allclose(found, expected.kernel_gradient, rtol=0, atol=1e-13 * scale)
+SMALL_BLOCKS = ("a row", "a third", "an example", "three examples", "few sums", "many sums")
 
 
-@pytest.mark.parametrize(
-    "case, part", cases.crossed(["a row", "a third", "an example", "three examples"])
-)
-def test_patches_of_few_rows_or_examples(case, part, double, compile_quickly):
-    case = dataclasses.replace(case, batch=5 if case.batch else 0)
-    expected = cases.solve(case)
-    length = expected.g.shape[1]
-    block = {
+def settings_of(block, case):
+    """By im2col so many rows or examples at a time; by shift_and_add so many sums at a time."""
+    if block.endswith("sums"):
+        sums_bytes = 1 if block == "few sums" else 1 << 20
+        blocks = _blocks(problem_of(case), sums_bytes=sums_bytes, few_products=0)
+        return algorithms.shift_and_add, {"blocks": blocks}
+    length = case.g_shape[1]
+    blocks = {
         "a row": (1, 1),
         "a third": (1, max(length // 3, 1)),
         "an example": (1, length),
         "three examples": (3, length),
-    }[part]
-    found = algorithms.im2col.kernel_gradient(
-        expected.x, expected.g, geometry_of(case), block=block
-    )
+    }
+    return algorithms.im2col, {"block": blocks[block]}
+
+
+@pytest.mark.parametrize("case, block", cases.crossed(SMALL_BLOCKS))
+def test_small_blocks(case, block, double, compile_quickly, monkeypatch):
+    monkeypatch.setattr(_choice, "TAPS_AT_ONCE", 6)
+    case = dataclasses.replace(case, batch=5 if case.batch else 0)
+    expected = cases.solve(case)
+    algorithm, settings = settings_of(block, case)
+    found = kernel_gradient(algorithm, case, expected, jnp.float64, **settings)
     scale = abs(expected.kernel_gradient).max(initial=1)
     np.testing.assert_allclose(found, expected.kernel_gradient, rtol=0, atol=1e-13 * scale)
 

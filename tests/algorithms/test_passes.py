@@ -35,9 +35,7 @@ SOME = (
     "2d_depthwise_17_channels",
     "3d_depthwise",
 )
-some_cases = pytest.mark.parametrize(
-    "case", [case for case in cases.CASES if case.id in SOME], ids=lambda case: case.id
-)
+SOME_CASES = [case for case in cases.CASES if case.id in SOME]
 every_algorithm = pytest.mark.parametrize(
     "algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name
 )
@@ -97,8 +95,7 @@ def test_float64_equals_the_reference(
     assert_close(results, expected, jnp.float64)
 
 
-@every_algorithm
-@some_cases
+@pytest.mark.parametrize("case, algorithm", cases.crossed(ALGORITHMS, SOME_CASES))
 def test_float32_equals_the_reference(algorithm: Algorithm, case: cases.Case) -> None:
     expected = cases.solve(case)
     results = all_passes(algorithm, case, jnp.float32, expected.x, expected.kernel, expected.g)
@@ -115,8 +112,7 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize("name", UNUSUAL)
-@some_cases
+@pytest.mark.parametrize("case, name", cases.crossed(list(UNUSUAL), SOME_CASES, turns=3))
 def test_settings_change_no_answer(name: str, case: cases.Case, double, compile_quickly) -> None:
     """Settings that would not be chosen here, as all the others that are left out."""
     algorithm, forward, backward = UNUSUAL[name]
@@ -130,11 +126,10 @@ def test_settings_change_no_answer(name: str, case: cases.Case, double, compile_
     )
 
 
-@every_algorithm
-@some_cases
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("case, algorithm", cases.crossed(ALGORITHMS, SOME_CASES))
 def test_half_precision_is_rounded_once(
-    algorithm: Algorithm, case: cases.Case, dtype, compile_quickly
+    case: cases.Case, algorithm: Algorithm, dtype, compile_quickly
 ) -> None:
     expected = cases.solve(case, exact=True)
     results = all_passes(algorithm, case, dtype, expected.x, expected.kernel, expected.g)
@@ -145,18 +140,23 @@ def test_half_precision_is_rounded_once(
 
 
 @every_algorithm
-def test_half_precision_can_give_its_float32_sum(algorithm: Algorithm) -> None:
+def test_half_precision_can_give_its_float32_sum(algorithm: Algorithm, compile_quickly) -> None:
     case = next(case for case in cases.CASES if case.id == "2d_groups_2")
     expected = cases.solve(case, exact=True)
     x, kernel, g = (
         jnp.asarray(operand, jnp.bfloat16) for operand in (expected.x, expected.kernel, expected.g)
     )
-    window, wide = geometry_of(case), {"preferred_element_type": jnp.float32}
-    results = (
-        algorithm.conv(x, kernel, window, **wide),
-        algorithm.input_gradient(g, kernel, window, **wide),
-        algorithm.kernel_gradient(x, g, window, **wide),
-    )
+    wide = {"geometry": geometry_of(case), "preferred_element_type": jnp.float32}
+
+    @jax.jit
+    def run(x, kernel, g):
+        return (
+            algorithm.conv(x, kernel, **wide),
+            algorithm.input_gradient(g, kernel, **wide),
+            algorithm.kernel_gradient(x, g, **wide),
+        )
+
+    results = run(x, kernel, g)
     wanted = (expected.output, expected.input_gradient, expected.kernel_gradient)
     for result, want in zip(results, wanted, strict=True):
         assert result.dtype == jnp.float32

@@ -13,6 +13,9 @@ import dilax
 from tests import cases, reference
 
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+
 def arrays(*shapes: tuple[int, ...], dtype=jnp.float32) -> list[jax.Array]:
     return [jnp.asarray(array, dtype) for array in cases.sixteenths(*cases.draw(*shapes))]
 
@@ -44,13 +47,14 @@ def test_dilated_kernel_that_does_not_fit_is_an_error() -> None:
     assert "SAME" in str(raised.value)
 
 
-@pytest.mark.parametrize("window", [(9,), (5, 4), (4, 3, 5)], ids=["1d", "2d", "3d"])
-@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize(
+    ("window", "dilation"), [((9,), 1), ((9,), 2), ((5, 4), 2), ((4, 3, 5), 1)]
+)
 def test_causal_padding_never_looks_ahead(window: tuple[int, ...], dilation: int) -> None:
     """Along each axis, no output depends on a later input; on the present one it does."""
     (kernel,) = arrays((*(3,) * len(window), 1, 1))
     conv = functools.partial(dilax.conv, padding="CAUSAL", kernel_dilation=dilation)
-    jacobian = jax.jacrev(conv)(jnp.ones((*window, 1)), kernel)
+    jacobian = jax.jit(jax.jacrev(conv))(jnp.ones((*window, 1)), kernel)
     sees = np.asarray(jacobian).reshape(window + window) != 0
     for output in np.ndindex(*window):
         seen = np.argwhere(sees[output])
@@ -81,47 +85,56 @@ def test_short_forms_of_padding(padding, pairs) -> None:
     np.testing.assert_array_equal(dilax.conv(x, kernel, padding=padding), expected)
 
 
-@pytest.mark.parametrize(("name", "mode"), [("CIRCULAR", "wrap"), ("REFLECT", "reflect")])
-@pytest.mark.parametrize("kernel_size", [(3, 3), (4, 2)])
-@pytest.mark.parametrize("dilation", [1, (2, 1)])
+@pytest.mark.parametrize(
+    ("name", "mode", "kernel_size", "dilation"),
+    [
+        ("CIRCULAR", "wrap", (3, 3), 1),
+        ("CIRCULAR", "wrap", (4, 2), (2, 1)),
+        ("REFLECT", "reflect", (3, 3), (2, 1)),
+        ("REFLECT", "reflect", (4, 2), 1),
+    ],
+)
 def test_circular_and_reflect_are_those_of_flax(name, mode, kernel_size, dilation, key) -> None:
-    stock = nnx.Conv(
-        3,
-        4,
-        kernel_size,
-        padding=name,
-        kernel_dilation=dilation,
-        use_bias=False,
-        rngs=nnx.Rngs(key),
-    )
-    x = jax.random.normal(key, (2, 7, 6, 3))
-    y = dilax.conv(x, stock.kernel[...], padding=name, kernel_dilation=dilation)
-    np.testing.assert_allclose(y, stock(x), rtol=1e-5, atol=1e-5)
+    """Value and gradient; and those of an array that was padded before."""
+    options = {"padding": name, "kernel_dilation": dilation}
+    stock = nnx.Conv(3, 4, kernel_size, use_bias=False, rngs=nnx.Rngs(key), **options)
+    graph, state = nnx.split(stock)
+    x, kernel = jax.random.normal(key, (2, 7, 6, 3)), stock.kernel[...]
     spans = [
         d * (k - 1) + 1 for k, d in zip(kernel_size, np.broadcast_to(dilation, 2), strict=True)
     ]
-    padded = np.pad(x, [(0, 0), *[((s - 1) // 2, s // 2) for s in spans], (0, 0)], mode=mode)
-    unpadded = dilax.conv(padded, stock.kernel[...], padding="VALID", kernel_dilation=dilation)
-    np.testing.assert_allclose(y, unpadded, rtol=1e-5, atol=1e-5)
+    edges = [(0, 0), *[((s - 1) // 2, s // 2) for s in spans], (0, 0)]
 
+    def padded_before(x):
+        padded = jnp.pad(x, edges, mode=mode)
+        return dilax.conv(padded, kernel, padding="VALID", kernel_dilation=dilation)
 
-@pytest.mark.parametrize("name", ["CIRCULAR", "REFLECT"])
-def test_circular_and_reflect_have_the_gradient_of_flax(name: str, key) -> None:
-    stock = nnx.Conv(3, 4, (3, 2), padding=name, use_bias=False, rngs=nnx.Rngs(key))
-    graph, state = nnx.split(stock)
-    x = jax.random.normal(key, (2, 7, 6, 3))
-    ours = jax.grad(lambda x: jnp.sum(jnp.sin(dilax.conv(x, stock.kernel[...], padding=name))))(x)
-    theirs = jax.grad(lambda x: jnp.sum(jnp.sin(nnx.merge(graph, state)(x))))(x)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    @jax.jit
+    def with_gradients(x):
+        forms = (
+            lambda x: dilax.conv(x, kernel, **options),
+            lambda x: nnx.merge(graph, state)(x),
+            padded_before,
+        )
+        pulls = [jax.vjp(form, x) for form in forms]
+        return [(y, pull(jnp.sin(y))) for y, pull in pulls]
+
+    ours, theirs, before = with_gradients(x)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, ours, theirs)
+    jax.tree.map(close, ours, before)
 
 
 # --- batch axes -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3), (2, 1, 2), (0,), (2, 0)])
-@pytest.mark.parametrize("groups", [1, 4], ids=["dense", "depthwise"])
-@pytest.mark.parametrize("window", [(5,), (5, 4), (3, 4, 2)], ids=["1d", "2d", "3d"])
-def test_any_number_of_batch_axes(batch, groups, window) -> None:
+SUBJECTS = [(groups, window) for groups in (1, 4) for window in ((5,), (5, 4), (3, 4, 2))]
+BATCHES = [(), (1,), (3,), (2, 3), (2, 1, 2), (0,), (2, 0)]
+
+
+@pytest.mark.parametrize(("batch", "subject"), cases.crossed(SUBJECTS, BATCHES))
+def test_any_number_of_batch_axes(batch, subject) -> None:
+    groups, window = subject
     x, kernel = arrays((*batch, *window, 4), (*(2,) * len(window), 4 // groups, 4))
     conv = functools.partial(dilax.conv, feature_group_count=groups)
     y = conv(x, kernel)
@@ -216,6 +229,48 @@ def test_precision_is_taken_in_every_form(precision, groups: int) -> None:
     x, kernel = arrays((5, 6, 4), (2, 2, 4 // groups, 4))
     y = dilax.conv(x, kernel, precision=precision, feature_group_count=groups)
     np.testing.assert_array_equal(y, dilax.conv(x, kernel, feature_group_count=groups))
+
+
+# --- integers -------------------------------------------------------------------------------------
+
+INTEGERS = {
+    "numpy": np.int64(2),
+    "array": np.array(2),
+    "array of two": np.array([2, 2]),
+    "array on a device": jnp.array([2, 2], jnp.int32),
+    "list": [np.int32(2), 2],
+}
+
+
+@pytest.mark.parametrize("form", INTEGERS)
+@pytest.mark.parametrize("name", ["strides", "padding", "kernel_dilation"])
+def test_integers_are_those_of_numpy_too(name: str, form: str) -> None:
+    x, kernel = arrays((2, 7, 6, 3), (3, 2, 3, 2))
+    expected = dilax.conv(x, kernel, **{name: 2})
+    np.testing.assert_array_equal(dilax.conv(x, kernel, **{name: INTEGERS[form]}), expected)
+
+
+def test_pads_are_an_array_too() -> None:
+    x, kernel = arrays((2, 7, 6, 3), (3, 2, 3, 2))
+    pads = ((1, 2), (0, -1))
+    expected = dilax.conv(x, kernel, padding=pads)
+    for form in (np.array(pads), [np.array(pads[0]), pads[1]], [list(map(np.int8, pads[0])), pads[1]]):
+        np.testing.assert_array_equal(dilax.conv(x, kernel, padding=form), expected)
+
+
+@pytest.mark.parametrize("groups", [np.int64(2), np.array(2), jnp.array(2)], ids=type)
+def test_the_number_of_groups_is_an_integer_of_numpy_too(groups) -> None:
+    x, kernel = arrays((2, 7, 6, 4), (3, 2, 2, 4))
+    expected = dilax.conv(x, kernel, feature_group_count=2)
+    np.testing.assert_array_equal(dilax.conv(x, kernel, feature_group_count=groups), expected)
+
+
+@pytest.mark.parametrize("value", [2, np.array([2, 2])], ids=["scalar", "array"])
+@pytest.mark.parametrize("name", ["strides", "padding", "kernel_dilation", "feature_group_count"])
+def test_integers_that_are_traced_are_refused_by_name(name: str, value) -> None:
+    x, kernel = arrays((2, 7, 6, 4), (3, 2, 2, 4))
+    with pytest.raises(TypeError, match=rf"^{name} must be .*, got .*Trace"):
+        jax.jit(lambda value: dilax.conv(x, kernel, **{"feature_group_count": 2, name: value}))(value)
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ WINDOW = {"strides": (1, 2), "padding": ((1, 0), (2, 1)), "kernel_dilation": (2,
 X_SHAPE = (4, 6, 8, 4)
 KERNEL_SHAPES = {"depthwise": (3, 2, 1, 8), "dense": (3, 2, 4, 6)}
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-every_kernel = pytest.mark.parametrize("kind", KERNEL_SHAPES)
+every_pair = pytest.mark.parametrize(
+    ("algorithm", "kind"), cases.crossed(list(KERNEL_SHAPES), list(ALGORITHMS))
+)
 BATCH = P("devices")
 FEATURES = P(None, None, None, "devices")
 
@@ -33,6 +35,11 @@ FEATURES = P(None, None, None, "devices")
 def two_devices() -> None:
     if len(jax.devices()) < 2:
         pytest.skip("needs two devices")
+
+
+def both(x, kernel, algorithm: str):
+    """The output, and the gradients."""
+    return conv(x, kernel, algorithm), gradients(x, kernel, algorithm)
 
 
 def conv(x, kernel, algorithm: str):
@@ -76,8 +83,7 @@ def assert_same(result, expected) -> None:
     jax.tree.map(close, jax.device_get(result), expected)
 
 
-@every_algorithm
-@every_kernel
+@every_pair
 def test_pmap(kind: str, algorithm: str) -> None:
     x, kernel = operands(kind)
 
@@ -93,8 +99,7 @@ def test_pmap(kind: str, algorithm: str) -> None:
         assert_same((to_x.reshape(x.shape), copy), expected_gradients)
 
 
-@every_algorithm
-@every_kernel
+@every_pair
 def test_shard_map_over_the_batch(kind: str, algorithm: str) -> None:
     """The replicated kernel's gradient is the sum over devices, inside the map and through it."""
     x, kernel = operands(kind)
@@ -105,8 +110,8 @@ def test_shard_map_over_the_batch(kind: str, algorithm: str) -> None:
         return jnp.sum(jnp.sin(forward(x, kernel)))
 
     y, expected = on_one_device(kind)
-    assert_same(forward(x, kernel), y)
-    assert_same(sharded(gradients, algorithm, specs, specs)(x, kernel), expected)
+    result = sharded(both, algorithm, specs, (BATCH, specs))(x, kernel)
+    assert_same(result, (y, expected))
     assert_same(jax.jit(jax.grad(loss, (0, 1)))(x, kernel), expected)
 
 
@@ -126,9 +131,8 @@ def test_shard_map_over_the_features(algorithm: str) -> None:
     """Depthwise features fall apart: each device has its channels and their kernels."""
     x, kernel = operands("depthwise")
     specs = (FEATURES, FEATURES)
-    y, expected = on_one_device("depthwise")
-    assert_same(sharded(conv, algorithm, specs, FEATURES)(x, kernel), y)
-    assert_same(sharded(gradients, algorithm, specs, specs)(x, kernel), expected)
+    result = sharded(both, algorithm, specs, (FEATURES, specs))(x, kernel)
+    assert_same(result, on_one_device("depthwise"))
 
 
 @every_algorithm
@@ -136,36 +140,29 @@ def test_shard_map_over_the_out_features(algorithm: str) -> None:
     """Each device has kernels of its own for the same input, whose gradient is their sum."""
     x, kernel = operands("dense")
     specs = (P(), FEATURES)
-    y, expected = on_one_device("dense")
-    assert_same(sharded(conv, algorithm, specs, FEATURES)(x, kernel), y)
-    assert_same(sharded(gradients, algorithm, specs, specs)(x, kernel), expected)
+    result = sharded(both, algorithm, specs, (FEATURES, specs))(x, kernel)
+    assert_same(result, on_one_device("dense"))
 
 
-@every_algorithm
-@every_kernel
+@every_pair
 def test_explicit_sharding_of_the_batch(kind: str, algorithm: str) -> None:
     mesh = mesh_of(AxisType.Explicit)
     with jax.set_mesh(mesh):
         x, kernel = operands(kind)
         x = jax.device_put(x, NamedSharding(mesh, BATCH))
         kernel = jax.device_put(kernel, NamedSharding(mesh, P()))
-        y = jax.jit(functools.partial(conv, algorithm=algorithm))(x, kernel)
-        to_x, to_kernel = jax.jit(functools.partial(gradients, algorithm=algorithm))(x, kernel)
+        run = jax.jit(functools.partial(both, algorithm=algorithm))
+        y, (to_x, to_kernel) = run(x, kernel)
         assert jax.typeof(y).sharding.spec[0] == "devices"
         assert jax.typeof(to_x).sharding.spec[0] == "devices"
         assert not any(jax.typeof(to_kernel).sharding.spec)
     assert_same((y, (to_x, to_kernel)), on_one_device(kind))
 
 
-@every_algorithm
-@pytest.mark.parametrize("axis", range(4), ids=["batch", "rows", "columns", "features"])
+@pytest.mark.parametrize(("algorithm", "axis"), cases.crossed(range(4), list(ALGORITHMS)))
 def test_automatic_sharding_of_any_axis(algorithm: str, axis: int) -> None:
     spec = P(*("devices" if place == axis else None for place in range(4)))
     x, kernel = operands("depthwise")
     x = jax.device_put(x, NamedSharding(mesh_of(AxisType.Auto), spec))
-
-    @jax.jit
-    def both(x, kernel):
-        return conv(x, kernel, algorithm), gradients(x, kernel, algorithm)
-
-    assert_same(both(x, kernel), on_one_device("depthwise"))
+    result = jax.jit(functools.partial(both, algorithm=algorithm))(x, kernel)
+    assert_same(result, on_one_device("depthwise"))

@@ -8,6 +8,7 @@ import pytest
 import dilax
 from tests import cases
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 WINDOW = {"strides": (2, 1), "padding": ((1, 2), (0, 3)), "kernel_dilation": (1, 2)}
 
 
@@ -36,13 +37,12 @@ def test_depthwise_is_a_convolution_in_as_many_groups_as_features(padding) -> No
     np.testing.assert_array_equal(dilax.depthwise_conv(x, kernel, **options), expected)
 
 
-@pytest.mark.parametrize("batch", [(), (4,), (2, 3)])
-@pytest.mark.parametrize("window", [(), (5,), (5, 4), (2, 3, 4)])
-@pytest.mark.parametrize("ones", [0, 1, 2])
-def test_pointwise_is_a_matrix_product_at_every_place(batch, window, ones: int) -> None:
-    x, kernel, bias = arrays((*batch, *window, 3), (3, 5), (5,))
+@pytest.mark.parametrize("shape", [(), (4,), (4, 5), (2, 3, 5, 4), (2, 2, 3, 4)])
+@pytest.mark.parametrize("ones", [0, 2])
+def test_pointwise_is_a_matrix_product_at_every_place(shape, ones: int) -> None:
+    x, kernel, bias = arrays((*shape, 3), (3, 5), (5,))
     y = dilax.pointwise_conv(x, kernel.reshape(*(1,) * ones, 3, 5), bias=bias)
-    assert y.shape == (*batch, *window, 5)
+    assert y.shape == (*shape, 5)
     expected = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64) + np.asarray(bias)
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
 
@@ -91,7 +91,7 @@ def test_separable_gradients_are_those_of_its_dense_form() -> None:
         kernel = jnp.einsum("hwc,co->hwco", depthwise[:, :, 0], pointwise)
         return jnp.sum(jnp.sin(dilax.conv(x, kernel, **WINDOW)))
 
-    results = [jax.grad(loss, (0, 1, 2))(x, depthwise, pointwise) for loss in (separable, dense)]
+    results = [jax.jit(jax.grad(loss, (0, 1, 2)))(x, depthwise, pointwise) for loss in (separable, dense)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
 
 
