@@ -82,6 +82,9 @@ def main() -> int:
     """Run the program; give its exit status."""
     config = tyro.cli(Config, description=__doc__)
     found = candidates(config)
+    if run_tests(config, None) != 0:
+        print("the tests must pass before anything is changed, and they do not", file=sys.stderr)
+        return 1
     drawn = random.Random(config.seed).sample(found, min(config.number, len(found)))
     with concurrent.futures.ThreadPoolExecutor(config.workers) as pool:
         rows = list(pool.map(lambda mutant: judge(mutant, config), drawn))
@@ -143,27 +146,31 @@ def changed_node(node: ast.AST) -> ast.AST | None:
 
 
 def judge(mutant: Mutant, config: Config) -> dict[str, object]:
-    """Make a mutant in a copy of the repository, and run the tests on it."""
+    """Say whether the tests notice a mutant."""
     started = time.perf_counter()
+    code = run_tests(config, mutant)
+    outcome = {0: "not noticed", 1: "noticed", 2: "noticed"}.get(code, "not run")
+    seconds = time.perf_counter() - started
+    change = f"{mutant.path}:{mutant.line}  {mutant.before} -> {mutant.after}"
+    print(f"{outcome:12} {change}  {seconds:.0f} s", flush=True)
+    return dataclasses.asdict(mutant) | {"outcome": outcome}
+
+
+def run_tests(config: Config, mutant: Mutant | None) -> int:
+    """Run the tests in a copy of the repository, changed or not; give pytest's exit status."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repository"
         for name in ("dilax", "tests", "experiments", "pyproject.toml"):
             copied = shutil.copytree if (config.root / name).is_dir() else shutil.copy
             copied(config.root / name, make_parent(copy / name))
-        file = copy / mutant.path
-        file.write_text(mutated(file.read_text(), mutant.place))
+        if mutant is not None:
+            file = copy / mutant.path
+            file.write_text(mutated(file.read_text(), mutant.place))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-o", "addopts=", "-p", "no:xdist"]
         environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            [*command, *config.tests], cwd=copy, env=environment, capture_output=True, text=True
-        )
-    outcome = {0: "not noticed", 1: "noticed", 2: "noticed"}.get(done.returncode, "not run")
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    row = dataclasses.asdict(mutant) | {"outcome": outcome, "by": failed[:1]}
-    seconds = time.perf_counter() - started
-    change = f"{mutant.path}:{mutant.line}  {mutant.before} -> {mutant.after}"
-    print(f"{outcome:12} {change}  {seconds:.0f} s", flush=True)
-    return row
+        return subprocess.run(
+            [*command, *config.tests], cwd=copy, env=environment, capture_output=True
+        ).returncode
 
 
 def make_parent(path: Path) -> Path:
