@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -52,6 +53,12 @@ class Read:
     partial: bool = False
     """Whether some indices read nothing of the operand, even where all its entries see the same."""
 
+
+LONG = 1 << 12
+"""So many entries along an axis are not compared with each other, to find those that read alike."""
+
+MOST_COMPARED = 1 << 20
+"""So many positions at most are looked at, to find whether one read undoes another."""
 
 Reads = Mapping[int, Read]
 """A `Read` for every axis of an operand."""
@@ -115,6 +122,9 @@ def read(operand: Field, reads: Reads, shape: Sequence[int] = ()) -> Field:
     reads = {axis: own for axis, own in reads.items() if axis in operand.axes or own.partial}
     if all(own == in_place(axis) for axis, own in reads.items()):
         return operand
+    for simplified in (_undone(operand, reads, shape), _summed_before(operand, reads, shape)):
+        if simplified is not None:
+            return simplified
     sums = any(not own.axes for own in reads.values())
     renumbers = all(own.positions is _same for own in reads.values())
     if len(operand.axes) > 1 and operand.is_union and (sums or renumbers):
@@ -133,6 +143,68 @@ def read(operand: Field, reads: Reads, shape: Sequence[int] = ()) -> Field:
     # All entries see the same, wherever they are: padding has no part in it.
     first, last = (int(end) for end in table(result, {}))
     return _alike(operand.length, max(first, 0), min(last, operand.length - 1))
+
+
+def _undone(operand: Field, reads: Reads, shape: Sequence[int]) -> Field | None:
+    """What an operand reads, in place, where new reads undo its own, as two reshapes may."""
+    if operand.is_union:
+        parts = [_undone(part, reads, shape) if part.axes else part for part in operand.operands]
+        found = [part for part in parts if part is not None]
+        return union(found) if len(found) == len(parts) else None
+    if operand.reads is None or not shape or not reads:
+        return None
+    in_places = {}
+    for axis, own in operand.reads.items():
+        if not own.axes:
+            in_places[axis] = own
+            continue
+        outer = [reads[a] for a in own.axes if a in reads]
+        if len(outer) < len(own.axes) or own.partial or any(each.partial for each in outer):
+            return None
+        axes = sorted({a for each in outer for a in each.axes})
+        if not axes or math.prod(shape[a] for a in axes) > MOST_COMPARED:
+            return None
+        index = {
+            a: np.arange(shape[a]).reshape([-1 if a == b else 1 for b in (*axes, None)])
+            for a in axes
+        }
+        places = [each.positions(*(index[a] for a in each.axes)) for each in outer]
+        if any(place.shape[-1:] != (1,) for place in places):
+            return None
+        found = own.positions(*places)
+        same = [a for a in axes if found.shape[-1:] == (1,) and (found == index[a]).all()]
+        if not same:
+            return None
+        in_places[axis] = in_place(same[0])
+    return read(operand.operands[0], in_places, shape)
+
+
+def _summed_before(operand: Field, reads: Reads, shape: Sequence[int]) -> Field | None:
+    """A sum of what an operand reads as a read of the sum: a reshape after it, not before.
+
+    So the second of two reshapes around a product of matrices undoes the first.
+    """
+    sums = {a for a, own in reads.items() if not own.axes}
+    if operand.reads is None or not sums or any(own.bounded for own in operand.reads.values()):
+        return None
+    used = [a for own in operand.reads.values() for a in own.axes if a in sums]
+    if len(set(used)) < len(used):
+        return None  # Two axes are summed together: they are not independent of each other.
+    inner: dict[int, Read] = {}
+    for axis, own in operand.reads.items():
+        if own.axes and set(own.axes) <= sums and len(own.axes) == 1 and not own.partial:
+            positions = np.unique(own.positions(reads[own.axes[0]].positions()[..., None]))
+            inner[axis] = Read((), functools.partial(_itself, positions))
+        elif all(a in reads and reads[a].positions is _same for a in own.axes):
+            axes = tuple(reads[a].axes[0] for a in own.axes)
+            inner[axis] = dataclasses.replace(own, axes=axes)
+        else:
+            return None
+    return read(operand.operands[0], inner, shape)
+
+
+def _itself(positions: np.ndarray) -> np.ndarray:
+    return positions
 
 
 def union(fields: Sequence[Field]) -> Field:
@@ -307,35 +379,86 @@ def _united(field: Field, boxes: Mapping[Field, Box], found: Mapping[Field, Tabl
 
 def _looked_up(ends: Table, box: Box, places: Mapping[int, np.ndarray]) -> Table:
     """First and last input over all alternatives, along all axes of the operand."""
-    count = len(places)
-    spread = {
-        axis: found.reshape(*found.shape[:-1], *(-1 if n == place else 1 for n in range(count)))
-        for place, (axis, found) in enumerate(places.items())
-    }
-    exists = functools.reduce(np.logical_and, (found < NOWHERE for found in spread.values()))
-    index = tuple(
-        np.where(spread[axis] < NOWHERE, spread[axis] - start, 0)
-        for axis, (start, _) in sorted(box.items())
+    axes = sorted(places)
+    offsets = [
+        np.where(places[axis] < NOWHERE, places[axis] - box[axis][0] if axis in box else 0, NOWHERE)
+        for axis in axes
+    ]
+    known = tuple(slice(None) if axis in box else None for axis in axes)  # alike along the others
+    ends = ends[0][known], ends[1][known]
+    varying = [{axis for axis, n in enumerate(each.shape[:-1]) if n > 1} for each in offsets]
+    apart = len(set().union(*varying)) == sum(map(len, varying))
+    return _axis_by_axis(ends, offsets, varying) if apart else _all_together(ends, offsets)
+
+
+def _axis_by_axis(ends: Table, offsets: list[np.ndarray], varying: list[set[int]]) -> Table:
+    """Look up along one axis of the operand after another, no two of which vary alike.
+
+    Entries that read at the same positions, such as the features of a group, are looked up once.
+    """
+    first, last = ends
+    expanded = []
+    for axis, positions in enumerate(offsets):
+        rows = positions.reshape(-1, positions.shape[-1])
+        distinct, inverse = _distinct(rows)
+        exists = (distinct < NOWHERE).reshape(*distinct.shape, *(1,) * (first.ndim - 1))
+        index = np.where(distinct < NOWHERE, distinct, 0)
+        first, last = (np.moveaxis(end, axis, 0)[index] for end in (first, last))
+        first, last = _where(exists, first, last)
+        first = np.moveaxis(first.min(axis=1, initial=NOWHERE), 0, axis)
+        last = np.moveaxis(last.max(axis=1, initial=-NOWHERE), 0, axis)
+        expanded.append(inverse)
+    for axis, inverse in enumerate(expanded):
+        first, last = first.take(inverse, axis=axis), last.take(inverse, axis=axis)
+    order = [axis for own in varying for axis in sorted(own)]
+    shape = np.broadcast_shapes(*(each.shape[:-1] for each in offsets))
+    sizes = [shape[axis] for axis in order]
+    first, last = (
+        end.reshape(sizes).transpose(np.argsort(order)).reshape(shape) for end in (first, last)
     )
+    return first, last
+
+
+def _all_together(ends: Table, offsets: list[np.ndarray]) -> Table:
+    """Look up along all axes of the operand at once."""
+    count = len(offsets)
+    spread = [
+        found.reshape(*found.shape[:-1], *(-1 if n == place else 1 for n in range(count)))
+        for place, found in enumerate(offsets)
+    ]
+    exists = functools.reduce(np.logical_and, (found < NOWHERE for found in spread))
+    index = tuple(np.where(found < NOWHERE, found, 0) for found in spread)
     first, last = _where(exists, ends[0][index], ends[1][index])
     alternatives = tuple(range(first.ndim - count, first.ndim))
     first = first.min(axis=alternatives, initial=NOWHERE)
     return first, last.max(axis=alternatives, initial=-NOWHERE)
 
 
+def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of a matrix, and which of them each row is; all, where it is long."""
+    if rows.shape[0] > LONG or rows.shape[0] == 1:
+        return rows, np.arange(len(rows))
+    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    return distinct, inverse.reshape(-1)
+
+
 def _beyond(
     ends: Table, place: int, inside: tuple[int, int], box: tuple[int, int], size: int
 ) -> Table:
     """A table gone on beyond the ends of an axis by its period; nothing where it has none."""
-    first, last = (np.moveaxis(end, place, 0) for end in ends)
+    moved = [np.moveaxis(end, place, 0) for end in ends]
+    rest = moved[0].shape[1:]
+    columns = np.concatenate([end.reshape(len(end), -1) for end in moved])
+    distinct, inverse = _distinct(columns.T)
+    first, last = np.split(distinct.T, 2)
     positions = np.arange(*box) - inside[0]
     if (found := period_of((first, last), size)) is not None:
         first, last = continued((first, last), *found, positions)
     else:
         real = (positions >= 0) & (positions < len(first))
         places = np.where(real, positions, 0)
-        real = real.reshape(-1, *(1,) * (first.ndim - 1))
-        first, last = _where(real, first[places], last[places])
+        first, last = _where(real[:, None], first[places], last[places])
+    first, last = (end[:, inverse].reshape(len(positions), *rest) for end in (first, last))
     return np.moveaxis(first, 0, place), np.moveaxis(last, 0, place)
 
 
