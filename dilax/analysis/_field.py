@@ -149,8 +149,8 @@ def _undone(operand: Field, reads: Reads, shape: Sequence[int]) -> Field | None:
     """What an operand reads, in place, where new reads undo its own, as two reshapes may."""
     if operand.is_union:
         parts = [_undone(part, reads, shape) if part.axes else part for part in operand.operands]
-        found = [part for part in parts if part is not None]
-        return union(found) if len(found) == len(parts) else None
+        known = [part for part in parts if part is not None]
+        return union(known) if len(known) == len(parts) else None
     if operand.reads is None or not shape or not reads:
         return None
     in_places = {}
