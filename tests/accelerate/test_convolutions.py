@@ -27,11 +27,11 @@ def drawn(seed: int, *, spread: bool = False, batch_groups: bool = False):
     """Operands, and lax's arguments: any rank and any order of dimensions."""
     rng = np.random.default_rng(seed)
     rank = 1 + seed % 3
-    groups, members, multiplier = rng.integers(1, 4, 3)
+    groups, per_group, multiplier = rng.integers(1, 4, 3)
     batch, size = int(rng.integers(1, 4)), rng.integers(5, 8, rank)
     window, dilation = rng.integers(1, 4, rank), rng.integers(1, 3, rank)
-    in_features, outputs = groups * members, groups * multiplier
-    kernel_inputs = in_features if batch_groups else members
+    in_features, outputs = groups * per_group, groups * multiplier
+    kernel_inputs = in_features if batch_groups else per_group
     lhs_batch = groups * batch if batch_groups else batch
     x_shape, x_places = permuted(rng, lhs_batch, in_features, *size)
     kernel_shape, kernel_places = permuted(rng, outputs, kernel_inputs, *window)

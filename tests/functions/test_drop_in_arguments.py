@@ -65,11 +65,9 @@ def gathered(entry: Any, rank: int) -> st.SearchStrategy[Any]:
 
 
 def as_array(entries: list[Any]) -> Any:
-    """An array where there is one."""
-    try:
-        return np.array(entries)
-    except (ValueError, OverflowError):
-        return entries
+    """An array, of integers alone."""
+    integers = all(type(entry) is int and abs(entry) < 2**31 for entry in entries)
+    return np.array(entries, int) if integers else entries
 
 
 def windows(rank: int) -> st.SearchStrategy[Any]:

@@ -73,7 +73,7 @@ def problems(draw: Any) -> Problem:
 
     sizes, kernel_size = entries(1, 8 - rank), entries(1, 5 - rank)
     strides, dilation = entries(1, 3), entries(1, 3)
-    groups, members, outputs = entries(1, 3, 3)
+    groups, per_group, outputs = entries(1, 3, 3)
     spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     padding = draw(st.sampled_from(["SAME", "SAME_LOWER", "VALID", None, None, None]))
     if padding == "VALID":
@@ -87,8 +87,8 @@ def problems(draw: Any) -> Problem:
         )
         padding = tuple(itertools.starmap(axis_padding, rows))
     return Problem(
-        (draw(st.integers(0, 2)), *sizes, groups * members),
-        (*kernel_size, members, groups * outputs),
+        (draw(st.integers(0, 2)), *sizes, groups * per_group),
+        (*kernel_size, per_group, groups * outputs),
         strides,
         padding,
         dilation,
