@@ -1,7 +1,7 @@
 """Convolution and its two gradients as loops over output positions and kernel taps, in float64.
 
 Slow and obvious, in NumPy alone: this is what the algorithms are measured against. Arrays are those
-of a algorithm: ``x`` (N, *S, C), ``kernel`` (*K, C // groups, O), ``g`` (N, *S_out, O).
+of an algorithm: ``x`` (N, *S, C), ``kernel`` (*K, C // groups, O), ``g`` (N, *S_out, O).
 
 The forward pass pads an array and reads from it. The gradients never pad: they walk the outputs,
 ask for each tap where it fell in the input, and leave out what fell outside.

@@ -68,7 +68,7 @@ def name(path: pathlib.Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def room(path: pathlib.Path) -> str:
+def package(path: pathlib.Path) -> str:
     """The first name below ``dilax``; empty for ``dilax/__init__.py`` itself."""
     first = path.relative_to(ROOT / "dilax").parts[0].removesuffix(".py")
     return "" if first == "__init__" else first
@@ -92,13 +92,13 @@ def imports(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_imports_point_down(path: pathlib.Path) -> None:
-    here = room(path)
+    here = package(path)
     assert here in MAY_IMPORT, f"{name(path)} has no place in the order"
     parts = [module.split(".") for module in imported(path)]
-    rooms = {part[1] for part in parts if part[0] == "dilax" and len(part) > 1}
+    packages = {part[1] for part in parts if part[0] == "dilax" and len(part) > 1}
     lazy = LAZY if here == "" else set()
     names_at_the_top = set(dilax.__all__) - set(MAY_IMPORT) if here in LAZY else set()
-    above = rooms - ANYWHERE - lazy - names_at_the_top - {here} - MAY_IMPORT[here]
+    above = packages - ANYWHERE - lazy - names_at_the_top - {here} - MAY_IMPORT[here]
     assert not above, f"{name(path)} imports {above}, which is above it"
     assert not {part[0] for part in parts} & FORBIDDEN.get(here, set()), name(path)
 

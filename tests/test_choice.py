@@ -33,7 +33,7 @@ ON_CPU = {
     "large_strided_stem": ((7, 7), 1, 3, 64, 2, "lax im2col per_group"),
     "many_phases": ((17, 17), 1, 3, 64, 16, "lax lax per_group"),
     "non_overlapping": ((16, 16), 1, 3, 64, 16, "im2col im2col im2col"),
-    "groups_side_by_side": ((2, 2), 2, 32, 32, 2, "per_group im2col per_group"),
+    "groups_non_overlapping": ((2, 2), 2, 32, 32, 2, "per_group im2col per_group"),
     "volume": ((3, 3, 3), 1, 32, 32, 1, "per_plane per_plane im2col"),
     "strided_volume": ((3, 3, 3), 1, 32, 32, 2, "per_plane im2col im2col"),
     "volume_stem": ((3, 3, 3), 1, 3, 16, 1, "shift_and_add im2col per_plane"),

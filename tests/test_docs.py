@@ -11,6 +11,7 @@ import shlex
 import pytest
 import tyro
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(

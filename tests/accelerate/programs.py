@@ -41,9 +41,9 @@ def gradient(f):
     return jax.value_and_grad(loss_of(f), (0, 1))
 
 
-def operations(fn, *args) -> Counter:
+def operations(function, *args) -> Counter:
     """How often each primitive occurs, however deep; a replacement counts by its name, whole."""
-    return count(jax.make_jaxpr(fn)(*args))
+    return count(jax.make_jaxpr(function)(*args))
 
 
 def count(program) -> Counter:

@@ -27,11 +27,11 @@ def drawn(seed: int, *, spread: bool = False, batch_groups: bool = False):
     """Operands, and lax's arguments: any rank and any order of dimensions."""
     rng = np.random.default_rng(seed)
     rank = 1 + seed % 3
-    groups, members, multiplier = rng.integers(1, 4, 3)
+    groups, per_group, multiplier = rng.integers(1, 4, 3)
     batch, size = int(rng.integers(1, 4)), rng.integers(5, 8, rank)
     window, dilation = rng.integers(1, 4, rank), rng.integers(1, 3, rank)
-    in_features, outputs = groups * members, groups * multiplier
-    kernel_inputs = in_features if batch_groups else members
+    in_features, outputs = groups * per_group, groups * multiplier
+    kernel_inputs = in_features if batch_groups else per_group
     lhs_batch = groups * batch if batch_groups else batch
     x_shape, x_places = permuted(rng, lhs_batch, in_features, *size)
     kernel_shape, kernel_places = permuted(rng, outputs, kernel_inputs, *window)
@@ -56,30 +56,35 @@ def agree(f, *operands):
         return jnp.sum(jnp.sin(f(*operands)))
 
     gradients = jax.value_and_grad(loss, (0, 1))
-    expected = jax.jit(gradients)(*operands)
-    for fast in (
-        dilax.accelerate(gradients),
-        jax.value_and_grad(dilax.accelerate(loss), (0, 1)),
-    ):
-        jax.tree.map(close, jax.jit(fast)(*operands), expected)
+    inside = jax.value_and_grad(dilax.accelerate(loss), (0, 1))
+    forms = gradients, dilax.accelerate(gradients), inside
+    expected, *results = jax.jit(lambda *operands: [form(*operands) for form in forms])(*operands)
+    for result in results:
+        jax.tree.map(close, result, expected)
 
 
-@pytest.mark.parametrize("seed", range(9))
+def seeds(number: int) -> list:
+    """So many drawn configurations by default; ten times as many with ``--long``."""
+    many = range(10 * number)
+    return [pytest.param(k, marks=pytest.mark.long if k >= number else ()) for k in many]
+
+
+@pytest.mark.parametrize("seed", seeds(6))
 def test_forward_and_the_gradients_that_jax_derives(seed, double):
     x, kernel, arguments = drawn(seed)
     f = functools.partial(lax.conv_general_dilated, **arguments)
     agree(f, x, kernel)
-    if f(x, kernel).size:
+    if jax.eval_shape(f, x, kernel).size:
         assert operations(dilax.accelerate(f), x, kernel) == {REPLACED: 1}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_a_spread_input_written_by_hand(seed, double):
     x, kernel, arguments = drawn(seed, spread=True)
     agree(functools.partial(lax.conv_general_dilated, **arguments), x, kernel)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_groups_of_the_batch_written_by_hand(seed, double):
     x, kernel, arguments = drawn(seed, batch_groups=True)
     agree(functools.partial(lax.conv_general_dilated, **arguments), x, kernel)
@@ -138,10 +143,10 @@ def test_derivatives_of_derivatives_and_batches_of_them(name, double):
         jnp.asarray(rng.normal(size=(2, 3, 1, 3))),
     )
     transformed = functools.partial(SECOND[name], depthwise)
-    expected = transformed(x, kernel)
-    outside = jax.jit(dilax.accelerate(transformed))(x, kernel)
-    inside = jax.jit(functools.partial(SECOND[name], dilax.accelerate(depthwise)))(x, kernel)
-    for result in (outside, inside):
+    inside = functools.partial(SECOND[name], dilax.accelerate(depthwise))
+    forms = transformed, dilax.accelerate(transformed), inside
+    expected, *results = jax.jit(lambda *operands: [form(*operands) for form in forms])(x, kernel)
+    for result in results:
         jax.tree.map(close, result, expected)
 
 

@@ -9,8 +9,10 @@ import pytest
 from jax import export, lax
 
 import dilax
+from tests import cases
 from tests.accelerate.programs import operations
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 CASES = {
     "channels last": ((2, 7, 6, 3), (1, 3, 2, 1), (1, 2, 1, 1), ((0, 0), (1, 0), (0, 1), (0, 0))),
     "channels first": ((2, 3, 7, 6), (1, 1, 2, 3), (1, 1, 2, 3), ((0, 0), (0, 0), (0, 1), (1, 2))),
@@ -39,8 +41,9 @@ def gradient(case, x):
     return jax.grad(lambda x: jnp.sum(weights * pool(case, x)))(x)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
+@pytest.mark.parametrize(
+    ("case", "dtype"), cases.crossed(["float32", "bfloat16", "int32"], list(CASES))
+)
 def test_values(case, dtype):
     x = tied(case, dtype)
     result = dilax.accelerate(functools.partial(pool, case))(x)
@@ -51,14 +54,21 @@ def test_values(case, dtype):
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_go_to_the_first_of_equals(case, double):
     x = tied(case, "float64")
-    expected = gradient(case, x)
     outside = dilax.accelerate(functools.partial(gradient, case))
-    np.testing.assert_array_equal(outside(x), expected)
     fast = dilax.accelerate(functools.partial(pool, case))
-    weights = jnp.arange(1.0, 1 + fast(x).size).reshape(fast(x).shape)
-    inside = jax.grad(lambda x: jnp.sum(weights * fast(x)))
-    np.testing.assert_array_equal(inside(x), expected)
-    np.testing.assert_array_equal(jax.vmap(outside)(x[None])[0], expected)
+
+    def inside(x):
+        weights = jnp.arange(1.0, 1 + fast(x).size).reshape(fast(x).shape)
+        return jax.grad(lambda x: jnp.sum(weights * fast(x)))(x)
+
+    @jax.jit
+    def gradients(x):
+        mapped = jax.vmap(outside)(x[None])[0]
+        return gradient(case, x), outside(x), inside(x), mapped
+
+    expected, *results = gradients(x)
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_no_search_is_left_in_what_is_compiled():
@@ -85,11 +95,13 @@ def test_second_derivatives(double):
     def slope(f, x):
         return jax.jvp(jax.grad(f), (x,), (x,))[1]
 
-    expected = slope(loss, x)
-    for result in (
-        dilax.accelerate(functools.partial(slope, loss))(x),
-        slope(dilax.accelerate(loss), x),
-    ):
+    @jax.jit
+    def slopes(x):
+        outside = dilax.accelerate(functools.partial(slope, loss))
+        return slope(loss, x), outside(x), slope(dilax.accelerate(loss), x)
+
+    expected, *results = slopes(x)
+    for result in results:
         np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import dilax
 from dilax import algorithms
+from tests import cases
 
 READERS = {
     "layer_norm": jax.nn.standardize,
@@ -14,8 +15,9 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("channels", [(16, 16), (1, 16), (32, 16)], ids=str)
+@pytest.mark.parametrize(
+    ("channels", "reader"), cases.crossed(list(READERS), [(16, 16), (1, 16), (32, 16)])
+)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_a_reduction_does_not_take_it_apart(reader, backward, channels):
     """Nine slices in memory would be nine times the input; it, padded, and the result are two."""

@@ -12,7 +12,6 @@ from flax import nnx
 import dilax
 from tests import cases, reference
 
-
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 
@@ -254,7 +253,11 @@ def test_pads_are_an_array_too() -> None:
     x, kernel = arrays((2, 7, 6, 3), (3, 2, 3, 2))
     pads = ((1, 2), (0, -1))
     expected = dilax.conv(x, kernel, padding=pads)
-    for form in (np.array(pads), [np.array(pads[0]), pads[1]], [list(map(np.int8, pads[0])), pads[1]]):
+    for form in (
+        np.array(pads),
+        [np.array(pads[0]), pads[1]],
+        [list(map(np.int8, pads[0])), pads[1]],
+    ):
         np.testing.assert_array_equal(dilax.conv(x, kernel, padding=form), expected)
 
 
@@ -270,7 +273,9 @@ def test_the_number_of_groups_is_an_integer_of_numpy_too(groups) -> None:
 def test_integers_that_are_traced_are_refused_by_name(name: str, value) -> None:
     x, kernel = arrays((2, 7, 6, 4), (3, 2, 2, 4))
     with pytest.raises(TypeError, match=rf"^{name} must be .*, got .*Trace"):
-        jax.jit(lambda value: dilax.conv(x, kernel, **{"feature_group_count": 2, name: value}))(value)
+        jax.jit(lambda value: dilax.conv(x, kernel, **{"feature_group_count": 2, name: value}))(
+            value
+        )
 
 
 # --- refusals -------------------------------------------------------------------------------------

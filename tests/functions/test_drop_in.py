@@ -14,6 +14,7 @@ from jax import lax
 import dilax
 from tests import cases
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -46,31 +47,31 @@ def test_kernel_too_wide_gives_no_output_as_in_lax() -> None:
     assert_same_as_lax(x, kernel, (1, 1), "VALID", **options)
 
 
-@pytest.mark.parametrize(
-    ("dimension_numbers", "x_shape", "kernel_shape"),
-    [
-        (None, (2, 3, 7, 6), (6, 1, 3, 2)),
-        (NHWC, (2, 7, 6, 3), (3, 2, 1, 6)),
-        (("HWNC", "OHIW", "CWNH"), (7, 6, 2, 3), (6, 3, 1, 2)),
-        (
-            lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
-            (2, 7, 6, 3),
-            (3, 2, 1, 6),
-        ),
-    ],
-    ids=["default", "channels_last", "mixed", "numbers"],
-)
-@pytest.mark.parametrize("padding", ["SAME", "VALID", "same_lower", [(1, 2), (0, -1)]])
-def test_any_order_of_dimensions(dimension_numbers, x_shape, kernel_shape, padding) -> None:
+ORDERS = {
+    "default": (None, (2, 3, 7, 6), (6, 1, 3, 2)),
+    "channels_last": (NHWC, (2, 7, 6, 3), (3, 2, 1, 6)),
+    "mixed": (("HWNC", "OHIW", "CWNH"), (7, 6, 2, 3), (6, 3, 1, 2)),
+    "numbers": (
+        lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
+        (2, 7, 6, 3),
+        (3, 2, 1, 6),
+    ),
+}
+PADDINGS = ["SAME", "VALID", "same_lower", [(1, 2), (0, -1)]]
+
+
+@pytest.mark.parametrize(("order", "padding"), cases.crossed(PADDINGS, list(ORDERS)))
+def test_any_order_of_dimensions(order, padding) -> None:
+    dimension_numbers, x_shape, kernel_shape = ORDERS[order]
     x, kernel = arrays(x_shape, kernel_shape)
     options = {"dimension_numbers": dimension_numbers, "feature_group_count": 3}
     assert_same_as_lax(x, kernel, (1, 2), padding, None, (2, 1), **options)
 
 
-@pytest.mark.parametrize("groups", [1, 4], ids=["dense", "depthwise"])
-@pytest.mark.parametrize(
-    "dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.int32, jnp.int8, jnp.uint8, jnp.complex64]
-)
+TYPES = ["float32", "bfloat16", "float16", "int32", "int8", "uint8", "complex64"]
+
+
+@pytest.mark.parametrize(("dtype", "groups"), cases.crossed([1, 4], TYPES))
 def test_every_type(dtype, groups: int) -> None:
     x, kernel = cases.sixteenths(*cases.draw((2, 6, 5, 4), (3, 2, 4 // groups, 4)))
     grain = 16 if jnp.issubdtype(dtype, jnp.integer) else 1
@@ -93,6 +94,29 @@ def test_integers_can_be_summed_in_a_wider_type() -> None:
     y = dilax.conv_general_dilated(x, kernel, (1, 1), "VALID", **options, **wide)
     assert y.dtype == jnp.int32
     np.testing.assert_array_equal(y, np.full((1, 4, 4, 4), 9 * 100 * 100))
+
+
+FOR_LAX = {
+    "spread": {"lhs_dilation": (2, 1), "feature_group_count": 2},
+    "groups of the batch": {"batch_group_count": 2},
+    "nothing to hand on": {"feature_group_count": 2},
+}
+
+
+@pytest.mark.parametrize("name", FOR_LAX)
+def test_what_only_lax_computes_is_handed_on(name: str) -> None:
+    x, kernel = arrays((2, 5, 4, 2 if "batch" in name else 4), (3, 2, 2, 4))
+    assert_same_as_lax(x, kernel, (1, 1), ((1, 2), (0, 1)), dimension_numbers=NHWC, **FOR_LAX[name])
+
+
+@pytest.mark.parametrize("name", FOR_LAX)
+def test_the_algorithm_is_checked_on_every_path(name: str) -> None:
+    x, kernel = arrays((2, 5, 4, 2 if "batch" in name else 4), (3, 2, 2, 4))
+    options = {"dimension_numbers": NHWC, **FOR_LAX[name]}
+    with pytest.raises(TypeError, match=r"algorithm must be an? Algorithm, got 'nonsense'"):
+        dilax.conv_general_dilated(
+            x, kernel, (1, 1), ((1, 2), (0, 1)), **options, algorithm="nonsense"
+        )
 
 
 @pytest.mark.parametrize("window", [(), (3, 2, 3, 2)], ids=["0d", "4d"])
@@ -164,13 +188,13 @@ def test_refuses_what_lax_refuses_in_its_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 4], ids=["dense", "depthwise"])
-def test_hook_into_nnx(groups: int, key) -> None:
+def test_hook_into_nnx(groups: int) -> None:
     make = functools.partial(
         nnx.Conv, 4, 8, (3, 2), strides=(2, 1), kernel_dilation=(1, 2), feature_group_count=groups
     )
     stock = make(rngs=nnx.Rngs(0))
     hooked = make(rngs=nnx.Rngs(0), conv_general_dilated=dilax.conv_general_dilated)
-    x = jax.random.normal(key, (2, 7, 6, 4))
+    x = jnp.cos(jnp.arange(2.0 * 7 * 6 * 4)).reshape(2, 7, 6, 4)
     np.testing.assert_allclose(hooked(x), stock(x), rtol=1e-5, atol=1e-5)
 
 

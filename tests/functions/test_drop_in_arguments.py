@@ -28,11 +28,24 @@ REFUSALS = (TypeError, ValueError)
 # No float or boolean of NumPy that equals an integer: lax fails with these only as it compiles, and
 # keeps what failed for the integer too. And none between 31 and 63 bits, of which XLA may abort.
 INTEGERS = st.sampled_from(
-    [0, 1, 2, 3, -1, -2, True, np.int32(1), np.int64(2), np.uint8(1), np.array(2), 1.5, -0.5, "1"]
-    + [np.float32(1.5), float("nan"), float("inf"), 2**63, -(2**40), 10**30, None]
+    [
+        *(0, 1, 2, 3, -1, -2, True, np.int32(1), np.int64(2), np.uint8(1), "1", None),
+        *(1.5, -0.5, np.float32(1.5), float("nan"), float("inf"), 2**63, -(2**40), 10**30),
+    ]
 )
 SMALL = st.integers(1, 3)
-NAMES = ("SAME", "VALID", "same", "Same_Lower", "CAUSAL", "CIRCULAR", "REFLECT", "wrap", "", "SAMME")
+NAMES = (
+    "SAME",
+    "VALID",
+    "same",
+    "Same_Lower",
+    "CAUSAL",
+    "CIRCULAR",
+    "REFLECT",
+    "wrap",
+    "",
+    "SAMME",
+)
 PRECISIONS = [
     *("highest", "HIGH", "nonsense", "tensorfloat32", 7, object(), (), {}, ("high",) * 3),
     *(["high", "high"], ("high", None), (None, None), (lax.Precision.HIGH, "default"), ["highest"]),
@@ -52,11 +65,9 @@ def gathered(entry: Any, rank: int) -> st.SearchStrategy[Any]:
 
 
 def as_array(entries: list[Any]) -> Any:
-    """An array where there is one."""
-    try:
-        return np.array(entries)
-    except (ValueError, OverflowError):
-        return entries
+    """An array, of integers alone."""
+    integers = all(type(entry) is int and abs(entry) < 2**31 for entry in entries)
+    return np.array(entries, int) if integers else entries
 
 
 def windows(rank: int) -> st.SearchStrategy[Any]:
@@ -64,8 +75,10 @@ def windows(rank: int) -> st.SearchStrategy[Any]:
 
 
 def paddings(rank: int) -> st.SearchStrategy[Any]:
+    """None that is negative below and positive above: there XLA on CPU computes garbage."""
     edge = st.integers(-4, 4)
-    pair = st.tuples(edge, edge) | st.lists(edge, min_size=2, max_size=2)
+    pair = st.tuples(edge, edge).map(lambda ends: ends if ends[0] >= 0 else sorted(ends)[::-1])
+    pair |= pair.map(list) | pair.map(tuple)
     odd = pair.map(np.array) | st.lists(INTEGERS, max_size=3) | INTEGERS
     forms = gathered(pair, rank) | gathered(pair | odd, rank)
     return st.sampled_from(NAMES) | forms | INTEGERS | values.nothing()
@@ -133,7 +146,8 @@ def calls(draw: Any) -> tuple[dict[str, Any], str]:
 def outcome(function: Any, arguments: dict[str, Any]) -> Any:
     """What a function returns, or the error that it raises."""
     try:
-        return jax.block_until_ready(function(**arguments))
+        with np.errstate(all="ignore"):  # lax divides by strides of zero
+            return jax.block_until_ready(function(**arguments))
     except Exception as error:  # whatever lax raises
         return error
 
@@ -167,7 +181,7 @@ def test_does_what_lax_does(call: tuple[dict[str, Any], str]) -> None:
     ours = outcome(dilax.conv_general_dilated, arguments)
     if isinstance(ours, Exception):
         assert isinstance(theirs, Exception), f"raises {ours!r}, where lax gives a result"
-        allowed = {type(theirs)} if isinstance(theirs, REFUSALS) else {type(theirs), ValueError}
+        allowed = {type(theirs)} if isinstance(theirs, REFUSALS) else {type(theirs), *REFUSALS}
         if altered in ("lhs", "rhs"):
             allowed.add(TypeError)  # lax asks what is no array for its shape
         assert type(ours) in allowed, f"{ours!r} instead of {theirs!r}"

@@ -91,7 +91,9 @@ def test_separable_gradients_are_those_of_its_dense_form() -> None:
         kernel = jnp.einsum("hwc,co->hwco", depthwise[:, :, 0], pointwise)
         return jnp.sum(jnp.sin(dilax.conv(x, kernel, **WINDOW)))
 
-    results = [jax.jit(jax.grad(loss, (0, 1, 2)))(x, depthwise, pointwise) for loss in (separable, dense)]
+    results = [
+        jax.jit(jax.grad(loss, (0, 1, 2)))(x, depthwise, pointwise) for loss in (separable, dense)
+    ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from jax import lax
 
 import dilax
 from tests.malformed import answers, values
@@ -30,11 +29,6 @@ TYPES = st.sampled_from(
 ALGORITHMS = st.sampled_from(
     ["shift_and_add", [], dilax.algorithms, dilax.algorithms.shift_and_add.conv, 3, True]
 )
-
-
-def as_lax(**arguments: Any) -> jax.Array:
-    del arguments["algorithm"]
-    return lax.conv_general_dilated(**arguments)
 
 
 def activated(filtered: Any, norm: Any, activation: Any, **options: Any) -> Any:
@@ -151,37 +145,6 @@ CALLS = {
         },
         answers.convolve_separably,
         also_named={"depthwise_kernel": "kernel", "pointwise_kernel": "kernel"},
-    ),
-    "conv_general_dilated": Call(
-        dilax.conv_general_dilated,
-        {
-            "lhs": x,
-            "rhs": kernel,
-            "window_strides": (2, 1),
-            "padding": "SAME",
-            "lhs_dilation": None,
-            "rhs_dilation": (1, 2),
-            "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
-            "feature_group_count": 2,
-            "batch_group_count": 1,
-            **RESULT,
-            "algorithm": None,
-        },
-        {
-            "lhs": values.arrays(x),
-            "rhs": values.arrays(kernel),
-            "window_strides": values.tuples(),
-            "padding": values.paddings(),
-            "lhs_dilation": values.tuples(),
-            "rhs_dilation": values.tuples(),
-            "dimension_numbers": values.nothing() | st.sampled_from([("NHWC", "HWIO"), ("N",) * 3]),
-            "feature_group_count": values.integers(),
-            "batch_group_count": values.integers(),
-            **BAD_RESULT,
-            "algorithm": ALGORITHMS,
-        },
-        as_lax,
-        as_lax_says=True,
     ),
     "max_pool": Call(
         dilax.max_pool, POOL, BAD_POOL, functools.partial(answers.pool, answers.largest)
