@@ -92,8 +92,10 @@ def check_instance(value: object, kind: type, name: str) -> None:
         TypeError: if it is not.
     """
     if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise TypeError(
-            f"{name} must be a {kind.__name__}, got {shown(value)} of type {type(value).__name__}."
+            f"{name} must be {article} {kind.__name__}, got {shown(value)} of type "
+            f"{type(value).__name__}."
         )
 
 

@@ -167,7 +167,13 @@ def _canonical(
 
 
 def _all_ones(dilation: Sequence[int] | None, rank: int) -> bool:
-    return dilation is None or (len(dilation) == rank and set(dilation) <= {1})
+    """Whether an input is not dilated; not, where it is for lax to refuse the argument."""
+    if dilation is None:
+        return True
+    try:
+        return tuple(map(operator.index, dilation)) == (1,) * rank
+    except TypeError:
+        return False
 
 
 def _positive(values: Sequence[int], rank: int) -> tuple[int, ...]:
@@ -204,7 +210,10 @@ def layout(rank: int, dimension_numbers: Any) -> Axes:
 
 def _layout(rank: int, dimension_numbers: Any) -> Axes:
     shape = (1,) * (rank + 2)
-    lhs, rhs, out = lax.conv_dimension_numbers(shape, shape, dimension_numbers)
+    specs = lax.conv_dimension_numbers(shape, shape, dimension_numbers)
+    if any(sorted(spec) != list(range(rank + 2)) for spec in specs):
+        raise ValueError  # lax says what is wrong
+    lhs, rhs, out = specs
     return Axes(channels_last(lhs), kernel_last(rhs), inverse(channels_last(out)))
 
 

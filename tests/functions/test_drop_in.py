@@ -213,3 +213,28 @@ def test_hook_into_linen(groups: int, key) -> None:
     hooked = make(conv_general_dilated=dilax.conv_general_dilated)
     expected = make().apply(variables, x)
     np.testing.assert_allclose(hooked.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lhs_dilation": (np.array(2), np.array(1))},
+        {"lhs_dilation": (1,)},
+        {"lhs_dilation": 2},
+        {"dimension_numbers": lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 3, 0, 1), (0, 3, 1, 2))},
+        {"dimension_numbers": lax.ConvDimensionNumbers((0, 3, 1, 4), (3, 2, 0, 1), (0, 3, 1, 2))},
+    ],
+    ids=str,
+)
+def test_what_it_does_not_understand_is_judged_by_lax(changed):
+    x, kernel = jnp.ones((2, 5, 6, 4)), jnp.ones((3, 2, 4, 8))
+    numbers = ("NHWC", "HWIO", "NHWC")
+    arguments = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": numbers}
+
+    def outcome(convolve):
+        try:
+            return convolve(x, kernel, **arguments | changed).shape
+        except Exception as error:
+            return TypeError if isinstance(error, TypeError) else ValueError
+
+    assert outcome(dilax.conv_general_dilated) == outcome(lax.conv_general_dilated)
