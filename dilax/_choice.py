@@ -109,8 +109,7 @@ def input_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
         return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
     if _one_product(problem) or _stem(problem):
         return im2col  # [pointwise, stem]
-    small = problem.geometry.taps <= 32 or problem.in_channels_per_group <= 4
-    if _few_phases(problem.geometry) and small:
+    if _few_phases(problem.geometry) and _short_rows(problem):
         return im2col  # [strided]
     if problem.strided and not problem.volume:
         return lax  # [strided]
@@ -159,6 +158,14 @@ def _small_and_deep(problem: Problem) -> bool:
     rank = problem.geometry.rank
     small = rank > 1 and problem.geometry.taps <= 3**rank
     return small and not problem.grouped and problem.in_channels_per_group > 4
+
+
+def _short_rows(problem: Problem) -> bool:
+    """Whether windows, laid out as rows of a matrix, take little memory.
+
+    A window may be as large as an image: kernel gradients of transposed convolutions have such.
+    """
+    return problem.geometry.taps <= (128 if problem.in_channels_per_group <= 4 else 32)
 
 
 def _by_plane(problem: Problem) -> Algorithm:

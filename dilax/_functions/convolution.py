@@ -16,7 +16,7 @@ from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
 from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax.algorithms import Algorithm
-from dilax.algorithms._live_part import crop_negative_padding
+from dilax.algorithms._live_part import LivePart
 from dilax.geometry import ConvGeometry, PaddingLike
 
 
@@ -92,15 +92,24 @@ def conv_canonical(
     batch = x.shape[: -geometry.rank - 1]
     if len(batch) != 1:
         x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
-    if options.algorithm is algorithms.lax:  # all of lax, its primitive too
-        types = {"precision": options.precision, "preferred_element_type": options.dtype}
-        y = algorithms.lax.conv(*crop_negative_padding(x, kernel, geometry), **types)
-    elif not kernel.size or 0 in geometry.output_size:
+    if not kernel.size or 0 in geometry.output_size:
         y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
+    elif options.algorithm is algorithms.lax:
+        y = _by_lax(x, kernel, geometry, options)
     else:
         run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
         y = _as_sharded(run, x, kernel)(x, kernel)
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
+
+
+def _by_lax(x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options) -> jax.Array:
+    """Bind lax's own primitive, of what is live alone: XLA on CPU pads the rest wrong."""
+    live = LivePart.of(geometry)
+    if live is None:
+        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
+    types = {"precision": options.precision, "preferred_element_type": options.dtype}
+    y = algorithms.lax.conv(live.crop(x, "x"), live.crop(kernel, "w"), live.geometry, **types)
+    return live.fill(y, "g", geometry)
 
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:

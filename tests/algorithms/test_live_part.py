@@ -30,6 +30,21 @@ def searched(geometry: ConvGeometry) -> list[int]:
     ]
 
 
+def touching(live: LivePart, geometry: ConvGeometry) -> list[int]:
+    """The outputs of a single axis whose window of live taps touches the input."""
+    (size,), (step,), (stride,) = geometry.input_size, geometry.kernel_dilation, geometry.strides
+    low, taps = geometry.padding[0][0], live.taps[0]
+    starts = [stride * place + step * taps.start - low for place in range(geometry.output_size[0])]
+    reach = step * (taps.stop - 1 - taps.start)
+    return [place for place, start in enumerate(starts) if start < size and start + reach >= 0]
+
+
+def gradient_padding(geometry: ConvGeometry) -> tuple[int, int]:
+    """The padding of the spread cotangent, of which the input gradient is a convolution."""
+    (size, outputs, taps, stride, step, low) = geometry.axes[0]
+    return step * (taps - 1) - low, size + low - stride * (outputs - 1) - 1
+
+
 def test_what_is_cut_off_computes_nothing() -> None:
     """Found against a search through all taps; no padding that is left crops."""
     cropped = dead = 0
@@ -41,23 +56,27 @@ def test_what_is_cut_off_computes_nothing() -> None:
             dead += 1
             continue
         assert list(range(taps))[live.taps[0]] == list(range(met[0], met[-1] + 1))
-        assert live.geometry.output_size == geometry.output_size
+        assert list(range(geometry.output_size[0]))[live.outputs[0]] == touching(live, geometry)
+        assert live.geometry.output_size[0] == len(touching(live, geometry))
+        assert min(gradient_padding(live.geometry)) >= 0
         assert min(live.geometry.padding[0]) >= 0
         assert LivePart.of(live.geometry).geometry == live.geometry
         cropped += live.geometry != geometry
     assert cropped > 100 and dead > 20
 
 
-def test_both_are_cut_and_filled_again() -> None:
-    geometry = ConvGeometry((6, 5), (3, 3), (1, 1), ((-1, 3), (7, 7)), (1, 7), 2)
+def test_what_is_cut_is_filled_again() -> None:
+    geometry = ConvGeometry((6, 5), (3, 3), (1, 1), ((-1, 4), (7, 7)), (1, 7), 2)
     live = LivePart.of(geometry)
-    x, kernel = jnp.ones((2, 6, 5, 4)), jnp.ones((3, 3, 2, 4))
-    cut = live.crop(x, "x"), live.crop(kernel, "w")
-    assert [part.shape for part in cut] == [(2, 5, 5, 4), (3, 1, 2, 4)]
-    filled = live.fill(cut[0], "x", geometry), live.fill(cut[1], "w", geometry)
-    assert [part.shape for part in filled] == [x.shape, kernel.shape]
+    x, kernel, g = jnp.ones((2, 6, 5, 4)), jnp.ones((3, 3, 2, 4)), jnp.ones((2, 7, 5, 4))
+    roles = {"x": x, "w": kernel, "g": g}
+    cut = [live.crop(array, role) for role, array in roles.items()]
+    assert [part.shape for part in cut] == [(2, 5, 5, 4), (3, 1, 2, 4), (2, 5, 5, 4)]
+    filled = [live.fill(part, role, geometry) for role, part in zip(roles, cut, strict=True)]
+    assert [part.shape for part in filled] == [x.shape, kernel.shape, g.shape]
     assert not filled[0][:, 0].any() and filled[0][:, 1:].all()
     assert not filled[1][:, [0, 2]].any() and filled[1][:, 1].all()
+    assert filled[2][:, :5].all() and not filled[2][:, 5:].any()
 
 
 def test_where_nothing_is_live_the_answer_is_zero() -> None:
