@@ -83,7 +83,7 @@ def max_pool(
         return _empty(x, axes)
     if max(axis.size for axis in axes) > FOLDED_WINDOW:
         return _reduce_window(x, _lowest(x.dtype), lax.max, axes)
-    return _fold_max(x, axes)
+    return _fold_max(x, tuple(axes))
 
 
 def fold_max(
@@ -100,11 +100,15 @@ def fold_max(
         for axis, column in enumerate(columns)
         if column != (1, 1, 1, (0, 0))
     ]
-    return _fold_max(x, pooled)
+    return _fold_max(x, tuple(pooled))
 
 
-def _fold_max(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
-    """The last axis first, so that the first in row-major order of equal entries is kept."""
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _fold_max(x: jax.Array, axes: tuple[_WindowAxis, ...]) -> jax.Array:
+    """Fold the last axis first, so that the first in row-major order of equal entries is kept.
+
+    Compiled as one, for calls outside of ``jit``; inside, it leaves no call of its own.
+    """
     for axis in reversed(axes):
         x = _largest_along(x, axis)
     return x
