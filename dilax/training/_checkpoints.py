@@ -11,14 +11,14 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
-from dilax.training._devices import is_main_process, wait_for_all_processes
+from dilax.training._devices import is_main_process
 from dilax.training._records import read_json, write_json, write_text
 
 Pytree = Any
@@ -44,10 +44,10 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The newest two checkpoints of a run and its best: a pytree of arrays, and JSON.
 
-    A context manager: on exit it waits until everything is on disk. One background thread saves; of
-    several processes, only the first one saves. PRNG keys are stored as raw data. A manifest of all
-    its files is written last beside each checkpoint: one without a manifest is incomplete, and one
-    that differs from it is damaged, which Orbax alone would not notice.
+    A context manager: on exit it waits until everything is on disk. A background thread writes the
+    files; of several processes, only the first one does. PRNG keys are stored as raw data. Beside
+    each checkpoint lies a manifest of its files, written last: a checkpoint without a manifest is
+    incomplete, and one that differs from it is damaged, which Orbax alone would not notice.
 
     Args:
         folder: Where to keep them; created by the first save.
@@ -73,12 +73,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             self.wait()
         finally:
@@ -106,7 +101,7 @@ class Checkpoints:
     ) -> None:
         """Save ``tree`` and ``notes`` as the state after ``step``, in the background.
 
-        Deletes later checkpoints, which are of an abandoned continuation.
+        Later checkpoints, which are of an abandoned continuation, are deleted.
 
         Args:
             step: Number of completed steps.
@@ -138,7 +133,7 @@ class Checkpoints:
                 message names each difference); or all checkpoints are damaged.
         """
         self.wait()
-        wait_for_all_processes()
+        multihost_utils.sync_global_devices("checkpoints are written")
         candidates = self.steps if step is None else [step]
         skipped = self._incomplete() if step is None else []
         for candidate in candidates:
@@ -162,8 +157,9 @@ class Checkpoints:
             write_json(path / ABOUT, about)
             write_manifest(manifest, path)
         except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CheckpointError(
-                f"checkpoint {step} could not be written to {self.folder}: {_reason(error)}; "
+                f"checkpoint {step} could not be written to {self.folder}: {reason}; "
                 "earlier ones are unchanged: free some space or make the folder writable, then "
                 "resume."
             ) from error
@@ -188,9 +184,11 @@ class Checkpoints:
         return [path for path in self.folder.iterdir() if _OURS.fullmatch(path.name)]
 
     def _incomplete(self) -> list[str]:
-        folders = {path.name for path in self._entries() if path.name.isdigit()}
-        missing = sorted(folders - {str(step) for step in self.steps}, key=int, reverse=True)
-        return [f"checkpoint {name} is incomplete: {name}.sha256 is missing" for name in missing]
+        missing = {int(path.stem) for path in self._entries()} - set(self.steps)
+        return [
+            f"checkpoint {step} is incomplete: {step}.sha256 is missing"
+            for step in sorted(missing, reverse=True)
+        ]
 
     def _remove_all_but(self, kept: set[int | None]) -> None:
         """Delete the other checkpoints, complete or not, manifests first."""
@@ -257,8 +255,6 @@ def _to_host(leaf: jax.Array) -> np.ndarray:
     raw = jax.random.key_data(leaf) if _is_key(leaf) else leaf
     if isinstance(raw, jax.Array) and not raw.is_fully_addressable:
         if not raw.is_fully_replicated:
-            from jax.experimental import multihost_utils
-
             return multihost_utils.process_allgather(raw, tiled=True)
         raw = raw.addressable_data(0)
     return np.array(raw)
@@ -273,10 +269,6 @@ def _with_type(like: jax.Array, raw: Any) -> jax.Array:
 def _describe(tree: Pytree) -> dict[str, str]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _refuse_differences(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from dilax._checks import check_instance, integer
 
@@ -120,29 +121,13 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
-def any_process(flag: bool) -> bool:
-    """Return whether ``flag`` is true in any process; every process must call this."""
-    return flag if jax.process_count() == 1 else bool(_gathered(int(flag)).any())
-
-
-def equal_in_all_processes(number: int) -> bool:
-    """Return whether all processes have the same ``number``; every process must call this."""
-    return jax.process_count() == 1 or len(set(_gathered(number).tolist())) == 1
-
-
-def wait_for_all_processes() -> None:
-    """Block until every process has called this."""
-    any_process(False)
-
-
-def _gathered(number: int) -> np.ndarray:
-    from jax.experimental import multihost_utils
-
+def gather_from_processes(number: int) -> np.ndarray:
+    """Return the ``number`` of each process; this blocks until every process has called it."""
     return np.asarray(multihost_utils.process_allgather(np.int32(number)))
 
 
 def _processor() -> str:
-    """Return the processor's model name, or what Python knows of it."""
+    """Return the processor's model name on Linux, elsewhere what Python knows of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -1,6 +1,7 @@
 """The loop over epochs, which also measures time, writes files and shows progress."""
 
 import dataclasses
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,10 @@ from jax.stages import Wrapped
 from rich.console import Console
 
 from dilax.training._checkpoints import CheckpointError, Checkpoints, Restored
-from dilax.training._devices import any_process, equal_in_all_processes, is_main_process
+from dilax.training._devices import gather_from_processes, is_main_process
 from dilax.training._epoch import Plan, TrainSteps
 from dilax.training._parallelism import Loader, Parallelism, unreplicate
-from dilax.training._records import CHECKPOINTS_FOLDER, METRICS_FILE, write_json_lines
+from dilax.training._records import CHECKPOINTS_FOLDER, METRICS_FILE, write_text
 from dilax.training._state import TrainState
 from dilax.training._step import Fault, Totals
 from dilax.training._terminal import Interrupted, ProgressBar, StopRequest
@@ -105,34 +106,35 @@ def fit(
     console = console or Console(quiet=not is_main_process())
     bar = ProgressBar(epochs=plan.epochs, total_steps=plan.total_steps, console=console)
     checkpoints = Checkpoints(folder / CHECKPOINTS_FOLDER, config=config)
-    metrics = folder / METRICS_FILE
-    run = _Run(plan, parallelism, checkpoints, metrics, console, Position(state, Totals.zero()))
+    run = _Run(
+        plan=plan,
+        loader=loader,
+        parallelism=parallelism,
+        learning_rate=learning_rate,
+        checkpoints=checkpoints,
+        metrics=folder / METRICS_FILE,
+        bar=bar,
+        position=Position(state, Totals.zero()),
+    )
     with checkpoints, StopRequest() as stop, bar:
         run.start()
         if on_nan == "rollback" and not checkpoints.steps:
             run.save()  # the first rollback may go back to the start
         if run.step < plan.total_steps:
             data = loader.data()
-            compiled = run.compile(train_steps, loader, data)
+            compiled = run.compile(train_steps, data)
         while run.step < plan.total_steps:
             try:
-                run.train_epoch(
-                    compiled,
-                    loader,
-                    data,
-                    bar=bar,
-                    learning_rate=learning_rate,
-                    stopped=lambda: stop.received is not None,
-                )
+                run.train_epoch(compiled, data, stop)
             except DivergenceError as error:
                 if on_nan == "stop" or run.notes.rollbacks == MAX_ROLLBACKS:
                     raise
                 run.roll_back(error)
                 continue
             if run.step % plan.steps_per_epoch == 0:
-                bar.finish_epoch(run.end_epoch(learning_rate, validate))
+                bar.finish_epoch(run.end_epoch(validate))
             run.save()
-            if any_process(stop.received is not None):
+            if requested_anywhere(stop):
                 checkpoints.wait()
                 raise Interrupted(
                     stop.received or signal.SIGTERM,
@@ -141,6 +143,11 @@ def fit(
                     folder=folder,
                 )
         return run.finish(read_best=read_best)
+
+
+def requested_anywhere(stop: StopRequest) -> bool:
+    """Return whether any process was asked to stop; every process must call this."""
+    return bool(gather_from_processes(stop.received is not None).any())
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -155,15 +162,17 @@ class _Notes:
     """The lines of ``metrics.jsonl``."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class _Run:
-    """The changing state of ``fit``."""
+    """The parts of a run that stay, and its changing position, step and notes."""
 
     plan: Plan
+    loader: Loader
     parallelism: Parallelism
+    learning_rate: optax.Schedule
     checkpoints: Checkpoints
     metrics: Path
-    console: Console
+    bar: ProgressBar
     position: Position
     step: int = 0
     notes: _Notes = dataclasses.field(default_factory=_Notes)
@@ -176,65 +185,54 @@ class _Run:
     @property
     def best_step(self) -> int | None:
         """The step after the epoch of the highest validation accuracy, the last of equal ones."""
-        validated = [line for line in self.notes.history if "validation_accuracy" in line]
-        by_accuracy = {(line["validation_accuracy"], line["step"]) for line in validated}
-        return max(by_accuracy)[1] if by_accuracy else None
+        key = "validation_accuracy"
+        validated = [(line[key], line["step"]) for line in self.notes.history if key in line]
+        return max(validated)[1] if validated else None
 
     def start(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
         restored = self.checkpoints.restore(self.position)
         step = -1 if restored is None else int(restored.tree.state.step)
-        if not equal_in_all_processes(step):
+        if np.ptp(gather_from_processes(step)):
             raise CheckpointError(
                 f"all processes must see the same checkpoints in {self.checkpoints.folder}; use a "
                 "folder on a shared file system."
             )
         if restored is not None:
             for message in restored.skipped:
-                self.console.print(f"{message}; an earlier one is used", soft_wrap=True)
+                self.bar.console.print(f"{message}; an earlier one is used", soft_wrap=True)
             self._return_to(restored)
         self._place()
         self._write_metrics()
 
-    def compile(self, train_steps: Wrapped, loader: Loader, data: Any) -> TrainSteps:
+    def compile(self, train_steps: Wrapped, data: Any) -> TrainSteps:
         """Compile before the first call, to measure the time separately."""
         started = time.perf_counter()
         rows = np.zeros((self.plan.chunk_steps, self.plan.batch_size), np.int32)
-        batches = next(loader.chunks([rows]))
+        batches = next(self.loader.chunks([rows]))
         compiled = train_steps.lower(*self.position, data, batches).compile()
         self.notes.compile_seconds += time.perf_counter() - started
         return compiled
 
-    def train_epoch(
-        self,
-        train_steps: TrainSteps,
-        loader: Loader,
-        data: Any,
-        *,
-        bar: ProgressBar,
-        learning_rate: optax.Schedule,
-        stopped: Callable[[], bool],
-    ) -> None:
+    def train_epoch(self, train_steps: TrainSteps, data: Any, stop: StopRequest) -> None:
         """Train to the end of the epoch, or of the chunk in which a stop is requested."""
         epoch = self.epoch
         started = time.perf_counter()
-        for batches in loader.chunks(self._rows()):
+        for batches in self.loader.chunks(self._rows()):
             self.position = Position(*train_steps(*self.position, data, batches))
             totals = unreplicate(self.position.totals)
             means = totals.means()
             elapsed, started = time.perf_counter() - started, time.perf_counter()
-            self._refuse_divergence(totals.fault, learning_rate)
+            self._refuse_divergence(totals.fault)
             self.notes.seconds += elapsed
             self.step += self.plan.chunk_steps
             images = self.plan.chunk_steps * self.plan.batch_size
-            bar.update(self.step, epoch=epoch, means=means, speed=images / elapsed)
-            if any_process(stopped()):
+            self.bar.show_step(self.step, epoch=epoch, means=means, speed=images / elapsed)
+            if requested_anywhere(stop):
                 return
 
     def end_epoch(
-        self,
-        learning_rate: optax.Schedule,
-        validate: Callable[[TrainState], dict[str, float]] | None,
+        self, validate: Callable[[TrainState], dict[str, float]] | None
     ) -> dict[str, Any]:
         """Record a completed epoch and reset its sums; return its line of ``metrics.jsonl``."""
         state, totals = self.position
@@ -245,7 +243,7 @@ class _Run:
             "step": self.step,
             **{f"train_{name}": value for name, value in means.items()},
             **{f"validation_{name}": value for name, value in held_out.items()},
-            "learning_rate": float(learning_rate(self.step - 1)),
+            "learning_rate": float(self.learning_rate(self.step - 1)),
             "seconds": self.notes.seconds,
             "images_per_second": int(unreplicate(totals.examples)) / self.notes.seconds,
         }
@@ -272,7 +270,7 @@ class _Run:
         self.position = self.position._replace(state=state)
         self._place()
         self._write_metrics()
-        self.console.print(f"{error} The run goes back to step {self.step}.", soft_wrap=True)
+        self.bar.console.print(f"{error} The run goes back to step {self.step}.", soft_wrap=True)
 
     def finish(self, *, read_best: bool) -> Fitted:
         """Return the finished run."""
@@ -300,7 +298,8 @@ class _Run:
 
     def _write_metrics(self) -> None:
         if is_main_process():
-            write_json_lines(self.metrics, self.notes.history)
+            lines = [json.dumps(line) + "\n" for line in self.notes.history]
+            write_text(self.metrics, "".join(lines))
 
     def _rows(self) -> Iterator[np.ndarray]:
         """Iterate over the remaining index batches of the current epoch."""
@@ -308,20 +307,19 @@ class _Run:
         order = dataclasses.replace(self.position.state, key=key).order_key(self.epoch)
         return self.plan.chunks(order, step=self.step)
 
-    def _refuse_divergence(self, fault: Fault, learning_rate: optax.Schedule) -> None:
+    def _refuse_divergence(self, fault: Fault) -> None:
         at, leaf, leaves = (int(value) for value in fault)
         if at < 0:
             return
         paths = jax.tree_util.tree_leaves_with_path(self.position.state.params)
-        parts = (
-            f"the gradient of {jax.tree_util.keystr(paths[leaf][0])}" if leaf >= 0 else "the loss"
-        )
+        name = f"the gradient of {jax.tree_util.keystr(paths[leaf][0])}"
+        parts = name if leaf >= 0 else "the loss"
         parts += f" and {leaves - 1} more" if leaves > 1 else ""
         self.checkpoints.wait()
         steps = self.checkpoints.steps
         kept = f"the state after step {steps[0]} is saved" if steps else "no state is saved yet"
         raise DivergenceError(
             f"{parts} is not finite in step {at + 1:,}, learning rate "
-            f"{float(learning_rate(at)):.3g}, epoch {at // self.plan.steps_per_epoch + 1}; "
+            f"{float(self.learning_rate(at)):.3g}, epoch {at // self.plan.steps_per_epoch + 1}; "
             f"{kept}; reduce learning_rate, or set on_nan to 'rollback'."
         )

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_json_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write a file with one JSON object per line, atomically.
-
-    Raises:
-        OSError: The file cannot be written; the message names it.
-    """
-    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file.
 
@@ -120,9 +111,15 @@ def git_commit(folder: Path = Path(dilax._version.__file__).parent) -> str | Non
 
     None outside a git checkout, or if git does not track the files of the folder.
     """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
     try:
-        _git(folder, "ls-files", "--error-unmatch", ".")
-        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        git("ls-files", "--error-unmatch", ".")
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -202,23 +199,21 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
     >>> over_seeds([0.5, 1.0, 1.5])
     {'mean': 1.0, 'std': 0.5, 'min': 0.5, 'max': 1.5, 'n': 3}
     """
-    given = (
-        values.tolist() if isinstance(values, np.ndarray) else entries(values, "values", "numbers")
-    )
+    given = entries(values, "values", "numbers")
     array = np.asarray([number(value, "each of values") for value in given], np.float64)
-    if array.size == 0:
+    if not given:
         raise ValueError("values must hold at least one number, got none.")
     return {
         "mean": float(array.mean()),
-        "std": float(array.std(ddof=1)) if array.size > 1 else 0.0,
+        "std": float(array.std(ddof=1)) if len(given) > 1 else 0.0,
         "min": float(array.min()),
         "max": float(array.max()),
-        "n": int(array.size),
+        "n": len(given),
     }
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> np.ndarray:
-    """Count how often each class is predicted for each label.
+    """Count how often each class is predicted for the images of each class.
 
     Args:
         labels: ``(N,)`` integers in ``[0, classes)``.
@@ -258,9 +253,3 @@ def _classes_of(values: np.ndarray, name: str, classes: int) -> np.ndarray:
             f"{name} must be integers (N,) in [0, classes={classes}), got {shown(values)}."
         )
     return integers
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()

@@ -3,7 +3,7 @@
 import signal
 import threading
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,16 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class ProgressBar:
+class ProgressBar(Progress):
     """A progress bar with epoch, loss, accuracy, images per second and remaining time.
 
     Where the output is not a terminal, one line is printed for each epoch instead.
     """
 
     def __init__(self, *, epochs: int, total_steps: int, console: Console) -> None:
-        self._console = console
-        self._epochs = epochs
-        self._progress = Progress(
+        super().__init__(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             TextColumn("{task.fields[numbers]}"),
@@ -29,26 +27,13 @@ class ProgressBar:
             disable=not console.is_terminal,
             transient=True,
         )
-        self._task = self._progress.add_task("", total=total_steps, epoch="", numbers="compiling")
+        self._epochs = epochs
+        self._run = self.add_task("", total=total_steps, epoch="", numbers="compiling")
 
-    def __enter__(self) -> "ProgressBar":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def update(self, step: int, *, epoch: int, means: dict[str, float], speed: float) -> None:
+    def show_step(self, step: int, *, epoch: int, means: dict[str, float], speed: float) -> None:
         """Show that ``step`` steps are completed, in ``epoch`` (from 0)."""
         numbers = f"{_numbers(means)}  {speed:,.0f} images/s"
-        self._progress.update(
-            self._task, completed=step, epoch=f"{epoch + 1}/{self._epochs}", numbers=numbers
-        )
+        self.update(self._run, completed=step, epoch=f"{epoch + 1}/{self._epochs}", numbers=numbers)
 
     def finish_epoch(self, line: dict[str, float]) -> None:
         """Print the line of a completed epoch."""
@@ -57,7 +42,7 @@ class ProgressBar:
         if "validation_accuracy" in line:
             text += f"  validation accuracy {line['validation_accuracy']:.4f}"
         text += f"  {line['images_per_second']:,.0f} images/s  {line['seconds']:.1f} s"
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -90,22 +75,14 @@ class StopRequest:
             self._previous = {number: signal.signal(number, self._record) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._restore()
-
-    def _record(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
-
-    def _restore(self) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous = {}
+
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self.__exit__()
 
 
 def _numbers(means: dict[str, float]) -> str:

@@ -21,7 +21,7 @@ from dilax.training import (
     versions,
     write_json,
 )
-from dilax.training._records import write_json_lines, write_text
+from dilax.training._records import write_text
 
 
 def a_record(**fields):
@@ -166,14 +166,6 @@ def test_what_is_not_json_is_refused(tmp_path):
         read_json(tmp_path / "config.json")
     with pytest.raises(ValueError, match=r"absent.json cannot be read as JSON"):
         read_json(tmp_path / "absent.json")
-
-
-def test_lines_are_json_objects_and_replace_the_lines_before(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    lines = [{"epoch": n, "step": 10 * n} for n in (1, 2, 3)]
-    for written in (lines, lines[:2]):
-        write_json_lines(path, written)
-        assert [json.loads(text) for text in path.read_text().splitlines()] == written
 
 
 def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
