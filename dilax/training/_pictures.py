@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -82,7 +82,7 @@ def draw_mistakes(
         class_names: One name per class.
         most: Number of images that are drawn at most.
     """
-    confidence = _softmax(logits).max(axis=-1)
+    confidence = softmax(logits, axis=-1).max(axis=-1)
     predictions = logits.argmax(axis=-1)
     wrong = np.flatnonzero(predictions != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
@@ -94,7 +94,7 @@ def draw_mistakes(
     figure, grid = _grid(rows, columns, width=1.1 * columns, height=1.3 * rows + 0.5)
     figure.suptitle(f"{len(wrong)} of {len(labels)} wrong: label → prediction, probability")
     for axes, number, title in zip(grid.flat, shown, titles, strict=False):
-        _show(axes, images[number])
+        axes.imshow(images[number], cmap="gray")
         axes.set_title(title, fontsize=6)
     figure.savefig(path)
 
@@ -117,7 +117,7 @@ def draw_feature_maps(
     figure, grid = _grid(len(rows), most, width=1.1 * most + 1.3, height=1.15 * len(rows))
     for line, (title, row) in zip(grid, rows.items(), strict=True):
         for axes, shown in zip(line, row, strict=False):
-            _show(axes, shown)
+            axes.imshow(shown, cmap="gray")
         beside = {"ha": "right", "va": "center", "fontsize": 8}
         line[0].text(-0.1, 0.5, title, transform=line[0].transAxes, **beside)
     figure.savefig(path)
@@ -132,18 +132,7 @@ def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple["Fig
     return figure, grid
 
 
-def _show(axes: "Axes", image: np.ndarray) -> None:
-    """Show ``(H, W)`` or ``(H, W, 1)`` in grey, ``(H, W, 3)`` in colour."""
-    grey = image.ndim == 2 or image.shape[-1] == 1
-    axes.imshow(image.squeeze(-1) if grey and image.ndim == 3 else image, cmap="gray")
-
-
 def _figure(*, width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
