@@ -62,8 +62,8 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     """Split a module into a pure function and its arrays.
 
     Args:
-        module: maps images ``(N, H, W, C)`` to logits. It is not changed.
-        axis_name: mapped axis over which batch normalisation averages its statistics in training.
+        module: Maps images ``(N, H, W, C)`` to logits. It is not changed.
+        axis_name: Mapped axis over which batch normalisation averages its statistics in training.
             It is set on every submodule that has an attribute ``axis_name``, as ``nnx.BatchNorm``
             and the modules of ``dilax.nn`` do.
 
@@ -83,8 +83,13 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     """
     check_instance(module, nnx.Module, "module")
     graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
-    params, batch_stats, streams, rest = states
-    _refuse_other_state(rest)
+    params, batch_stats, streams, others = states
+    if other_leaves := jax.tree_util.tree_leaves_with_path(others):
+        paths = ", ".join(jax.tree_util.keystr(path) for path, _ in other_leaves)
+        raise ValueError(
+            "module must hold only nnx.Param and nnx.BatchStat variables and random streams, "
+            f"got also {paths}."
+        )
 
     def apply(
         param_arrays: Pytree,
@@ -102,7 +107,9 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
         )
         if train:
             merged.train()
-            _normalise_over(axis_name, merged)
+            for _, part in nnx.iter_graph(merged) if axis_name is not None else ():
+                if hasattr(part, "axis_name"):
+                    part.axis_name = axis_name
         else:
             merged.eval()
         logits = merged(images)
@@ -225,13 +232,15 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
 
 def _check_alike(own: Pytree, arrays: Pytree, name: str) -> None:
     """Refuse arrays with other names or shapes than the module's own."""
-    structures = [jax.tree.structure(tree) for tree in (own, arrays)]
-    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(own)]]
-    shapes.append([as_array(leaf, f"each of {name}").shape for leaf in jax.tree.leaves(arrays)])
-    if [structures[0], shapes[0]] != [structures[1], shapes[1]]:
+
+    def described(tree: Pytree) -> str:
+        leaves, structure = jax.tree.flatten(tree)
+        shapes = [as_array(leaf, f"each of {name}").shape for leaf in leaves]
+        return f"{structure} of shapes {shapes}"
+
+    if described(own) != described(arrays):
         raise ValueError(
-            f"{name} must be like the module's own, {structures[0]} of shapes {shapes[0]}, got "
-            f"{structures[1]} of shapes {shapes[1]}."
+            f"{name} must be like the module's own, {described(own)}, got {described(arrays)}."
         )
 
 
@@ -256,20 +265,3 @@ def _reseeded(streams: nnx.State, key: Array | None) -> nnx.State:
         for place, leaf in enumerate(leaves)
     ]
     return _filled(streams, jax.tree.unflatten(structure, seeded))
-
-
-def _normalise_over(axis_name: str | None, module: nnx.Module) -> None:
-    if axis_name is None:
-        return
-    for _, part in nnx.iter_graph(module):
-        if hasattr(part, "axis_name"):
-            part.axis_name = axis_name
-
-
-def _refuse_other_state(rest: nnx.State) -> None:
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(rest)]
-    if paths:
-        raise ValueError(
-            "module must hold only nnx.Param and nnx.BatchStat variables and random streams, "
-            f"got also {', '.join(paths)}."
-        )

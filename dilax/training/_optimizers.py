@@ -193,14 +193,25 @@ def muon(
     True
     """
     others = adamw(learning_rate, weight_decay=weight_decay, mask=mask)
+
+    def as_matrices(params: Any) -> Any:
+        def matrix(array: jax.Array) -> contrib.MuonDimensionNumbers:
+            *inside, outside = range(array.ndim)
+            return contrib.MuonDimensionNumbers(tuple(inside), (outside,))
+
+        return jax.tree.map(matrix, params)
+
+    def labels(params: Any) -> Any:
+        return jax.tree.map(lambda mixes: "mixing" if mixes else "other", mixes_features(params))
+
     mixing = contrib.muon(
         learning_rate,
         weight_decay=weight_decay,
         weight_decay_mask=mask,
-        muon_weight_dimension_numbers=_as_matrices,
+        muon_weight_dimension_numbers=as_matrices,
         consistent_rms=UPDATE_RMS,
     )
-    return optax.multi_transform({"mixing": mixing, "other": others}, _mixing_or_other)
+    return optax.multi_transform({"mixing": mixing, "other": others}, labels)
 
 
 def clipped(
@@ -261,21 +272,6 @@ def check_optimizer(optimizer: Any) -> None:
     """Refuse everything but an optax optimiser."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         raise TypeError(f"optimizer must be an optax optimiser, got {shown(optimizer)}.")
-
-
-def _mixing_or_other(params: Any) -> Any:
-    """Label each array with the part of Muon that updates it."""
-    return jax.tree.map(lambda mixes: "mixing" if mixes else "other", mixes_features(params))
-
-
-def _as_matrices(params: Any) -> Any:
-    """Describe kernels ``(*window, in, out)`` to Muon as matrices."""
-
-    def matrix(array: jax.Array) -> contrib.MuonDimensionNumbers:
-        *inside, outside = range(array.ndim)
-        return contrib.MuonDimensionNumbers(tuple(inside), (outside,))
-
-    return jax.tree.map(matrix, params)
 
 
 def _check(learning_rate: optax.ScalarOrSchedule, weight_decay: float, mask: Mask) -> None:
