@@ -102,8 +102,15 @@ class Dataset:
             raise DataError(
                 f"images of {self.name!r} must have the same shape in all splits, got {shapes}."
             )
+        last = len(self.class_names) - 1
         for split_name, split in self.splits.items():
-            _check_labels(f"{self.name}/{split_name}", split.labels, len(self.class_names))
+            labels = split.labels
+            if labels.size and not 0 <= labels.min() <= labels.max() <= last:
+                raise DataError(
+                    f"labels of {self.name}/{split_name} must lie in 0..{last} (one for each class "
+                    f"name), got {labels.min()}..{labels.max()}; the file is damaged or has more "
+                    "classes."
+                )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -212,12 +219,4 @@ def _check_array(name: str, array: object, dtype: type, form: str) -> None:
     if array.dtype != dtype or array.ndim != form.count(",") + (form != "(N,)"):
         raise DataError(
             f"{name} must be {np.dtype(dtype)} {form}, got {array.dtype} {array.shape}."
-        )
-
-
-def _check_labels(where: str, labels: np.ndarray, classes: int) -> None:
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise DataError(
-            f"labels of {where} must lie in 0..{classes - 1} (one for each class name), got "
-            f"{labels.min()}..{labels.max()}; the file is damaged or has more classes."
         )

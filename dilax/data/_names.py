@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from dilax.data._dataset import DataError, Dataset
 
 @dataclasses.dataclass(frozen=True)
 class KnownSet:
-    """What must hold for a data set of this name.
+    """What is known of a data set, and must hold for any set of its name.
 
     Attributes:
       title: what it shows, in a few words.
@@ -20,7 +21,7 @@ class KnownSet:
       counts: how many examples each split has.
       checksums: the SHA-256 of ``"<split>_images"`` and ``"<split>_labels"``, as uint8 arrays in C
         order with the examples in the order of the published files; empty where none is known.
-      folder: where a package of the operating system puts the published files.
+      installed: where this package, or one of the operating system, puts the published arrays.
     """
 
     title: str
@@ -28,7 +29,7 @@ class KnownSet:
     image_shape: tuple[int, int, int]
     counts: Mapping[str, int]
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    folder: str | None = None
+    installed: Path | None = None
 
 
 _FASHION_CLASSES = (
@@ -62,6 +63,7 @@ KNOWN_SETS: Mapping[str, KnownSet] = {
             "test_images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
             "test_labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
         },
+        installed=Path(__file__).with_name("mnist.npz"),
     ),
     "fashion_mnist": KnownSet(
         title="articles of clothing",
@@ -74,7 +76,7 @@ KNOWN_SETS: Mapping[str, KnownSet] = {
             "test_images": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
             "test_labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
         },
-        folder="/usr/share/datasets/fashion-mnist",
+        installed=Path("/usr/share/datasets/fashion-mnist"),
     ),
     "kmnist": KnownSet(
         title="cursive Japanese characters",

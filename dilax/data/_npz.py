@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import IO
 import numpy as np
 
 from dilax.data._dataset import DataError, Dataset, Split, check_size, make_split
-
-_LAYOUTS = (("{split}_images", "{split}_labels"), ("x_{split}", "y_{split}"))
 
 
 def read_arrays(file: IO[bytes] | str | os.PathLike[str], where: str) -> dict[str, np.ndarray]:
@@ -63,12 +62,11 @@ def read_dataset(path: Path) -> Dataset:
     """
     arrays = read_arrays(path, str(path))
     splits = {}
-    for images_form, labels_form in _LAYOUTS:
-        prefix, suffix = images_form.split("{split}")
-        for images in arrays:
-            name = images.removeprefix(prefix).removesuffix(suffix)
-            if name and images == images_form.format(split=name):
-                splits[name] = _split(arrays, images, labels_form.format(split=name), path)
+    for images in arrays:
+        if own := re.fullmatch("(.+)_images", images):
+            splits[own[1]] = _split(arrays, images, f"{own[1]}_labels", path)
+        elif keras := re.fullmatch("x_(.+)", images):
+            splits[keras[1]] = _split(arrays, images, f"y_{keras[1]}", path)
     if not splits:
         raise DataError(
             f"{path} must hold train_images and train_labels (or x_train and y_train), got the "

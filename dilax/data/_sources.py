@@ -4,12 +4,11 @@ import difflib
 import logging
 import os
 import warnings
-from importlib import resources
 from pathlib import Path
 
 from dilax._checks import shown
 from dilax.data import _cache, _cifar, _idx, _npz, _tfds
-from dilax.data._dataset import DataError, Dataset, Split, make_split
+from dilax.data._dataset import DataError, Dataset
 from dilax.data._names import KNOWN_SETS, check_known
 from dilax.data._procedural import shapes
 
@@ -18,7 +17,6 @@ _FORMS = (
     "an .npz file, a folder of four IDX files, a CIFAR archive (.tar.gz) or its folder, or the "
     "folder of a prepared TFDS set"
 )
-_MNIST = "mnist.npz"
 _SCRIPTED = ("cifar10",)  # what ``experiments/fetch_data.py`` gets into the cache
 _LOGGER = logging.getLogger(__name__)
 
@@ -112,7 +110,7 @@ def _load(
             if not replace_damaged:
                 raise
             _LOGGER.warning("%s It is now replaced.", error)
-    return _installed(name) or _prepare(name, data_dir, cached)
+    return _read_installed(name) if is_installed(name) else _prepare(name, data_dir, cached)
 
 
 def _is_path(name: str | os.PathLike[str]) -> bool:
@@ -150,34 +148,18 @@ def _read_folder(path: Path) -> Dataset:
 
 def is_installed(name: str) -> bool:
     """Tell whether this package, or one of the operating system, holds the set ``name``."""
-    return name == "mnist" or _system_folder(name) is not None
+    known = KNOWN_SETS.get(name)
+    return known is not None and known.installed is not None and known.installed.exists()
 
 
-def _system_folder(name: str) -> Path | None:
-    folder = Path(getattr(KNOWN_SETS.get(name), "folder", None) or "")
-    return folder if folder.is_absolute() and folder.is_dir() else None
-
-
-def _installed(name: str) -> Dataset | None:
-    folder = _system_folder(name)
-    if name == "mnist":
-        splits, source = _embedded_mnist(), f"dilax.data, {_MNIST}"
-    elif folder is not None:
-        splits, source = dict(_idx.read_folder(folder).splits), str(folder)
-    else:
-        return None
-    data = Dataset(name, splits, KNOWN_SETS[name].class_names, source)
-    return check_known(data, file_order=True)
-
-
-def _embedded_mnist() -> dict[str, Split]:
-    """The copy in this package; its licence and origin stand beside it in ``mnist.LICENSE.txt``."""
-    with (resources.files("dilax.data") / _MNIST).open("rb") as file:
-        arrays = _npz.read_arrays(file, f"{_MNIST} in the package dilax.data")
-    return {
-        split: make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
-        for split in ("train", "test")
-    }
+def _read_installed(name: str) -> Dataset:
+    """Read a set that is installed; MNIST's licence and origin are in ``mnist.LICENSE.txt``."""
+    known = KNOWN_SETS[name]
+    assert known.installed is not None
+    here = known.installed.parent == Path(__file__).parent
+    source = f"dilax.data, {known.installed.name}" if here else str(known.installed)
+    splits = _read_path(known.installed).splits
+    return check_known(Dataset(name, splits, known.class_names, source), file_order=True)
 
 
 def _prepare(name: str, data_dir: str | os.PathLike[str] | None, cached: Path) -> Dataset:

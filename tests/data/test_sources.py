@@ -1,5 +1,6 @@
 """From a name or a path to a data set: the order of the sources, and the words of the errors."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -47,8 +48,9 @@ def test_mnist_comes_without_cache_and_network(tmp_path: Path, without_tfds: Non
 
 def test_damaged_package_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mnist.npz").write_bytes(b"PK")
-    monkeypatch.setattr(_sources.resources, "files", lambda package: tmp_path)
-    with pytest.raises(DataError, match=r"mnist\.npz in the package dilax.data is not a whole"):
+    damaged = dataclasses.replace(_names.KNOWN_SETS["mnist"], installed=tmp_path / "mnist.npz")
+    monkeypatch.setitem(_names.KNOWN_SETS, "mnist", damaged)
+    with pytest.raises(DataError, match=r"mnist\.npz is not a whole"):
         load("mnist", cache_dir=tmp_path / "cache")
 
 
@@ -94,10 +96,9 @@ def system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for split in ("train", "test")
         for kind in ("images", "labels")
     }
+    counts = {"train": 12, "test": 6}
     known = _names.KNOWN_SETS["fashion_mnist"]
-    small = _names.KnownSet(
-        known.title, known.class_names, (28, 28, 1), {"train": 12, "test": 6}, sums, str(folder)
-    )
+    small = dataclasses.replace(known, counts=counts, checksums=sums, installed=folder)
     monkeypatch.setitem(_names.KNOWN_SETS, "fashion_mnist", small)
     return folder
 
@@ -118,7 +119,7 @@ def test_altered_system_package(system_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not Path(_names.KNOWN_SETS["fashion_mnist"].folder or "").is_dir(),
+    not _sources.is_installed("fashion_mnist"),
     reason="dataset-fashion-mnist is not installed",
 )
 def test_real_system_package(tmp_path: Path) -> None:
