@@ -219,8 +219,9 @@ class StreamingLoader:
         """Iterate over the examples, ``(steps, batch_size, ...)``."""
         with concurrent.futures.ThreadPoolExecutor(max_workers=1) as ahead:
             chunks = (ahead.submit(self._gather, row) for row in rows)
+            end: list[concurrent.futures.Future] = [concurrent.futures.Future()]
             # The next chunk is gathered while the caller computes on the one that it gets.
-            for chunk, _ in itertools.pairwise(itertools.chain(chunks, [None])):
+            for chunk, _ in itertools.pairwise(itertools.chain(chunks, end)):
                 yield chunk.result()
 
     def _gather(self, rows: np.ndarray) -> Any:

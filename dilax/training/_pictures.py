@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
-from scipy.special import softmax
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def draw_mistakes(
         class_names: One name per class.
         most: Number of images that are drawn at most.
     """
-    confidence = softmax(logits, axis=-1).max(axis=-1)
+    confidence = np.asarray(jax.nn.softmax(logits, axis=-1)).max(axis=-1)
     predictions = logits.argmax(axis=-1)
     wrong = np.flatnonzero(predictions != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
