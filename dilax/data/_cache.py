@@ -72,13 +72,7 @@ def write(data: Dataset, path: Path) -> None:
 
 
 def read(path: Path, *, name: str | None = None) -> Dataset:
-    """Read the data set in the cache file ``path``, which must be ``name`` where that is given.
-
-    Raises:
-      FileNotFoundError: when there is no such file.
-      DataError: when the file is cut short, altered, no cache file or that of another set; the
-        message names the file, what is wrong with it and the remedy.
-    """
+    """Read the cache file ``path``; check that it is whole, and of the set ``name`` if given."""
     try:
         return _from_arrays(read_arrays(path, path.name), name)
     except (DataError, KeyError, json.JSONDecodeError, TypeError) as error:
@@ -89,7 +83,7 @@ def read(path: Path, *, name: str | None = None) -> Dataset:
 
 
 def is_cache_file(path: Path) -> bool:
-    """Tell whether ``path`` is an ``.npz`` file that :func:`write` made."""
+    """Return whether ``path`` is an ``.npz`` file that :func:`write` made."""
     try:
         with zipfile.ZipFile(path) as archive:
             return "sha256.npy" in archive.namelist()

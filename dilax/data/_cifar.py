@@ -2,7 +2,7 @@
 
 Formats: https://www.cs.toronto.edu/~kriz/cifar.html. The files are found by their base names and
 read in memory: nothing is extracted. The Python version consists of pickles, which are untrusted:
-they can make lists, dictionaries and records of what an array would be made of, and nothing else.
+unpickling creates plain values and inert records of NumPy's arrays, and calls nothing.
 """
 
 import dataclasses
@@ -53,14 +53,7 @@ _WANTED = frozenset().union(*(layout.file_names for layout in _LAYOUTS))
 
 
 def read(path: Path) -> Dataset:
-    """Read CIFAR-10, or CIFAR-100 with its fine labels, from an archive or its folder.
-
-    The names of the files tell which of the four published versions it is.
-
-    Raises:
-      FileNotFoundError: when ``path`` does not exist.
-      DataError: when it holds none of the four versions, or one that is incomplete or damaged.
-    """
+    """Read CIFAR-10, or CIFAR-100 with its fine labels, from an archive or its folder."""
     name, tables = read_tables(path)
     splits = {
         split_name: make_split(images, labels[:, -1])
@@ -70,7 +63,7 @@ def read(path: Path) -> Dataset:
 
 
 def read_tables(path: Path) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Read what :func:`read` reads, with all columns of labels.
+    """Read the published files, whose names tell which of the four versions it is.
 
     Returns:
       ``"cifar10"`` or ``"cifar100"``, and for each split its images, uint8 ``(N, 32, 32, 3)``, and
@@ -85,7 +78,7 @@ def read_tables(path: Path) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray
 
 
 def is_folder(folder: Path) -> bool:
-    """Tell whether ``folder`` holds any of the published files."""
+    """Return whether ``folder`` holds any of the published files."""
     return any((folder / name).is_file() for name in _WANTED)
 
 
@@ -96,7 +89,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    """The contents of the published files in an archive, by base name.
+    """Read the published files in an archive, by base name.
 
     A compressed archive is read to its end, for gzip keeps its checksum there.
     """
@@ -171,7 +164,7 @@ def _read_binary(
 def _read_pickled(
     content: bytes, label_keys: tuple[str, ...], where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A dictionary of one array of bytes, as Python 2 or 3 pickles it, and of lists of labels."""
+    """Read a pickled dictionary of one array of pixels and of lists of labels."""
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="latin-1").load()
         labels = [_labels(batch[key]) for key in label_keys]
@@ -180,8 +173,8 @@ def _read_pickled(
         raise DataError(f"{where} is not a readable CIFAR batch: {error!r}.") from error
 
 
-class _Asked:
-    """What a pickle asked to be made of NumPy's names: a record, which runs nothing."""
+class _Record:
+    """The arguments and the state with which a pickle would create an object of NumPy's."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -191,10 +184,10 @@ class _Asked:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Read a pickle in which no name leads to code.
+    """An unpickler that creates records in place of objects, so that no code is run.
 
-    Python's own reader, written in Python: the one in C makes room for every place up to the
-    largest that a file names.
+    It is Python's own in pure Python: the one in C allocates its memo up to the largest index that
+    a file names.
     """
 
     _NAMES = (
@@ -202,22 +195,22 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
     )
 
-    def find_class(self, module: str, name: str) -> type[_Asked]:
-        """Give the record in place of what an array is made of; refuse every other name."""
+    def find_class(self, module: str, name: str) -> type[_Record]:
+        """Return the record for the names that arrays need; refuse every other name."""
         if f"{module}.{name}" not in self._NAMES:
             raise pickle.UnpicklingError(
                 f"it asks for {module[:50]}.{name[:50]}, which no array needs; nothing was run"
             )
-        return _Asked
+        return _Record
 
 
-def _pixels(array: _Asked) -> np.ndarray:
+def _pixels(array: _Record) -> np.ndarray:
     _, shape, dtype, fortran_order, content = array.state
     code = dtype.arguments[0]
     if code not in ("u1", "uint8") or not _is_table(shape):
         found = f"{reprlib.repr(code)} {reprlib.repr(shape)}"
         raise DataError(f"data must be uint8 (N, {_PIXELS}), got {found}")
-    if isinstance(content, _Asked):  # Python 3 pickles bytes as a call of ``_codecs.encode``
+    if isinstance(content, _Record):  # Python 3 pickles bytes as a call of ``_codecs.encode``
         content = content.arguments[0]
     if isinstance(content, str):  # Python 2 pickles them as a string
         content = content.encode("latin-1")

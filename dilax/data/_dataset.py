@@ -1,4 +1,4 @@
-"""What a data set is: named splits of uint8 images and int32 labels, checked when it is made."""
+"""A data set: named splits of uint8 images and int32 labels, checked when it is created."""
 
 import dataclasses
 import functools
@@ -15,19 +15,15 @@ MAX_BYTES = 4 * 2**30
 
 
 class DataError(ValueError):
-    """Data that are missing, damaged or not what they claim to be; the message says what to do."""
+    """Data are missing, damaged or not what they claim to be; the message says what to do."""
 
 
 def check_size(count: int, where: str) -> None:
-    """Refuse a file that declares more than ``MAX_BYTES`` bytes, before memory is taken for them.
-
-    Raises:
-      DataError: when it does.
-    """
+    """Refuse more than ``MAX_BYTES`` bytes, before memory is allocated for them."""
     if count > MAX_BYTES:
         raise DataError(
             f"{where} must be at most {MAX_BYTES} bytes, which are read into memory, got {count}; "
-            f"it is damaged, or too large a set."
+            f"the file is damaged, or the set too large."
         )
 
 
@@ -68,15 +64,15 @@ class Dataset:
     """A named image-classification set that is held in memory.
 
     Attributes:
-      name: the name that it was asked for by.
+      name: the name by which it was asked for.
       splits: a :class:`Split` by its name (``"train"``, ``"test"``, ...); read-only.
       class_names: the name of each class, in the order of the labels.
       source: where the arrays came from, for records of experiments.
 
     Raises:
-      TypeError: when ``splits`` is no mapping of splits, or ``class_names`` no sequence.
+      TypeError: when ``splits`` is not a mapping of splits, or ``class_names`` not a sequence.
       DataError: when there is no split, when two splits differ in the shape of their images, or
-        when a label is no index into ``class_names``.
+        when a label is not an index into ``class_names``.
 
     >>> split = Split(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1], np.int32))
     >>> data = Dataset("toy", {"train": split}, ("no", "yes"), source="by hand")
@@ -130,7 +126,7 @@ class Dataset:
 
 
 def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
-    """Make a :class:`Split` from arrays as files hold them.
+    """Create a :class:`Split` from arrays that may lack the axis of channels, or hold long labels.
 
     Args:
       images: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
@@ -141,7 +137,7 @@ def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
       labels.
 
     Raises:
-      TypeError: when either is no array.
+      TypeError: when either cannot be converted to an array.
       DataError: when a dtype or a shape differs from these, or the counts differ.
 
     >>> make_split(np.zeros((2, 8, 8), np.uint8), np.array([3, 4])).images.shape
@@ -173,7 +169,7 @@ def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:
       ``(rest, held_out)``.
 
     Raises:
-      TypeError: when ``split`` is no split, or ``count`` or ``seed`` is no integer.
+      TypeError: when ``split`` is not a split, or ``count`` or ``seed`` not an integer.
       ValueError: when ``count`` is negative or above ``len(split)``, or ``seed`` is negative.
 
     >>> split = make_split(np.zeros((10, 8, 8), np.uint8), np.repeat([0, 1], 5))

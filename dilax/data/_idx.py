@@ -26,12 +26,7 @@ FILE_NAMES = {
 
 
 def read_folder(folder: Path) -> Dataset:
-    """Read a data set from a folder with the four files, each as it is or with ``.gz`` at its end.
-
-    Raises:
-      FileNotFoundError: when one of the four is missing.
-      DataError: when one is damaged, or images and labels do not belong together.
-    """
+    """Read a data set from a folder with the four files, each plain or gzipped (``.gz``)."""
     splits = {
         split_name: make_split(*(read_file(_find(folder, file_name)) for file_name in file_names))
         for split_name, file_names in FILE_NAMES.items()
@@ -40,15 +35,7 @@ def read_folder(folder: Path) -> Dataset:
 
 
 def read_file(path: Path) -> np.ndarray:
-    """Read the array of one IDX file of bytes, gzipped when its name ends in ``.gz``.
-
-    Returns:
-      uint8, of the shape that its header declares: ``(N, H, W)`` images or ``(N,)`` labels.
-
-    Raises:
-      FileNotFoundError: when there is no such file.
-      DataError: when it is no such file, is cut short or has too many bytes.
-    """
+    """Read the uint8 array of one IDX file, gzipped when its name ends in ``.gz``."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         try:
             return read(file, str(path))
@@ -57,7 +44,7 @@ def read_file(path: Path) -> np.ndarray:
 
 
 def read(file: BufferedIOBase, where: str) -> np.ndarray:
-    """Read the uint8 array of one IDX file that is open; ``where`` names it in error messages.
+    """Read the uint8 array of an open IDX file; ``where`` names the file in error messages.
 
     >>> import io
     >>> read(io.BytesIO(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9])), "two labels").tolist()
@@ -83,7 +70,7 @@ def read(file: BufferedIOBase, where: str) -> np.ndarray:
 
 
 def is_folder(folder: Path) -> bool:
-    """Tell whether ``folder`` holds any of the four files."""
+    """Return whether ``folder`` holds any of the four files."""
     names = [name for pair in FILE_NAMES.values() for name in pair]
     return any((folder / f"{name}{end}").exists() for name in names for end in ("", ".gz"))
 

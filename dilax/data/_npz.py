@@ -1,4 +1,4 @@
-"""NumPy's ``.npz`` files: arrays by name, without pickles and without surprises in size."""
+"""NumPy's ``.npz`` files: arrays by name, without pickles and of bounded size."""
 
 import io
 import os
@@ -14,16 +14,10 @@ from dilax.data._dataset import DataError, Dataset, Split, check_size, make_spli
 
 
 def read_arrays(file: IO[bytes] | str | os.PathLike[str], where: str) -> dict[str, np.ndarray]:
-    """Read all arrays of an ``.npz`` file and verify the zip's own checksums.
+    """Read all arrays of an ``.npz`` file, which error messages call ``where``.
 
-    Args:
-      file: the path, or the file opened in binary mode.
-      where: how error messages name it.
-
-    Raises:
-      FileNotFoundError: when there is no such file.
-      DataError: when it is no ``.npz`` file, is damaged, holds Python objects (a pickle), or
-        declares more bytes than its arrays have or than are read into memory.
+    Refused are files that are damaged (by the zip's own checksums), hold Python objects (a pickle),
+    or declare more bytes than their arrays have or than are read into memory.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -37,7 +31,7 @@ def read_arrays(file: IO[bytes] | str | os.PathLike[str], where: str) -> dict[st
 
 
 def _array(content: bytes, name: str) -> np.ndarray:
-    """One ``.npy`` member, which must end where its header says."""
+    """Read one ``.npy`` member, which must end where its header says."""
     file = io.BytesIO(content)
     try:
         array = np.lib.format.read_array(file, allow_pickle=False)
@@ -55,10 +49,6 @@ def read_dataset(path: Path) -> Dataset:
     or they are called ``x_train`` and ``y_train``, as Keras calls them. Images are uint8
     ``(N, H, W)`` or ``(N, H, W, C)``, labels integers ``(N,)``. ``class_names``, an array of
     strings, is optional; without it the classes are ``"0"`` to the largest label.
-
-    Raises:
-      FileNotFoundError: when there is no such file.
-      DataError: when arrays are missing, damaged, or of another dtype or shape.
     """
     arrays = read_arrays(path, str(path))
     splits = {}

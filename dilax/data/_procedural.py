@@ -32,7 +32,7 @@ def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0)
 
     Raises:
       ValueError: when a count is negative or above a million, or the seed is negative.
-      TypeError: when an argument is no integer.
+      TypeError: when an argument is not an integer.
 
     >>> data = shapes(train_count=20, test_count=10)
     >>> data.splits["train"].images.shape, data.class_names[0]
@@ -64,7 +64,7 @@ def _draw_split(generator: np.random.Generator, count: int) -> Split:
 def _coordinates(
     generator: np.random.Generator, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The coordinates of every pixel about its figure, turned and in units of the radius."""
+    """Draw where each figure lies; return each pixel's coordinates in its frame, and the radius."""
     radius, angle, column, row = generator.random((4, count, 1, 1), dtype=np.float32)
     radius = _RADIUS[0] + (_RADIUS[1] - _RADIUS[0]) * radius
     free = _SIZE - 1 - 2 * radius
@@ -76,7 +76,7 @@ def _coordinates(
 
 
 def _paint(generator: np.random.Generator, coverage: np.ndarray) -> np.ndarray:
-    """uint8 ``(N, 32, 32, 3)``: two colours mixed by ``coverage``, and Gaussian noise."""
+    """Mix two random colours by ``coverage`` and add noise: uint8 ``(N, 32, 32, 3)``."""
     ground, figure = generator.random((2, len(coverage), 1, 1, 3), dtype=np.float32)
     close = np.linalg.norm(figure - ground, axis=-1, keepdims=True) < _LEAST_CONTRAST
     figure = np.where(close, (figure + 0.5) % 1, figure)

@@ -1,4 +1,4 @@
-"""From a name or a path to a data set: which sources are asked, and in which order."""
+"""Loading by name or path: which sources are asked, and in which order."""
 
 import difflib
 import logging
@@ -29,7 +29,7 @@ def load(
 ) -> Dataset:
     """Load a data set as NumPy arrays: uint8 images ``(N, H, W, C)`` and int32 labels ``(N,)``.
 
-    The first of these sources that has the set gives it:
+    The sources are asked in this order; the first that has the set gives it:
 
     1. a path: an ``.npz`` file, a folder of IDX files, a CIFAR archive, a prepared TFDS folder;
     2. ``"shapes"``, which is drawn (:func:`dilax.data.shapes` takes counts and a seed);
@@ -114,7 +114,7 @@ def _load(
 
 
 def _is_path(name: str | os.PathLike[str]) -> bool:
-    """Whether ``name`` is a path; ``emnist/letters`` is a name unless there is such a file."""
+    """Return whether ``name`` is a path; ``emnist/letters`` is one only if the file exists."""
     if isinstance(name, os.PathLike) or name.startswith((".", "~")) or Path(name).is_absolute():
         return True
     separated = "/" in name or os.sep in name
@@ -147,7 +147,7 @@ def _read_folder(path: Path) -> Dataset:
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether this package, or one of the operating system, holds the set ``name``."""
+    """Return whether this package, or one of the operating system, holds the set ``name``."""
     known = KNOWN_SETS.get(name)
     return known is not None and known.installed is not None and known.installed.exists()
 

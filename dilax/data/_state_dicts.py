@@ -29,7 +29,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       ``(out_features, in_features_per_group, *window)``. bfloat16 becomes float32.
 
     Raises:
-      TypeError: when ``path`` is no path.
+      TypeError: when ``path`` is not a path.
       FileNotFoundError: when there is no such file.
       DataError: when it is damaged, holds anything but arrays by name, declares other sizes than
         it has, or is larger than is read into memory; or when it is PyTorch's and PyTorch is not
@@ -102,7 +102,7 @@ def _read_torch(path: Path, *, zipped: bool) -> dict[str, np.ndarray]:
 
 
 def _reason(error: Exception) -> str:
-    """The sentence of PyTorch's message that says what is wrong, without its advice to run it."""
+    """Extract what is wrong from PyTorch's message, without its advice to run the code."""
     said = str(error).partition("\n\nCheck the documentation")[0]
     for before in ("WeightsUnpickler error: ", "\n\n"):
         said = said.rpartition(before)[2]

@@ -28,7 +28,7 @@ _NEEDS_TENSORFLOW = (
 
 
 class UnknownNameError(DataError):
-    """A name of which TFDS has no data set."""
+    """TFDS has no data set of a name."""
 
 
 def load(name: str, *, data_dir: Path | None = None) -> Dataset:
@@ -41,7 +41,7 @@ def load(name: str, *, data_dir: Path | None = None) -> Dataset:
 
     Raises:
       UnknownNameError: when TFDS has no such set.
-      DataError: when it must be prepared and cannot be (no network, no TensorFlow), or is no
+      DataError: when it must be prepared and cannot be (no network, no TensorFlow), or is not an
         image-classification set that fits into one array.
     """
     import tensorflow_datasets as tfds
@@ -57,9 +57,6 @@ def read_directory(path: Path) -> Dataset:
     """Read a prepared set from its folder, such as ``tensorflow_datasets/mnist/3.0.1``.
 
     Its format may be ``array_record``, or ``tfrecord``, which is TFDS's default.
-
-    Raises:
-      DataError: when there is no such set, or several, or one that is damaged or not of images.
     """
     import tensorflow_datasets as tfds
 
@@ -74,7 +71,7 @@ def read_directory(path: Path) -> Dataset:
 
 
 def is_directory(path: Path) -> bool:
-    """Tell whether ``path`` holds a prepared set, itself or up to two levels below."""
+    """Return whether ``path`` holds a prepared set, itself or up to two levels below."""
     return bool(_prepared_in(path))
 
 
@@ -126,7 +123,7 @@ def _prepare(builder: "tfds.core.DatasetBuilder", name: str) -> None:
 
 
 def _first_address(builder: "tfds.core.DatasetBuilder") -> str | None:
-    """One address that the builder will download from, where that is known."""
+    """Return one address from which the builder will download, if one is known."""
     addresses = getattr(builder, "addresses", None)
     urls = next(iter(addresses.values())) if addresses else builder.url_infos or ()
     return next(iter(urls), None)
@@ -171,7 +168,7 @@ def _read(builder: "tfds.core.DatasetBuilder", name: str, source: str) -> Datase
 
 
 def _feature_keys(builder: "tfds.core.DatasetBuilder") -> tuple[str, str]:
-    """The names of the two features that are the image and the class label."""
+    """Find the names of the image and of the class label among the features."""
     import tensorflow_datasets as tfds
 
     features = dict(builder.info.features.items())
@@ -211,7 +208,7 @@ def _read_split(
 
 
 def _examples(builder: "tfds.core.DatasetBuilder", split_name: str) -> Iterator[dict[str, Any]]:
-    """The decoded examples of a split, whichever of the two formats it has."""
+    """Iterate over the decoded examples of a split, in either of the two formats."""
     if builder.info.file_format.value == "tfrecord":
         for path in builder.info.splits[split_name].filepaths:
             for record in _records(Path(path)):
@@ -223,11 +220,11 @@ def _examples(builder: "tfds.core.DatasetBuilder", split_name: str) -> Iterator[
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: each a length, 4 bytes of checksum, the bytes and 4 more.
+    """Iterate over the records of a TFRecord file: length, 4-byte checksum, bytes, 4-byte checksum.
 
     Format: https://www.tensorflow.org/tutorials/load_data/tfrecord. Its checksums (CRC-32C) are not
-    verified, which in Python would take longer than decoding: the lengths must lead to the end of
-    the file, the records must be as many as the set declares, and PNG has checksums of its own.
+    verified, which in Python would take longer than decoding. Damage is noticed by the lengths,
+    which must lead to the end of the file, by the number of records, and by PNG's own checksums.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

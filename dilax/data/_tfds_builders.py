@@ -27,25 +27,25 @@ _Tables = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def _png(image: np.ndarray) -> bytes:
-    """A uint8 image ``(H, W, 1)`` or ``(H, W, 3)`` as a PNG file."""
+    """Encode a uint8 image ``(H, W, 1)`` or ``(H, W, 3)`` as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 class _WithoutTensorFlow:
-    """What the subclasses share; each has its addresses and reads what it finds there."""
+    """The shared part of the builders; each subclass has its addresses and reads their files."""
 
     label_keys: tuple[str, ...] = ("label",)
     info: tfds.core.DatasetInfo
 
     @property
     def addresses(self) -> dict[str, list[str]]:
-        """What to download: lists of addresses, by names of our own."""
+        """Lists of addresses to download, by names of our own."""
         raise NotImplementedError
 
     def _read(self, paths: dict[str, list[Path]]) -> _Tables:
-        """The images and labels of each split, from the files at ``addresses``."""
+        """Read the images and labels of each split from the files at ``addresses``."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -108,7 +108,7 @@ class _Cifar(_WithoutTensorFlow):
 def _combine(
     mixin: type, base: type[tfds.core.GeneratorBasedBuilder]
 ) -> type[tfds.core.GeneratorBasedBuilder]:
-    """A builder with the name of ``base`` that is kept out of the registry of TFDS."""
+    """Create a builder with the name of ``base`` that is kept out of the registry of TFDS."""
     names = {"name": base.name, "__module__": __name__, "__doc__": base.__doc__}
     options = {"skip_registration": True}
     return types.new_class(base.__name__, (mixin, base), options, lambda body: body.update(names))

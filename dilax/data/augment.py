@@ -136,7 +136,7 @@ def alternating_flip(images: ArrayLike, epoch: ArrayLike) -> jax.Array:
       uint8 ``(N, H, W, C)``.
 
     Raises:
-      ValueError: when ``images`` are not uint8 ``(N, H, W, C)``, or ``epoch`` is no integer.
+      ValueError: when ``images`` are not uint8 ``(N, H, W, C)``, or ``epoch`` is not an integer.
 
     Source: K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, section 3.6.
 
@@ -155,7 +155,7 @@ def alternating_flip(images: ArrayLike, epoch: ArrayLike) -> jax.Array:
 
 
 def _hash_bit(images: jax.Array) -> jax.Array:
-    """0 or 1 for each uint8 image: a bit of the sum of its pixels, each times an odd number."""
+    """Hash each uint8 image to 0 or 1: a bit of the sum of its pixels, each times an odd number."""
     pixels = images.reshape(len(images), math.prod(images.shape[1:])).astype(jnp.uint32)
     factors = jnp.arange(pixels.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435762) + 1
     return ((pixels * factors[None]).sum(axis=1, dtype=jnp.uint32) >> 16 & 1).astype(jnp.int32)
@@ -191,7 +191,7 @@ def random_cutout(key: jax.Array, images: ArrayLike, *, size: int) -> jax.Array:
 
 
 def _inside(centre: jax.Array, length: int, size: int) -> jax.Array:
-    """Whether each of ``length`` pixels is among the ``size`` pixels about ``centre``."""
+    """Return whether each of ``length`` pixels is among the ``size`` pixels about ``centre``."""
     start = centre - size // 2
     pixel = jnp.arange(length)[None, :]
     return (pixel >= start) & (pixel < start + size)
