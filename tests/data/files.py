@@ -83,54 +83,21 @@ def cifar10_binary(count: int = 3) -> dict[str, bytes]:
     return files
 
 
-def python_2_pickle(fields: Mapping[str, object]) -> bytes:
-    """A dictionary of byte arrays, lists of integers and strings as Python 2 pickled it."""
-    out = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK]
-    for key, value in fields.items():
-        out += [_python_2_string(key.encode()), _python_2_value(value)]
-    return b"".join([*out, pickle.SETITEMS, pickle.STOP])
+class _Python2Pickler(pickle._Pickler):
+    """Pickles text, bytes and arrays as Python 2 did."""
+
+    def save_string(self, text: str | bytes) -> None:
+        content = text.encode("latin-1") if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+
+    dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
 
 
-def _python_2_string(content: bytes) -> bytes:
-    return pickle.BINSTRING + struct.pack("<i", len(content)) + content
-
-
-def _python_2_value(value: object) -> bytes:
-    if isinstance(value, np.ndarray):
-        return _python_2_array(value)
-    if isinstance(value, list):
-        numbers = [pickle.BININT1 + bytes([number]) for number in value]
-        return b"".join([pickle.EMPTY_LIST, pickle.MARK, *numbers, pickle.APPENDS])
-    return _python_2_string(str(value).encode())
-
-
-def _python_2_array(array: np.ndarray) -> bytes:
-    """``_reconstruct(ndarray, (0,), "b")`` and the state ``(1, shape, dtype, False, bytes)``."""
-    zero, one = pickle.BININT1 + b"\x00", pickle.BININT1 + b"\x01"
-    minus_one = pickle.BININT + struct.pack("<i", -1)
-    shape = b"".join(pickle.BININT + struct.pack("<i", size) for size in array.shape)
-    dtype_state = (
-        pickle.MARK
-        + (pickle.BININT1 + b"\x03" + _python_2_string(b"|") + pickle.NONE * 3)
-        + minus_one * 2
-        + (zero + pickle.TUPLE)
-    )
-    dtype = (
-        b"cnumpy\ndtype\n"
-        + (pickle.MARK + _python_2_string(b"u1") + zero + one + pickle.TUPLE + pickle.REDUCE)
-        + (dtype_state + pickle.BUILD)
-    )
-    call = (
-        b"cnumpy.core.multiarray\n_reconstruct\n"
-        + (pickle.MARK + b"cnumpy\nndarray\n" + zero + pickle.TUPLE1)
-        + (_python_2_string(b"b") + pickle.TUPLE + pickle.REDUCE)
-    )
-    state = (
-        (pickle.MARK + one + pickle.MARK + shape + pickle.TUPLE + dtype)
-        + (pickle.NEWFALSE + _python_2_string(array.tobytes()))
-        + pickle.TUPLE
-    )
-    return call + state + pickle.BUILD
+def python_2_pickle(content: object) -> bytes:
+    """A pickle as Python 2 and an old NumPy wrote it."""
+    file = io.BytesIO()
+    _Python2Pickler(file, protocol=2).dump(content)
+    return file.getvalue().replace(b"numpy._core.", b"numpy.core.")
 
 
 def cifar10_python(count: int = 3) -> dict[str, bytes]:
