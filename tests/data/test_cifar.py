@@ -61,17 +61,20 @@ def test_cifar100_has_two_columns_of_labels(tmp_path: Path) -> None:
     assert load(sets[0]).fingerprint == load(sets[1]).fingerprint
 
 
-def test_labels_out_of_range(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("test_batch.bin", lambda old: b"\x0a" + old[1:], r"cifar10/test must lie in 0\.\.9"),
+        ("data_batch_2.bin", lambda old: old[:-1], "must be rows of 3073 bytes, got one of 9218"),
+        ("data_batch_3.bin", None, r"\['data_batch_3.bin'\] are missing"),
+    ],
+)
+def test_wrong_file_in_an_archive(tmp_path: Path, name: str, change, message: str) -> None:
     content = files.cifar10_binary()
-    content["test_batch.bin"] = b"\x0a" + content["test_batch.bin"][1:]
-    with pytest.raises(DataError, match=r"labels of cifar10/test must lie in 0\.\.9"):
-        load(files.write_tar(tmp_path / "a.tar.gz", content))
-
-
-def test_missing_batch(tmp_path: Path) -> None:
-    content = files.cifar10_binary()
-    del content["data_batch_3.bin"]
-    with pytest.raises(DataError, match=r"\['data_batch_3.bin'\] are missing"):
+    old = content.pop(name)
+    if change is not None:
+        content[name] = change(old)
+    with pytest.raises(DataError, match=message):
         load(files.write_tar(tmp_path / "a.tar.gz", content))
 
 
@@ -88,22 +91,10 @@ def test_altered_archive(tmp_path: Path) -> None:
     path = files.write_tar(tmp_path / "a.tar.gz", files.cifar10_binary())
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.tar\.gz is not a whole tar archive"):
-        load(path)
-
-
-def test_no_archive_at_all(tmp_path: Path) -> None:
-    (tmp_path / "a.tar.gz").write_bytes(b"<html>not found</html>")
-    with pytest.raises(DataError, match="is not a whole tar archive"):
-        load(tmp_path / "a.tar.gz")
-
-
-def test_truncated_batch(tmp_path: Path) -> None:
-    content = files.cifar10_binary()
-    content["data_batch_2.bin"] = content["data_batch_2.bin"][:-1]
-    with pytest.raises(DataError, match="must be rows of 3073 bytes, got one of 9218 bytes"):
-        load(files.write_tar(tmp_path / "a.tar.gz", content))
+    for damaged in (content, b"<html>not found</html>"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"a\.tar\.gz is not a whole tar archive"):
+            load(path)
 
 
 def test_nothing_is_extracted(tmp_path: Path) -> None:

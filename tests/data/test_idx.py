@@ -21,26 +21,26 @@ def test_folder(tmp_path: Path, compressed: bool) -> None:
     assert data.class_names == tuple("0123456789")
 
 
-def test_missing_file(tmp_path: Path) -> None:
+IMAGES, LABELS = files.IDX_NAMES["train"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (LABELS, lambda old: files.idx_bytes(np.arange(5)), "12 images and 5 labels"),
+        (IMAGES, lambda old: old[:-1], f"{IMAGES} must have"),
+        (IMAGES, lambda old: old[:20], f"{IMAGES} must have"),
+        (IMAGES, lambda old: old[:6], f"{IMAGES} is cut short"),
+        (IMAGES, lambda old: b"<html>503</html>", r"must begin with the IDX .* got 3c 68 74 6d"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, name: str, change, message: str) -> None:
     files.write_idx(tmp_path)
-    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(FileNotFoundError, match=r"t10k-labels-idx1-ubyte .* is missing"):
+    (tmp_path / name).write_bytes(change((tmp_path / name).read_bytes()))
+    with pytest.raises(DataError, match=message):
         load(tmp_path)
-
-
-def test_images_and_labels_must_belong_together(tmp_path: Path) -> None:
-    files.write_idx(tmp_path)
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(files.idx_bytes(np.arange(5)))
-    with pytest.raises(DataError, match="12 images and 5 labels"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize("keep", [-1, 20, 6])
-def test_truncated(tmp_path: Path, keep: int) -> None:
-    files.write_idx(tmp_path)
-    path = tmp_path / "train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte (must have|is cut short)"):
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name} .* is missing"):
         load(tmp_path)
 
 
@@ -55,23 +55,17 @@ def test_damaged_gzip(tmp_path: Path) -> None:
             load(tmp_path)
 
 
-def test_page_of_html_in_place_of_a_file(tmp_path: Path) -> None:
-    files.write_idx(tmp_path)
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<html>503</html>")
-    with pytest.raises(DataError, match=r"must begin with the IDX header .* got 3c 68 74 6d"):
-        load(tmp_path)
-
-
-def test_sizes_must_be_those_declared() -> None:
-    content = files.idx_bytes(np.arange(3))
-    for damaged, found in ((content + b"\0", "more"), (content[:-1], "only 2")):
-        with pytest.raises(DataError, match=f"it must have 3 bytes, got {found}"):
-            _idx.read(io.BytesIO(damaged), "it")
-
-
-def test_dimensions_are_few() -> None:
-    with pytest.raises(DataError, match=r"must begin with the IDX header .* got 00 00 08 ff"):
-        _idx.read(io.BytesIO(b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x"), "it")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (files.idx_bytes(np.arange(3)) + b"\0", "it must have 3 bytes, got more"),
+        (files.idx_bytes(np.arange(3))[:-1], "it must have 3 bytes, got only 2"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x", "the IDX header .* got 00 00 08 ff"),
+    ],
+)
+def test_sizes_must_be_those_declared(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        _idx.read(io.BytesIO(content), "it")
 
 
 def test_bomb_is_not_unpacked() -> None:
