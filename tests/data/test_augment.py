@@ -52,14 +52,10 @@ def test_the_key_decides_and_each_image_is_drawn_by_itself(function, images: jax
 
 
 @pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
-def test_shape_and_dtype_stay(function, key: jax.Array, images: jax.Array) -> None:
+def test_shape_and_dtype_stay_and_vmap_works(function, key: jax.Array, images: jax.Array) -> None:
     for dtype in (jnp.float32, jnp.bfloat16):
         result = jax.eval_shape(function, key, images.astype(dtype))
         assert (result.shape, result.dtype) == (images.shape, dtype)
-
-
-@pytest.mark.parametrize("function", RANDOM.values(), ids=RANDOM)
-def test_vmap(function, images: jax.Array) -> None:
     keys = jax.random.split(jax.random.key(3), 2)
     stacked = jnp.stack([images, 1 - images])
     one_by_one = jnp.stack([function(k, i) for k, i in zip(keys, stacked, strict=True)])
@@ -107,26 +103,24 @@ def test_whole_shift_is_translate(images: jax.Array) -> None:
     np.testing.assert_allclose(moved, translate(images, offsets), atol=1e-6)
 
 
-def test_doubling_the_scale_doubles_a_square() -> None:
-    images = np.zeros((6, 9, 9, 1), np.float32)
-    images[:, 3:6, 3:6] = 1
-    area = affine(images, matrices(scale=2.0)).sum((1, 2, 3))
-    np.testing.assert_allclose(area, 4 * 9.0, rtol=1e-5)
+CENTRE = np.pad([[1.0]], 3)
 
 
-def test_shear_moves_lower_rows_to_the_right() -> None:
-    images = np.zeros((6, 7, 7, 1), np.float32)
-    images[:, :, 3] = 1
-    sheared = np.asarray(affine(images, matrices(shear=1.0)))[0, :, :, 0]
-    np.testing.assert_allclose(sheared, np.eye(7), atol=1e-6)
-
-
-def test_shift_comes_after_the_turn() -> None:
-    images = np.zeros((6, 7, 7, 1), np.float32)
-    images[:, 3, 5] = 1
-    moved = affine(images, matrices(angle=np.pi / 2, shift=(2.0, 0.0)))
-    expected = np.zeros((7, 7))
-    expected[3, 3] = 1  # from right of the centre to above it, then down
+@pytest.mark.parametrize(
+    ("drawn", "options", "expected"),
+    [
+        # Twice as large, a point is half as bright one pixel away.
+        (CENTRE, {"scale": 2.0}, np.pad(np.outer(*[[0.5, 1, 0.5]] * 2), 2)),
+        # A shear moves the lower rows of an upright line to the right.
+        (np.ones((7, 1)) * np.eye(7)[3], {"shear": 1.0}, np.eye(7)),
+        # The shift comes after the turn: from right of the centre to above it, then down.
+        (np.roll(CENTRE, 2, axis=1), {"angle": np.pi / 2, "shift": (2.0, 0.0)}, CENTRE),
+    ],
+    ids=["scale", "shear", "turn and shift"],
+)
+def test_affine_of_simple_pictures(drawn, options, expected) -> None:
+    images = np.broadcast_to(drawn[None, :, :, None], (6, 7, 7, 1)).astype(np.float32)
+    moved = affine(images, matrices(**options))
     np.testing.assert_allclose(moved[0, :, :, 0], expected, atol=1e-5)
 
 
@@ -203,11 +197,8 @@ def test_normalize_of_bytes_and_floats() -> None:
         result = augment.normalize(given, mean=mean, std=std)
         assert result.dtype == jnp.float32
         np.testing.assert_allclose(result, expected, atol=1e-5)
-
-
-def test_normalize_by_one_number() -> None:
-    result = augment.normalize(jnp.full((1, 2, 2, 3), 0.75), mean=0.5, std=0.5)
-    np.testing.assert_allclose(result, 0.5)
+    by_one_number = augment.normalize(jnp.full((1, 2, 2, 3), 0.75), mean=0.5, std=0.5)
+    np.testing.assert_allclose(by_one_number, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,3 @@ def test_bomb_is_not_unpacked() -> None:
         pytest.raises(DataError, match="it must be at most 4294967296 bytes"),
     ):
         _idx.read(file, "it")
-
-
-def test_single_file_points_to_its_folder(tmp_path: Path) -> None:
-    files.write_idx(tmp_path)
-    with pytest.raises(DataError, match="one IDX file of four; give the folder"):
-        load(tmp_path / "train-images-idx3-ubyte")

@@ -87,9 +87,8 @@ def test_what_pytorch_saves_comes_back(zipped, tmp_path):
 
 def test_bfloat16_of_safetensors_becomes_float32(tmp_path):
     content = safetensors.numpy.save({"half": np.array([1.5, -2.0], jnp.bfloat16)})
-    np.testing.assert_array_equal(
-        read(tmp_path, content)["half"], np.float32([1.5, -2]), strict=True
-    )
+    found = read(tmp_path, content)["half"]
+    np.testing.assert_array_equal(found, np.float32([1.5, -2]), strict=True)
 
 
 class Evil:

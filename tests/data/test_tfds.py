@@ -132,29 +132,22 @@ def test_tfrecord(as_tfrecord: Path, prepared) -> None:
     assert_holds(_tfds.load("kmnist", data_dir=as_tfrecord.parents[1]), prepared[1])
 
 
-@pytest.mark.parametrize("cut", [1, 30, 100])
-def test_truncated_tfrecord(as_tfrecord: Path, cut: int) -> None:
+def without_first_record(content: bytes) -> bytes:
+    return content[struct.unpack("<Q", content[:8])[0] + 16 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *[(lambda old, cut=cut: old[:-cut], "is cut short") for cut in (1, 30, 100)],
+        (without_first_record, r"kmnist/3.0.1, train must have 30 examples, got 29"),
+        (lambda old: old[:5] + b"\x7f" + old[6:], "cut short or no TFRecord file: a record of"),
+    ],
+)
+def test_damaged_tfrecord(as_tfrecord: Path, change, message: str) -> None:
     path = as_tfrecord / "kmnist-train.tfrecord-00000-of-00001"
-    path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(DataError, match=r"kmnist-train.tfrecord-00000-of-00001 is cut short"):
-        load(as_tfrecord)
-
-
-def test_missing_records(as_tfrecord: Path) -> None:
-    path = as_tfrecord / "kmnist-train.tfrecord-00000-of-00001"
-    content = path.read_bytes()
-    length = struct.unpack("<Q", content[:8])[0]
-    path.write_bytes(content[length + 16 :])
-    with pytest.raises(DataError, match=r"kmnist/3.0.1, train must have 30 examples, got 29"):
-        load(as_tfrecord)
-
-
-def test_altered_length_in_tfrecord(as_tfrecord: Path) -> None:
-    path = as_tfrecord / "kmnist-train.tfrecord-00000-of-00001"
-    content = bytearray(path.read_bytes())
-    content[5] = 0x7F
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="cut short or no TFRecord file: a record of"):
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=message):
         load(as_tfrecord)
 
 
@@ -257,9 +250,11 @@ def test_set_of_another_size_is_not_taken_for_the_known_one(prepared, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_sets_need_tensorflow(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="with TensorFlow only, which is not installed"):
-        load("emnist/letters", cache_dir=tmp_path, data_dir=tmp_path)
+@pytest.mark.parametrize("name", ["emnist/letters", "titanic"])
+def test_other_sets_need_tensorflow(tmp_path: Path, name: str) -> None:
+    """To prepare them, or as titanic to import their builder."""
+    with pytest.raises(DataError, match=f"prepares '{name}' with TensorFlow only, which is not"):
+        _tfds.load(name, data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["no_such_set", "no such set"])
@@ -273,11 +268,6 @@ def test_first_address_of_any_builder() -> None:
 
     builder = tensorflow_datasets.builder("svhn_cropped")
     assert _tfds._first_address(builder) in builder.url_infos
-
-
-def test_builders_that_import_tensorflow(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="prepares 'titanic' with TensorFlow only"):
-        _tfds.load("titanic", data_dir=tmp_path)
 
 
 def test_image_and_label_are_found() -> None:
