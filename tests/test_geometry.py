@@ -191,3 +191,8 @@ def test_rows_of_the_table_have_the_output_of_the_reference() -> None:
         )
         sizes = tuple(itertools.starmap(geometry.output_size, axes))
         assert sizes == cases.solve(case).output.shape[1:-1], case.id
+
+
+def test_an_axis_may_be_empty() -> None:
+    assert geometry.exact_padding(0, 0, 3, stride=2, dilation=1, low=0) == (0, 1)
+    assert geometry.output_size(0, 3, stride=2, dilation=1, padding=(1, 1)) == 0
