@@ -21,8 +21,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import jax
 import tyro
+
+from dilax.training import describe_device, git_commit, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("tests/test_geometry.py", "tests/test_choice.py", "tests/algorithms", "tests/functions")
@@ -88,19 +92,27 @@ def main() -> int:
     drawn = random.Random(config.seed).sample(found, min(config.number, len(found)))
     with concurrent.futures.ThreadPoolExecutor(config.workers) as pool:
         rows = list(pool.map(lambda mutant: judge(mutant, config), drawn))
-    counts = collections.Counter(row["outcome"] for row in rows)
-    record = {
+    record = record_of(config, len(found), rows)
+    config.output.write_text(json.dumps(record, indent=1) + "\n")
+    noticed = record["outcomes"].get("noticed", 0)
+    print(f"{noticed} of {len(rows)} mutants noticed; {config.output}")
+    return 0
+
+
+def record_of(config: Config, found: int, rows: list[dict[str, object]]) -> dict[str, Any]:
+    """Say what became of each mutant, of how many, and of which commit on which machine."""
+    return {
         "program": Path(__file__).name,
         "seed": config.seed,
         "tests": config.tests,
-        "candidates": len(found),
+        "candidates": found,
         "n": len(rows),
-        "outcomes": dict(counts),
+        "outcomes": dict(collections.Counter(str(row["outcome"]) for row in rows)),
         "rows": rows,
+        "device": describe_device(jax.devices()[0]),
+        "versions": versions(),
+        "git_commit": git_commit(config.root / "dilax"),
     }
-    config.output.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"{counts['noticed']} of {len(rows)} mutants noticed; {config.output}")
-    return 0
 
 
 def candidates(config: Config) -> list[Mutant]:

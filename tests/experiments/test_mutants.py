@@ -54,3 +54,6 @@ def test_a_mutant_is_judged_by_the_tests(tmp_path: Path) -> None:
         ("9 and a + b", "noticed"),
         ("9", "not noticed"),
     }
+    record = mutants.record_of(config, 3, rows)
+    assert record["outcomes"] == {"noticed": 2, "not noticed": 1}
+    assert {"program", "device", "versions", "git_commit"} <= record.keys()
