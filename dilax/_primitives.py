@@ -28,7 +28,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from dilax._choice import PassName, Problem, choose
-from dilax.algorithms import Algorithm
+from dilax.algorithms import Algorithm, lax
 from dilax.algorithms._live_part import LivePart
 from dilax.algorithms._vma import match_vma, vary, varying_axes
 from dilax.geometry import ConvGeometry
@@ -65,6 +65,14 @@ def conv(
     """Convolve canonical arrays; every derivative uses ``algorithm`` too."""
     params = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
     return _bind(conv_p, x, kernel, dtype=jnp.dtype(dtype), **params)
+
+
+def conv_by_lax(
+    x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, precision: Any, dtype: Any
+) -> jax.Array:
+    """Convolve by lax's own primitive in place of dilax's, with the derivatives that JAX knows."""
+    options = {"precision": precision, "dtype": dtype, "algorithm": lax}
+    return _compute(conv_p, "elsewhere", x, kernel, geometry=geometry, **options)
 
 
 def _bind(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

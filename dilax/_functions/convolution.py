@@ -16,7 +16,6 @@ from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
 from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax.algorithms import Algorithm
-from dilax.algorithms._live_part import LivePart
 from dilax.geometry import ConvGeometry, PaddingLike
 
 
@@ -95,21 +94,11 @@ def conv_canonical(
     if not kernel.size or 0 in geometry.output_size:
         y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
     elif options.algorithm is algorithms.lax:
-        y = _by_lax(x, kernel, geometry, options)
+        y = _primitives.conv_by_lax(x, kernel, geometry, options.precision, options.dtype)
     else:
         run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
         y = _as_sharded(run, x, kernel)(x, kernel)
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
-
-
-def _by_lax(x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options) -> jax.Array:
-    """Bind lax's own primitive, of what is live alone: XLA on CPU pads the rest wrong."""
-    live = LivePart.of(geometry)
-    if live is None:
-        return jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
-    types = {"precision": options.precision, "preferred_element_type": options.dtype}
-    y = algorithms.lax.conv(live.crop(x, "x"), live.crop(kernel, "w"), live.geometry, **types)
-    return live.fill(y, "g", geometry)
 
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:

@@ -4,8 +4,9 @@ Tap ``k`` of an axis reads input ``s o + d k - low`` for output ``o``. A tap tha
 the ``n`` inputs sees padding alone: it adds nothing to the output, and its own gradient is zero. A
 kernel dilated beyond the image has many such taps. An output whose whole window lies in the padding
 is zero. Negative padding crops the input. All three are cut off before a convolution is computed.
-What is left has no negative padding, and neither have the convolutions that are its gradients: XLA
-on CPU computes some of those wrong.
+What is left has no negative padding, nor has the convolution that is its input gradient; that of
+its kernel gradient may crop inputs at the high end alone. XLA on CPU computes wrong where padding
+is negative at the low end.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class LivePart(NamedTuple):
             return None
         inputs, taps, outputs, padding = zip(*live, strict=True)
         kept = ConvGeometry(
-            tuple(part.stop - part.start for part in inputs),
-            tuple(part.stop - part.start for part in taps),
+            _sizes(inputs),
+            _sizes(taps),
             geometry.strides,
             padding,
             geometry.kernel_dilation,
@@ -50,9 +51,7 @@ class LivePart(NamedTuple):
     def crop(self, array: jax.Array, role: str) -> jax.Array:
         """Cut the live part out of an input ``"x"``, a kernel ``"w"`` or an output ``"g"``."""
         kept = self._kept(array.shape, role)
-        if all(
-            part.stop - part.start == size for part, size in zip(kept, array.shape, strict=True)
-        ):
+        if _sizes(kept) == array.shape:
             return array
         return lax.slice(array, [part.start for part in kept], [part.stop for part in kept])
 
@@ -72,6 +71,10 @@ class LivePart(NamedTuple):
             return (*self.taps, slice(0, shape[-2]), slice(0, shape[-1]))
         window = self.inputs if role == "x" else self.outputs
         return (slice(0, shape[0]), *window, slice(0, shape[-1]))
+
+
+def _sizes(parts: tuple[slice, ...]) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in parts)
 
 
 def _live_axis(

@@ -149,16 +149,23 @@ def _read_folder(path: Path) -> Dataset:
 def is_installed(name: str) -> bool:
     """Return whether this package, or one of the operating system, holds the set ``name``."""
     known = KNOWN_SETS.get(name)
-    return known is not None and known.installed is not None and known.installed.exists()
+    path = None if known is None else known.installed
+    return path is not None and (_in_this_package(path) or path.exists())
+
+
+def _in_this_package(path: Path) -> bool:
+    return path.parent == Path(__file__).parent
 
 
 def _read_installed(name: str) -> Dataset:
     """Read a set that is installed; MNIST's licence and origin are in ``mnist.LICENSE.txt``."""
     known = KNOWN_SETS[name]
-    assert known.installed is not None
-    here = known.installed.parent == Path(__file__).parent
-    source = f"dilax.data, {known.installed.name}" if here else str(known.installed)
-    splits = _read_path(known.installed).splits
+    path = known.installed
+    assert path is not None
+    if not path.exists():
+        raise FileNotFoundError(f"{path}, a part of dilax, is missing; install dilax again.")
+    source = f"dilax.data, {path.name}" if _in_this_package(path) else str(path)
+    splits = _read_path(path).splits
     return check_known(Dataset(name, splits, known.class_names, source), file_order=True)
 
 

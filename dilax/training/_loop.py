@@ -312,8 +312,9 @@ class _Run:
         if at < 0:
             return
         paths = jax.tree_util.tree_leaves_with_path(self.position.state.params)
-        name = f"the gradient of {jax.tree_util.keystr(paths[leaf][0])}"
-        parts = name if leaf >= 0 else "the loss"
+        parts = "the loss"
+        if leaf >= 0:
+            parts = f"the gradient of {jax.tree_util.keystr(paths[leaf][0])}"
         parts += f" and {leaves - 1} more" if leaves > 1 else ""
         self.checkpoints.wait()
         steps = self.checkpoints.steps

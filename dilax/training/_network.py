@@ -233,14 +233,15 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
 def _check_alike(own: Pytree, arrays: Pytree, name: str) -> None:
     """Refuse arrays with other names or shapes than the module's own."""
 
-    def described(tree: Pytree) -> str:
+    def form(tree: Pytree) -> tuple[Any, list[tuple[int, ...]]]:
         leaves, structure = jax.tree.flatten(tree)
-        shapes = [as_array(leaf, f"each of {name}").shape for leaf in leaves]
-        return f"{structure} of shapes {shapes}"
+        return structure, [as_array(leaf, f"each of {name}").shape for leaf in leaves]
 
-    if described(own) != described(arrays):
+    required, got = form(own), form(arrays)
+    if required != got:
         raise ValueError(
-            f"{name} must be like the module's own, {described(own)}, got {described(arrays)}."
+            f"{name} must be like the module's own, {required[0]} of shapes {required[1]}, got "
+            f"{got[0]} of shapes {got[1]}."
         )
 
 

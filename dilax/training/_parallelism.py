@@ -8,7 +8,6 @@ indices into them, or nothing and images.
 
 import concurrent.futures
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -218,11 +217,13 @@ class StreamingLoader:
     def chunks(self, rows: Iterable[np.ndarray]) -> Iterator[Any]:
         """Iterate over the examples, ``(steps, batch_size, ...)``."""
         with concurrent.futures.ThreadPoolExecutor(max_workers=1) as ahead:
-            chunks = (ahead.submit(self._gather, row) for row in rows)
-            end: list[concurrent.futures.Future] = [concurrent.futures.Future()]
-            # The next chunk is gathered while the caller computes on the one that it gets.
-            for chunk, _ in itertools.pairwise(itertools.chain(chunks, end)):
-                yield chunk.result()
+            coming = None
+            for row in rows:
+                gathered, coming = coming, ahead.submit(self._gather, row)
+                if gathered is not None:
+                    yield gathered.result()
+            if coming is not None:
+                yield coming.result()
 
     def _gather(self, rows: np.ndarray) -> Any:
         return self.parallelism.split((self.images[rows], self.labels[rows]))

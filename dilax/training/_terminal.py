@@ -76,13 +76,16 @@ class StopRequest:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous = {}
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        self.__exit__()
+        self._restore()
 
 
 def _numbers(means: dict[str, float]) -> str:

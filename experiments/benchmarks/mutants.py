@@ -12,7 +12,7 @@ import ast
 import collections
 import concurrent.futures
 import dataclasses
-import json
+import functools
 import os
 import random
 import shutil
@@ -21,12 +21,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-import jax
-import tyro
+import benchmark
 
-from dilax.training import describe_device, git_commit, versions
+from dilax.training import git_commit
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("tests/test_geometry.py", "tests/test_choice.py", "tests/algorithms", "tests/functions")
@@ -49,7 +47,7 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(benchmark.Flags):
     """Change operators and integers of the core, and count how many the tests notice."""
 
     number: int = 40
@@ -67,8 +65,6 @@ class Config:
     """Repository to mutate, another checkout perhaps."""
     workers: int = 2
     """Mutants at a time."""
-    output: Path = ROOT / "experiments" / "results" / "mutants.json"
-    """The record."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,37 +78,33 @@ class Mutant:
     after: str
 
 
-def main() -> int:
-    """Run the program; give its exit status."""
-    config = tyro.cli(Config, description=__doc__)
+def measure(config: Config) -> benchmark.Record:
+    """Draw mutants and run the tests on each.
+
+    Raises:
+        ValueError: The tests fail before anything is changed.
+    """
     found = candidates(config)
     if run_tests(config, None) != 0:
-        print("the tests must pass before anything is changed, and they do not", file=sys.stderr)
-        return 1
+        raise ValueError("the tests must pass before anything is changed, and they do not")
     drawn = random.Random(config.seed).sample(found, min(config.number, len(found)))
     with concurrent.futures.ThreadPoolExecutor(config.workers) as pool:
         rows = list(pool.map(lambda mutant: judge(mutant, config), drawn))
-    record = record_of(config, len(found), rows)
-    config.output.write_text(json.dumps(record, indent=1) + "\n")
-    noticed = record["outcomes"].get("noticed", 0)
-    print(f"{noticed} of {len(rows)} mutants noticed; {config.output}")
-    return 0
-
-
-def record_of(config: Config, found: int, rows: list[dict[str, object]]) -> dict[str, Any]:
-    """Say what became of each mutant, of how many, and of which commit on which machine."""
     return {
-        "program": Path(__file__).name,
-        "seed": config.seed,
-        "tests": config.tests,
-        "candidates": found,
+        "candidates": len(found),
         "n": len(rows),
         "outcomes": dict(collections.Counter(str(row["outcome"]) for row in rows)),
+        "mutated_commit": git_commit(config.root / "dilax"),
         "rows": rows,
-        "device": describe_device(jax.devices()[0]),
-        "versions": versions(),
-        "git_commit": git_commit(config.root / "dilax"),
     }
+
+
+def section(record: benchmark.Record) -> str:
+    """How many mutants were noticed, in a line."""
+    return f"{record['outcomes'].get('noticed', 0)} of {record['n']} mutants noticed\n"
+
+
+main = functools.partial(benchmark.run, Config, measure, section)
 
 
 def candidates(config: Config) -> list[Mutant]:

@@ -66,7 +66,7 @@ def temporary_bytes(function: Any, *operands: Any) -> int:
 
 @pytest.mark.parametrize("derivative", [first, second])
 @pytest.mark.parametrize("features", FEATURES, ids=str)
-@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("rank", [1, 2, 3])
 def test_no_derivative_takes_several_times_the_memory(rank, features, derivative) -> None:
     in_features, out_features, groups = features
     x = jax.ShapeDtypeStruct((2, *IMAGES[rank], in_features), jnp.float32)

@@ -1,6 +1,7 @@
 """From a name or a path to a data set: the order of the sources, and the words of the errors."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +47,14 @@ def test_mnist_comes_without_cache_and_network(tmp_path: Path, without_tfds: Non
 
 
 def test_damaged_package_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mnist.npz").write_bytes(b"PK")
-    damaged = dataclasses.replace(_names.KNOWN_SETS["mnist"], installed=tmp_path / "mnist.npz")
-    monkeypatch.setitem(_names.KNOWN_SETS, "mnist", damaged)
-    with pytest.raises(DataError, match=r"mnist\.npz is not a whole"):
+    path = tmp_path / "mnist.npz"
+    moved = dataclasses.replace(_names.KNOWN_SETS["mnist"], installed=path)
+    monkeypatch.setitem(_names.KNOWN_SETS, "mnist", moved)
+    monkeypatch.setattr(_sources, "__file__", str(tmp_path / "_sources.py"))
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{path}, a part of dilax, is missing")):
+        load("mnist", cache_dir=tmp_path / "cache")
+    path.write_bytes(b"PK")
+    with pytest.raises(DataError, match=re.escape(f"{path} is not a whole")):
         load("mnist", cache_dir=tmp_path / "cache")
 
 
@@ -173,7 +178,7 @@ def test_no_network(tmp_path: Path, without_tfds: None, get) -> None:
     ],
 )
 def test_unknown_name_gives_the_nearest(tmp_path: Path, name: str, said: str) -> None:
-    with pytest.raises(DataError, match=f"there is no data set {name!r}.{said}"):
+    with pytest.raises(DataError, match=re.escape(f"there is no data set {name!r}.{said}")):
         load(name, cache_dir=tmp_path)
 
 

@@ -1,8 +1,10 @@
 """Mutants: what is changed, and that a change is noticed."""
 
 import ast
+import dataclasses
 from pathlib import Path
 
+import benchmark
 import mutants
 import pytest
 
@@ -46,14 +48,15 @@ def test_a_mutant_is_judged_by_the_tests(tmp_path: Path) -> None:
         "from dilax.sum import add\n\ndef test_add():\n    assert add(1, 2) == 3\n"
     )
     config = mutants.Config(root=tmp_path, core=("dilax/sum.py",), tests=("tests",))
-    assert mutants.run_tests(config, None) == 0
-    rows = [mutants.judge(mutant, config) for mutant in mutants.candidates(config)]
-    outcomes = {(row["before"], row["outcome"]) for row in rows}
+    output = tmp_path / "mutants.json"
+    record = benchmark.write(
+        "mutants", dataclasses.replace(config, output=output), mutants.measure(config)
+    )
+    outcomes = {(row["before"], row["outcome"]) for row in record["rows"]}
     assert outcomes == {
         ("a + b", "noticed"),
         ("9 and a + b", "noticed"),
         ("9", "not noticed"),
     }
-    record = mutants.record_of(config, 3, rows)
     assert record["outcomes"] == {"noticed": 2, "not noticed": 1}
-    assert {"program", "device", "versions", "git_commit"} <= record.keys()
+    assert mutants.section(record) == "2 of 3 mutants noticed\n"
