@@ -12,9 +12,10 @@ from dilax._arrays import as_array
 from dilax._checks import check_callable, entries, integer
 from dilax._jaxprs import failing_line
 from dilax.analysis import _rules, _rules_indices, _rules_loops
-from dilax.analysis._field import Field, source, table, tables
+from dilax.analysis._field import Field, source
 from dilax.analysis._summary import AxisField, box_of, summarised
 from dilax.analysis._table import aligned
+from dilax.analysis._tables import table, tables
 from dilax.analysis._trace import Layer, Rules, Shape, Trace, seen_of
 
 __all__ = ["ArrayField", "ReceptiveField", "receptive_field"]

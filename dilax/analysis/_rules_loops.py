@@ -8,7 +8,9 @@ import numpy as np
 from jax.extend.core import Jaxpr
 
 from dilax._jaxprs import Program, opened
-from dilax.analysis._field import in_place, read, source, tables, whole
+from dilax.analysis._field import in_place, source, whole
+from dilax.analysis._reading import read
+from dilax.analysis._tables import tables
 from dilax.analysis._trace import (
     Equation,
     Seen,

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from dilax.analysis._field import NOWHERE, Box, Field, Table, continued, period_of
+from dilax.analysis._field import NOWHERE, Field
+from dilax.analysis._tables import Box, Table, continued, period_of
 
 _MARGIN = 32
 """Positions before an array and after it, which show how a short one would go on."""

@@ -13,7 +13,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from dilax._jaxprs import Program, label, opened, source_line
-from dilax.analysis._field import Field, Reads, in_place, read, union, whole
+from dilax.analysis._field import Field, Reads, in_place, whole
+from dilax.analysis._reading import read, union
 
 Shape = tuple[int, ...]
 Seen = tuple[Field, ...] | None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dilax.analysis._field import NOWHERE, Read
+from dilax.analysis._field import NOWHERE, Read, in_place
 from dilax.geometry import ConvGeometry
 
 
@@ -32,12 +32,14 @@ class Window:
     def positions(self, indices: np.ndarray) -> np.ndarray:
         """Positions that outputs at ``indices``, ``(..., 1)``, read, ``(..., taps)``."""
         places = indices * self.stride + np.arange(self.taps) * self.dilation - self.low
+        if self.base_dilation == 1:
+            return places
         inputs, beside = np.divmod(places, self.base_dilation)
         return np.where(beside == 0, inputs, NOWHERE)
 
     def read(self, axis: int) -> Read:
         """The window as a read, along an axis of the output."""
-        return Read((axis,), self.positions)
+        return in_place(axis) if self == Window() else Read((axis,), self.positions)
 
     def transposed(self) -> Window:
         """The window of the gradient: input ``p`` reads the outputs that read ``p``.

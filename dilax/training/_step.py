@@ -47,7 +47,7 @@ class Fault(NamedTuple):
     @classmethod
     def none(cls) -> "Fault":
         """Create the value that stands for no fault."""
-        return cls(*(jnp.full((), value, jnp.int32) for value in (-1, -1, 0)))
+        return cls(jnp.int32(-1), jnp.int32(-1), jnp.int32(0))
 
     @classmethod
     def find(cls, step: Array, loss: Array, grads: Pytree) -> "Fault":
@@ -75,23 +75,13 @@ class Totals:
     @classmethod
     def zero(cls) -> "Totals":
         """Create the totals of no examples."""
-        return cls(
-            loss=jnp.zeros((), jnp.float32),
-            correct=jnp.zeros((), jnp.int32),
-            examples=jnp.zeros((), jnp.int32),
-            fault=Fault.none(),
-        )
+        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0), Fault.none())
 
     def __add__(self, other: "Totals") -> "Totals":
         first = jax.tree.map(
             lambda mine, its: jnp.where(self.fault.step >= 0, mine, its), self.fault, other.fault
         )
-        return Totals(
-            loss=self.loss + other.loss,
-            correct=self.correct + other.correct,
-            examples=self.examples + other.examples,
-            fault=first,
-        )
+        return dataclasses.replace(jax.tree.map(jnp.add, self, other), fault=first)
 
     def means(self) -> dict[str, float]:
         """Compute ``loss`` and ``accuracy`` per example; this waits for the device."""

@@ -430,3 +430,18 @@ def test_a_map_of_one_entry_goes_on_as_a_large_one_would(convolution):
     field = stack_receptive_field(layers)
     expected = [(field.size[0], field.stride[0], field.start[0])]
     by_hand(network, jax.ShapeDtypeStruct((1, 32, 1), jnp.float32), expected)
+
+
+def test_a_long_axis_turned_twice_but_for_its_end():
+    """Beyond a million entries the second turn differs from the first."""
+    size = (1 << 20) + 8
+    places = np.arange(size)[::-1].copy()
+    places[-8:] = 3
+
+    def network(x):
+        return jnp.take(x[::-1], places, axis=0)
+
+    x = jax.ShapeDtypeStruct((size,), jnp.float32)
+    (found,) = receptive_field(network, x, axes=(0,)).outputs
+    assert found.interval(7) == ((7, 7),)
+    assert found.interval(size - 1) == ((size - 4, size - 4),)

@@ -1,6 +1,7 @@
 """Checkpoints: bit for bit, or noticed as damaged and skipped."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -41,19 +42,14 @@ def restore(folder, like, *, config=CONFIG, **options):
         return checkpoints.restore(like, **options)
 
 
-@pytest.mark.parametrize("step", [4, 8])
+@pytest.mark.parametrize("step", [4, None])
 def test_a_state_comes_back_bit_for_bit_with_its_notes(original, step):
+    """That of a step, or the newest."""
     folder, states = original
     restored = restore(folder, training(seed=1)[0], step=step)
-    assert_equal_trees(restored.tree, states[step])
+    assert_equal_trees(restored.tree, states[step or 8])
     assert jnp.issubdtype(restored.tree.key.dtype, jax.dtypes.prng_key)
-    assert restored.notes == {"seconds": step / 2}
-
-
-def test_the_newest_is_what_a_run_continues_from(original):
-    folder, states = original
-    restored = restore(folder, training(seed=1)[0])
-    assert_equal_trees(restored.tree, states[8])
+    assert restored.notes == {"seconds": (step or 8) / 2}
     assert restored.skipped == []
 
 
@@ -128,47 +124,50 @@ def files_of(folder, step):
     return sorted(path for path in (folder / str(step)).rglob("*") if path.is_file())
 
 
-def assert_the_one_before_is_used(folder, states, message):
-    restored = restore(folder, training(seed=1)[0])
-    assert_equal_trees(restored.tree, states[4])
-    assert restored.skipped == [message]
-
-
-def test_a_damaged_checkpoint_is_skipped(saved):
-    folder, states = saved
+def cut_a_file_short(folder):
     path = files_of(folder, 8)[0]
     path.write_bytes(path.read_bytes()[:-1])
-    name = path.relative_to(folder).as_posix()
-    message = f"checkpoint 8 is damaged: {name} has another content than was written"
-    assert_the_one_before_is_used(folder, states, message)
 
 
-def test_any_flipped_byte_is_noticed(saved, long):
-    """At 2,000 random places, or at 200 without --long, of all files there are."""
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_a_file_short, r"checkpoint 8 is damaged: 8/.* has another content than was written"),
+        (lambda folder: shutil.rmtree(folder / "8"), "checkpoint 8 is damaged: 8/.* is missing"),
+        (
+            lambda folder: (folder / "8.sha256").unlink(),
+            r"checkpoint 8 is incomplete: 8\.sha256 is missing",
+        ),
+    ],
+)
+def test_of_a_damaged_or_unfinished_checkpoint_the_one_before_is_used(saved, damage, message):
+    folder, states = saved
+    damage(folder)
+    restored = restore(folder, training(seed=1)[0])
+    assert_equal_trees(restored.tree, states[4])
+    assert len(restored.skipped) == 1 and re.fullmatch(message, restored.skipped[0])
+
+
+def test_any_flipped_bit_is_noticed(saved, long):
+    """At 2,000 random places, or at 200 without --long, of all files there are.
+
+    And every bit that ends a line of the manifest: a vertical tab is among what they become, at
+    which Python's ``splitlines`` ends a line, too.
+    """
     folder, _ = saved
-    files = [*files_of(folder, 8), folder / "8.sha256"]
-    random = np.random.default_rng(0)
-    for path in random.choice(files, 2000 if long else 200):
+    manifest, random = folder / "8.sha256", np.random.default_rng(0)
+    whole = manifest.read_bytes()
+    flips = [(manifest, place, bit) for place in (whole.index(b"\n"), -1) for bit in range(8)]
+    for path in random.choice([*files_of(folder, 8), manifest], 2000 if long else 200):
+        flips.append((path, random.integers(path.stat().st_size), random.integers(8)))
+    for path, place, bit in flips:
         content = path.read_bytes()
         damaged = bytearray(content)
-        damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
+        damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
-        assert find_damage(folder / "8.sha256", folder / "8") is not None
+        assert find_damage(manifest, folder / "8") is not None
         path.write_bytes(content)
-    assert find_damage(folder / "8.sha256", folder / "8") is None
-
-
-def test_any_flipped_bit_at_the_end_of_a_line_of_the_manifest_is_noticed(saved):
-    """Among them a vertical tab, at which Python's ``splitlines`` ends a line, too."""
-    folder, _ = saved
-    manifest = folder / "8.sha256"
-    content = manifest.read_bytes()
-    for place in (content.index(b"\n"), len(content) - 1):
-        for bit in range(8):
-            damaged = bytearray(content)
-            damaged[place] ^= 1 << bit
-            manifest.write_bytes(damaged)
-            assert find_damage(manifest, folder / "8") is not None
+    assert find_damage(manifest, folder / "8") is None
 
 
 def test_any_truncated_missing_or_added_file_is_noticed(saved):
@@ -186,21 +185,6 @@ def test_any_truncated_missing_or_added_file_is_noticed(saved):
         path.write_bytes(content)
     (folder / "8" / "new").touch()
     assert damage() == "8/new was added"
-
-
-def test_a_checkpoint_without_manifest_was_not_finished(saved):
-    folder, states = saved
-    (folder / "8.sha256").unlink()
-    message = "checkpoint 8 is incomplete: 8.sha256 is missing"
-    assert_the_one_before_is_used(folder, states, message)
-
-
-def test_a_manifest_without_its_checkpoint_is_damage(saved):
-    folder, states = saved
-    shutil.rmtree(folder / "8")
-    restored = restore(folder, training(seed=1)[0])
-    assert_equal_trees(restored.tree, states[4])
-    assert restored.skipped[0].startswith("checkpoint 8 is damaged: 8/")
 
 
 def test_only_damaged_checkpoints_are_an_error(saved):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -25,33 +26,16 @@ from dilax.training._records import write_text
 
 
 def a_record(**fields):
-    values = {
-        "program": "p",
-        "config": {"epochs": 1},
-        "dataset": "d",
-        "dataset_sha256": "0",
-        "model": "m",
-        "weights": "ema",
-        "test_accuracy": 0.5,
-        "test_loss": 1.0,
-        "test_accuracy_final": 0.25,
-        "test_accuracy_ema": 0.5,
-        "parameters": 10,
-        "multiply_adds": 100,
-        "epochs": 1,
-        "train_seconds": 2.0,
-        "compile_seconds": 1.0,
-        "device": "cpu",
-        "devices": 1,
-        "processes": 1,
-        "rollbacks": 0,
-        "seed": 0,
-    }
-    return RunRecord(**values | fields)
+    """A record whose other fields are their own names."""
+    names = (field.name for field in dataclasses.fields(RunRecord))
+    own = {name: name for name in names if name not in ("versions", "git_commit")}
+    spent = {"train_seconds": 2.0, "compile_seconds": 1.0}
+    accuracies = {name: 0.5 for name in own if name.startswith("test_")}
+    return RunRecord(**own | spent | accuracies | fields)
 
 
 def test_a_record_is_json_with_versions_and_commit():
-    record = json.loads(json.dumps(a_record().as_json()))
+    record = json.loads(json.dumps(a_record(seed=0).as_json()))
     assert record["versions"] == versions()
     assert record["test_accuracy"] == 0.5 and record["seed"] == 0
     assert "git_commit" in record
@@ -59,11 +43,8 @@ def test_a_record_is_json_with_versions_and_commit():
 
 def test_versions_are_those_that_run():
     found = versions()
-    assert found["jax"] == jax.__version__
-    assert found["flax"] == flax.__version__
-    assert found["optax"] == optax.__version__
-    assert found["numpy"] == np.__version__
-    assert found["dilax"] == dilax.__version__
+    for module in (jax, flax, optax, np, dilax):
+        assert found[module.__name__] == module.__version__
     assert found["python"].startswith("3.")
 
 
@@ -107,7 +88,7 @@ def test_records_of_several_seeds_are_combined():
     ]
     combined = combine_records(records)
     assert (combined["test_accuracy"], combined["train_seconds"]) == (0.5, 4.0)
-    assert combined["seeds"] == [5, 6] and combined["model"] == "m"
+    assert combined["seeds"] == [5, 6] and combined["model"] == "model"
     assert combined["over_seeds"]["test_accuracy"]["max"] == 0.75
     assert [line["test_accuracy"] for line in combined["each"]] == [0.25, 0.75]
 
@@ -131,12 +112,6 @@ def test_a_new_run_may_begin_where_nothing_is(tmp_path):
     make_run_folder(tmp_path / "a" / "b")
 
 
-def test_a_new_run_into_a_folder_that_holds_something_is_refused(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="is not empty; add --resume to continue"):
-        check_run_folder(tmp_path, resume=False)
-
-
 def test_a_run_to_continue_must_be_there(tmp_path):
     with pytest.raises(ValueError, match=r"holds no run to resume \(config.json is missing\)"):
         check_run_folder(tmp_path, resume=True)
@@ -144,28 +119,27 @@ def test_a_run_to_continue_must_be_there(tmp_path):
     check_run_folder(tmp_path, resume=True)
 
 
-def test_a_path_that_leads_through_a_file_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="file is a file; choose another --output"):
-        check_run_folder(tmp_path / "file", resume=False)
-    with pytest.raises(ValueError, match=r"below: .*file is a file; choose another"):
-        check_run_folder(tmp_path / "file" / "below", resume=False)
+def test_a_folder_that_cannot_be_that_of_a_new_run_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for folder, message in {
+        tmp_path: "is not empty; add --resume to continue",
+        tmp_path / "thesis.txt": "thesis.txt is a file; choose another --output",
+        tmp_path / "thesis.txt" / "below": r"below: .*thesis.txt is a file; choose another",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            check_run_folder(folder, resume=False)
     with pytest.raises(ValueError, match="below cannot be made: Not a directory"):
-        make_run_folder(tmp_path / "file" / "below")
+        make_run_folder(tmp_path / "thesis.txt" / "below")
 
 
-def test_json_comes_back_and_nothing_else_is_left(tmp_path):
+def test_json_comes_back_and_anything_else_is_refused(tmp_path):
     write_json(tmp_path / "summary.json", {"test_accuracy": 0.5})
     assert read_json(tmp_path / "summary.json") == {"test_accuracy": 0.5}
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
-
-
-def test_what_is_not_json_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json cannot be read as JSON"):
-        read_json(tmp_path / "config.json")
-    with pytest.raises(ValueError, match=r"absent.json cannot be read as JSON"):
-        read_json(tmp_path / "absent.json")
+    for name in ("config.json", "absent.json"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as JSON"):
+            read_json(tmp_path / name)
 
 
 def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
