@@ -46,7 +46,7 @@ def classification(name: str, *, limit: int, held_out: int) -> Task:
 
 
 def composed_digits(*, train: int, held_out: int, test: int, seed: int = 0) -> Task:
-    """Compose canvases of MNIST digits: those for testing from test images, others from none."""
+    """Compose canvases of MNIST digits; only those for testing use digits of the test images."""
     dataset = data.load("mnist")
     own, held = data.holdout(dataset.splits["train"], 10_000)
     rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
