@@ -328,7 +328,7 @@ def test_colour_images_become_grey():
 
 
 def unboxed(text):
-    """What stands in tyro's boxes, as one line."""
+    """The text inside tyro's boxes, as one line."""
     return " ".join(re.sub(r"[│╭╮╰╯─|+]|-{3,}", " ", text).split())
 
 
