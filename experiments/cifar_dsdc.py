@@ -44,8 +44,8 @@ class Config(common.Config):
     cutout: int = 0
     """Side of a random square that is set to zero in each image, in pixels; 0 for none."""
     weights: str | None = None
-    """File of published parameters (.pth or .safetensors) from which vgg16_dilated starts; only its
-    head is then drawn at random. Images are normalised as the parameters expect."""
+    """File of published parameters (.pth or .safetensors) for all of vgg16_dilated but its head.
+    Images are then normalised as these parameters expect."""
     freeze: int = 0
     """With --weights: number of blocks, from the first, whose parameters stay as published."""
     output: Path = Path("runs/cifar_dsdc")

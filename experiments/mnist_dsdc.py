@@ -32,8 +32,7 @@ class Config(common.Config):
     dataset: str = "mnist"
     """Data set, by name (mnist, fashion_mnist, kmnist, shapes, ...) or by path."""
     kernel_dilation: tuple[int, ...] = ()
-    """Kernel dilation of each separable block (mnist_dsdc has seven); empty for the default of the
-    network."""
+    """Dilation of each separable block (mnist_dsdc has 7 blocks); by default the network's own."""
     rotation: float = 7.0
     """Largest random rotation, in degrees."""
     scale: float = 0.07

@@ -26,18 +26,15 @@ class Config:
     clean_epochs: int = 1
     """Number of last epochs without augmentation."""
     optimizer: Literal["adamw", "nesterov", "muon"] = "adamw"
-    """AdamW, stochastic gradient descent with Nesterov momentum, or Muon (with AdamW for all arrays
-    but kernels that mix features)."""
+    """AdamW, SGD with Nesterov momentum, or Muon (for kernels that mix features, else AdamW)."""
     learning_rate: float = 4e-2
     """Peak of the learning rate schedule."""
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    """Learning rate over the run: one_cycle rises for a fifth of the steps and then falls to 0;
-    cosine falls from the start."""
+    """Learning rate: rises for a fifth of the run and then falls to 0, or falls from the start."""
     weight_decay: float = 1e-2
     """Weight decay of the arrays that --decay selects."""
     decay: Literal["kernels", "mixing", "all"] = "kernels"
-    """Arrays with weight decay: all kernels; kernels that mix features (mixing), so no depthwise
-    ones; or all arrays."""
+    """Arrays with weight decay: kernels, kernels except depthwise ones (mixing), or all arrays."""
     clip_norm: float = 0.0
     """Largest global norm of the gradient, to which larger ones are scaled down; 0 for no limit."""
     label_smoothing: float = 0.0
@@ -51,14 +48,11 @@ class Config:
     accumulate: int = 1
     """Number of parts in which a batch is computed, one after the other, to save memory."""
     evaluate: Literal["ema", "final", "best"] = "final"
-    """Weights whose accuracy is reported: the moving average (ema), the weights after the last step
-    (final), or those of the epoch with the best accuracy on the held-out images (best; requires
-    --validation)."""
+    """Weights to report: moving average, last step, or best epoch (requires --validation)."""
     test_flips: bool = False
     """Average the logits of each test image and its mirror image."""
     on_nan: Literal["stop", "rollback"] = "stop"
-    """When a loss or gradient is not finite: stop, or go back to the newest checkpoint and continue
-    with the images in another order (rollback)."""
+    """If a loss or gradient is not finite: stop, or resume from a checkpoint with other batches."""
     seed: int = 0
     """Seed of the parameters, the order of the images and their augmentation."""
     seeds: int = 1
@@ -74,21 +68,17 @@ class Config:
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Kind of device to compute on; auto is the kind that JAX prefers."""
     devices: int = 0
-    """Number of devices that share a batch; 0 for as many as possible, such that their number
-    divides the batch."""
+    """Number of devices that share a batch; 0 for the largest number that divides the batch."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How to use several devices: jax.jit with sharded arrays, or jax.pmap."""
     batch_statistics: Literal["global", "device"] = "global"
-    """Images over which batch normalisation takes statistics: the whole batch (global), or the
-    share of each device (device, with --parallel pmap only)."""
+    """Images that batch normalisation averages: the batch, or (pmap only) the device's share."""
     shard_optimizer: bool = False
     """Shard the state of the optimiser over the devices (with --parallel jit only)."""
     stream: bool = False
-    """Keep the images on the host and send them to the devices in chunks, for data sets that are
-    larger than device memory."""
+    """Keep the images on the host and send them in chunks, if device memory cannot hold them."""
     distributed: bool = False
-    """Train in several processes, as set up by Slurm, by a TPU pod, or by --coordinator,
-    --processes and --process."""
+    """Train in several processes, as set up by Slurm, a TPU pod, or the flag --coordinator."""
     coordinator: str | None = None
     """With --distributed: host:port of the first process, if no cluster provides it."""
     processes: int = 0
