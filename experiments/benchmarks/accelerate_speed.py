@@ -91,8 +91,10 @@ def section(record: benchmark.Record) -> str:
         )
         for name, row in record["passes"].items()
     ]
-    header = ("", "unchanged, ms", "accelerated, ms", "times faster")
-    header += ("compiling unchanged, s", "compiling accelerated, s")
+    header = (
+        *("", "unchanged, ms", "accelerated, ms", "times faster"),
+        *("compiling unchanged, s", "compiling accelerated, s"),
+    )
     config = record["config"]
     return (
         f"{benchmark.table(header, rows)}\n`{record['model']}`, {config['image_size']} x "
