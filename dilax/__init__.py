@@ -1,6 +1,6 @@
-"""Convolution with holes, done properly in JAX.
+"""Fast dilated, depthwise and separable convolution for JAX.
 
-Pure functions over arrays that are channels-last, ``(batch..., *window, features)``, with kernels
+The functions are pure. Arrays are channels-last, ``(batch..., *window, features)``, and kernels are
 ``(*window, in_features // groups, out_features)``:
 
 >>> import dilax, jax.numpy as jnp
@@ -8,13 +8,12 @@ Pure functions over arrays that are channels-last, ``(batch..., *window, feature
 >>> dilax.conv(x, jnp.ones((3, 3, 16, 24)), kernel_dilation=2).shape
 (8, 28, 28, 24)
 
-``accelerate`` gives them to any JAX program, whatever library wrote it.
+``accelerate`` replaces the convolutions of any JAX function by those of dilax.
 
-Beside the functions: ``dilax.geometry`` (the integers of a convolution), ``dilax.algorithms``
-(ways to compute it), ``dilax.degridding`` (blocks against gridding), ``dilax.analysis`` (receptive
-field and cost), ``dilax.nn`` (Flax NNX modules), ``dilax.models``, ``dilax.data`` and
-``dilax.training``. The last six are imported when they are first used, so that ``import dilax``
-needs JAX and NumPy alone.
+The packages are ``dilax.geometry`` (sizes and padding), ``dilax.algorithms`` (ways to compute a
+convolution), ``dilax.degridding`` (remedies for gridding), ``dilax.analysis`` (receptive field and
+cost), ``dilax.nn`` (Flax NNX modules), ``dilax.models``, ``dilax.data`` and ``dilax.training``. The
+last six are imported when they are first used, so that ``import dilax`` needs only JAX and NumPy.
 """
 
 import importlib
@@ -56,7 +55,7 @@ __all__ = [
     "depthwise_conv",
     "pointwise_conv",
     "separable_conv",
-    # lax's own signature
+    # drop-in for lax
     "conv_general_dilated",
     # pooling
     "avg_pool",
@@ -69,7 +68,7 @@ __all__ = [
     "batch_norm",
     "dilated_block",
     "separable_block",
-    # any JAX program
+    # transformations
     "Explanation",
     "Finding",
     "accelerate",
@@ -82,7 +81,7 @@ __all__ = [
 _IMPORTED_WHEN_USED = ("analysis", "data", "degridding", "models", "nn", "training")
 
 
-if not TYPE_CHECKING:  # which would take any name that dilax lacks for a module
+if not TYPE_CHECKING:  # a type checker would take any unknown name for a module
 
     def __getattr__(name: str) -> ModuleType:
         if name in _IMPORTED_WHEN_USED:

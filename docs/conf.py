@@ -53,7 +53,7 @@ napoleon_use_rtype = False
 
 
 def link_results(app: Any, docname: str, source: list[str]) -> None:
-    """Lead links to reports among the records to the pages that show those reports."""
+    """Redirect links to reports under ``experiments/results`` to the pages that include them."""
     results = "results" if "/" not in docname else "../results"
     for page in (HERE / "results").glob("*.md"):
         source[0] = re.sub(
@@ -66,7 +66,7 @@ def link_results(app: Any, docname: str, source: list[str]) -> None:
 def skip_field(
     app: Any, what: str, name: str, member: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Leave out the fields of named tuples, which have no words of their own."""
+    """Leave out fields of named tuples that have no docstring of their own."""
     alias = (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
     return True if alias else None
 
@@ -74,9 +74,9 @@ def skip_field(
 def hide_from_napoleon(
     app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
-    """Leave out what a constant only has from its type, and hide the first line's colons.
+    """Drop docstrings that constants inherit from their type, and hide colons in the first line.
 
-    Of an attribute, napoleon takes what stands before a colon in the first line for its type.
+    In the docstring of an attribute, napoleon takes the text before a colon as the type.
     """
     types = [inspect.getdoc(kind) or "" for kind in (type(value), get_origin(value))]
     if what == "data" and lines and any(text.startswith(lines[0]) for text in types):
@@ -86,14 +86,14 @@ def hide_from_napoleon(
 
 
 def show_colons(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Bring the colons back that were hidden."""
+    """Restore the colons that ``hide_from_napoleon`` replaced."""
     lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
 
 
 def sign(
     app: Any, what: str, name: str, value: Any, options: Any, signature: str, returns: str
 ) -> tuple[str, str | None] | None:
-    """Sign a Flax module as its constructor, which its metaclass hides; show aliases by name."""
+    """Show the constructor's signature for a Flax module, and type aliases by their names."""
     hidden = what == "class" and (signature or "").startswith("(*args: Any")
     if hidden and inspect.isfunction(value.__init__):
         source = textwrap.dedent(inspect.getsource(value.__init__))
@@ -106,7 +106,7 @@ def sign(
 
 
 def setup(app: Any) -> None:
-    """Connect what is above."""
+    """Register the functions above with Sphinx."""
     app.connect("source-read", link_results)
     app.connect("autodoc-skip-member", skip_field)
     app.connect("autodoc-process-docstring", hide_from_napoleon, priority=0)

@@ -5,7 +5,7 @@
     python experiments/cifar_dsdc.py --model vgg16_dilated --weights vgg16-397923af.pth \
         --freeze 2 --learning-rate 1e-4 --validation 5000 --evaluate best
 
-``python experiments/fetch_data.py cifar10`` downloads the images where TensorFlow Datasets cannot.
+If TensorFlow Datasets cannot download the images, ``python experiments/fetch_data.py cifar10`` may.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from dilax.training import Augment, Plan
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(common.Config):
-    """Train a classifier on CIFAR, and write a folder of results."""
+    """Train a classifier on CIFAR, and write the results to a folder."""
 
     model: str = "ds_dcn"
     """Network to train: keras_dilated, keras_separable, cnn, ds_dcn, ds_dcn_wide, dsdc, tiniest,
@@ -38,16 +38,16 @@ class Config(common.Config):
     crop: int = 4
     """Largest random shift along each axis, in pixels; the border is filled with zeros."""
     flip: Literal["random", "alternating", "none"] = "random"
-    """Mirror each image with probability 1/2, or in every second epoch."""
+    """Mirror each image at random with probability 1/2, or in every second epoch (alternating)."""
     rotation: float = 0.0
     """Largest random rotation, in degrees."""
     cutout: int = 0
-    """Side of a random square that is set to zero in each image, in pixels."""
+    """Side of a random square that is set to zero in each image, in pixels; 0 for none."""
     weights: str | None = None
-    """File of published parameters from which vgg16_dilated starts (.pth, .safetensors); only its
-    head is then drawn at random. Images are normalised as the parameters expect."""
+    """File of published parameters (.pth or .safetensors) for all of vgg16_dilated but its head.
+    Images are then normalised as these parameters expect."""
     freeze: int = 0
-    """With --weights: number of first blocks whose parameters stay as published."""
+    """With --weights: number of blocks, from the first, whose parameters stay as published."""
     output: Path = Path("runs/cifar_dsdc")
     """Folder for the results; it must be new or empty, unless --resume is given."""
 

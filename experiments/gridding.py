@@ -1,10 +1,10 @@
-"""Compare schedules of dilations in pictures and numbers: what they see, and what they leave out.
+"""Compare schedules of dilations, in pictures and numbers, by the inputs that they touch.
 
     python experiments/gridding.py
 
-The folder of results then holds ``report.md`` with a table of the schedules, and its pictures: the
-receptive field growing over an image, how often each offset is touched, and how much each input
-weighs in a network of random kernels.
+The program writes ``report.md`` with a table of the schedules, and three pictures: the receptive
+field growing over an image, how often each offset is touched, and how much each input weighs in a
+network of random kernels.
 """
 
 import dataclasses
@@ -34,7 +34,8 @@ HEADER = (
 PICTURES = {
     "growing.png": "The receptive field growing over an image, layer by layer. Bright pixels are "
     "touched; the frame is the receptive field.",
-    "coverage.png": "How often each offset of the receptive field is touched. White is never.",
+    "coverage.png": "How often each offset of the receptive field is touched. Offsets that are "
+    "never touched are white.",
     "effective.png": "How much each input weighs in a network of random kernels, by its gradient; "
     "the circle has the root mean square radius.",
 }
@@ -47,7 +48,7 @@ class Config:
     schedules: tuple[str, ...] = ("2,2,2", "1,2,3", "1,2,5", "1,2,9", "2,4,8")
     """Dilations of each schedule, one for each layer, separated by commas."""
     kernel_size: int = 3
-    """Taps of every kernel along each axis."""
+    """Number of taps of every kernel along each axis."""
     images: int = 8
     """Number of random images over which gradients are averaged."""
     networks: int = 4
@@ -58,7 +59,7 @@ class Config:
     """Folder for the report and its pictures."""
 
     def dilations(self) -> dict[str, tuple[int, ...]]:
-        """Give the dilations of each schedule by its name."""
+        """Parse the dilations of each schedule; keys are the schedules as given."""
         return {name: _dilations(name) for name in self.schedules}
 
 
@@ -69,13 +70,14 @@ def _dilations(schedule: str) -> tuple[int, ...]:
         dilations = ()
     if not dilations or min(dilations) < 1:
         raise ValueError(
-            f"--schedules must be positive integers separated by commas, as 1,2,5; got {schedule!r}"
+            f"--schedules must be positive integers separated by commas, such as 1,2,5, got "
+            f"{schedule!r}."
         )
     return dilations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
+    """Run the program; return its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     try:
         schedules = config.dilations()
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
-    """Draw the pictures; give the report."""
+    """Draw the pictures, and return the report."""
     layers = {
         name: layers_of(config.kernel_size, dilations) for name, dilations in schedules.items()
     }
@@ -103,7 +105,8 @@ def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
     return "\n\n".join(
         [
             "# What dilation touches",
-            f"Stacks of {config.kernel_size} x {config.kernel_size} kernels, a dilation for each.",
+            f"Each schedule is a stack of {config.kernel_size} x {config.kernel_size} kernels with "
+            f"the given dilations.",
             markdown(HEADER, rows),
             *(f"![{text}]({name})\n\n{text}" for name, text in PICTURES.items()),
             proposals(config.kernel_size, schedules),
@@ -112,7 +115,7 @@ def compare(config: Config, schedules: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def layers_of(kernel_size: int, dilations: Sequence[int]) -> list[analysis.Layer]:
-    """Give the layers of a schedule, for two window axes."""
+    """Return the layers of a schedule, with two window axes."""
     return [
         analysis.Layer((kernel_size, kernel_size), kernel_dilation=dilation)
         for dilation in dilations
@@ -120,13 +123,13 @@ def layers_of(kernel_size: int, dilations: Sequence[int]) -> list[analysis.Layer
 
 
 def example_image() -> np.ndarray:
-    """Draw an image to lay fields over, of twice the size of the shapes data set."""
+    """Draw an image of the shapes data set at twice its size, as background of the fields."""
     image = data.shapes(train_count=1, test_count=0).splits["train"].images[0]
     return np.asarray(image.repeat(2, axis=0).repeat(2, axis=1))
 
 
 def effective_field(config: Config, dilations: Sequence[int]) -> analysis.EffectiveField:
-    """Measure the effective field of random networks with these dilations, on random images."""
+    """Average the effective field of random networks with these dilations, on random images."""
     side = 2 * ((config.kernel_size - 1) * sum(dilations) // 2) + 3
     key, images_key = jax.random.split(jax.random.key(config.seed))
     images = jax.random.normal(images_key, (config.images, side, side, 1))
@@ -141,7 +144,7 @@ def effective_field(config: Config, dilations: Sequence[int]) -> analysis.Effect
 
 
 def network(key: jax.Array, kernel_size: int, dilations: Sequence[int]) -> "Network":
-    """Make a random network: a convolution for each dilation, with rectifiers between them."""
+    """Create a random network: a convolution for each dilation, with rectifiers between them."""
     kernels, features = [], 1
     for one in jax.random.split(key, len(dilations)):
         shape = (kernel_size, kernel_size, features, FEATURES)
@@ -158,7 +161,7 @@ class Network:
     dilations: tuple[int, ...]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Give the features of each pixel."""
+        """Compute the features of each pixel."""
         for number, (kernel, dilation) in enumerate(zip(self.kernels, self.dilations, strict=True)):
             x = jnp.maximum(x, 0) if number else x
             x = dilax.conv(x, kernel, kernel_dilation=dilation)
@@ -168,7 +171,7 @@ class Network:
 def row(
     name: str, layers: Sequence[analysis.Layer], field: analysis.EffectiveField
 ) -> tuple[str, ...]:
-    """Give the numbers of a schedule."""
+    """Format a row of the table, for one schedule."""
     found = analysis.coverage(layers)
     along = analysis.coverage(
         [analysis.Layer(layer.kernel_size[:1], 1, layer.kernel_dilation) for layer in layers]  # type: ignore[index]
@@ -185,8 +188,12 @@ def row(
 
 
 def proposals(kernel_size: int, schedules: Mapping[str, tuple[int, ...]]) -> str:
-    """Name schedules of the same depth that touch every offset, and see as far as those given."""
-    lines = ["Schedules of the same depth that touch every offset and see as far:", ""]
+    """List schedules without holes, of the same depth and at least the same receptive field."""
+    lines = [
+        "Schedules that touch every offset, of the same depth and at least the same receptive "
+        "field (in brackets):",
+        "",
+    ]
     for name, dilations in schedules.items():
         target = 1 + (kernel_size - 1) * sum(dilations)
         lines.append(f"- {name} ({target}): {_proposed(kernel_size, len(dilations), target)}")
@@ -195,7 +202,7 @@ def proposals(kernel_size: int, schedules: Mapping[str, tuple[int, ...]]) -> str
 
 def _proposed(kernel_size: int, depth: int, target: int) -> str:
     if target > kernel_size**depth:
-        return f"none; {depth} layers without holes see {kernel_size**depth} at most"
+        return f"none; {depth} layers without holes see at most {kernel_size**depth}"
     found = analysis.hybrid_dilation(kernel_size, depth, target, most=3)
     return "; ".join(",".join(map(str, dilations)) for dilations in found)
 

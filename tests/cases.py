@@ -70,7 +70,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A case with numbers in it: float64 operands and what the reference makes of them."""
+    """A case with float64 operands, and the results of the reference."""
 
     x: np.ndarray
     kernel: np.ndarray

@@ -1,4 +1,4 @@
-"""The strictest JAX there is: rank promotion raises, warnings are errors, two CPU devices."""
+"""Strict settings of JAX for all tests: no rank promotion, warnings are errors, two CPU devices."""
 
 import contextlib
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def _few_optimizations() -> Iterator[None]:
 
 @pytest.fixture
 def compile_quickly():
-    """XLA optimises little for the length of a test: for tests whose time is compilation."""
+    """Let XLA optimise less during a test, for tests that spend their time on compilation."""
     with _few_optimizations():
         yield
 

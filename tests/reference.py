@@ -81,7 +81,7 @@ def kernel_gradient(
     kernel_dilation: Index,
     feature_group_count: int,
 ) -> np.ndarray:
-    """Each tap gathers the products of what it read and the cotangent of where that went."""
+    """Each tap sums products of the inputs that it reads and the cotangents of the outputs."""
     in_features, out_features = x.shape[-1], g.shape[-1]
     gradient = np.zeros((*kernel_size, in_features // feature_group_count, out_features))
     for position, tap, source in _reads(

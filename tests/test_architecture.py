@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "dilax").rglob("*.py"))
 PROGRAMS = sorted((ROOT / "experiments").rglob("*.py"))
 
-# What each package or file may import beside itself and `ANYWHERE`, floor by floor. One that is not
-# here is a decision not yet taken.
+# What each package or file may import besides itself and `ANYWHERE`, floor by floor. A new package
+# or file must be added here.
 CORE = {"geometry", "algorithms", "_choice", "_primitives", "_functions"}
 MAY_IMPORT: dict[str, set[str]] = {
     # the core, from integers to functions
@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ANYWHERE = {"_version", "_checks", "_arrays"}
 # Names at the top that are imported when they are first used: said to type checkers only.
 LAZY = {"analysis", "data", "degridding", "models", "nn", "training"}
-# Libraries that must not be imported: the core and the tools need JAX and NumPy alone.
+# Libraries that must not be imported: the core and the tools need only JAX and NumPy.
 FORBIDDEN = {
     "geometry": {"jax", "jaxlib", "flax", "numpy", "optax"},
     "_checks": {"jax", "jaxlib", "flax", "numpy", "optax"},
@@ -80,7 +80,7 @@ def imported(path: pathlib.Path) -> set[str]:
 
 
 def imports(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
-    """Every import, wherever in the file it stands; relative ones counted from ``package``."""
+    """All imports anywhere in a file; relative ones are resolved from ``package``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

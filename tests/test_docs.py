@@ -1,4 +1,4 @@
-"""Everything that the documentation says runs, and gives what it says."""
+"""All code in the documentation runs and gives the stated values; commands and files exist."""
 
 import ast
 import dataclasses
@@ -60,7 +60,7 @@ def test_doctests(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_snippets_of_a_page_run_in_order(page: pathlib.Path, tmp_path, monkeypatch) -> None:
-    """One after the other in one namespace, as a reader would paste them."""
+    """The snippets of a page run in order in one namespace, as if a reader pasted them."""
     blocks = snippets(page)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -102,12 +102,12 @@ def test_commands_have_flags_that_exist(command: list[str]) -> None:
     if config is not None:
         assert dataclasses.is_dataclass(tyro.cli(config, args=flags))
     else:
-        assert not flags, f"{path} has no Config, so nobody knows whether it takes {flags}"
+        assert not flags, f"{path} has no Config, so its flags {flags} cannot be checked"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_are_there(page: pathlib.Path) -> None:
-    """In capitals are names that the reader chooses; the build of the site is not kept."""
+    """Names in capitals are placeholders, and the built site is not in the repository."""
     named = re.findall(r"`((?:dilax|docs|experiments|tests)/[\w./]*)`", page.read_text())
     kept = [name for name in named if not re.search("[A-Z]{3}|_build", name)]
     assert [name for name in kept if not (ROOT / name).exists()] == []

@@ -28,7 +28,7 @@ def modules() -> dict[str, types.ModuleType]:
 
 
 def exports(module: types.ModuleType) -> list[str]:
-    """What a module says it exports; a plain file, that says nothing, what it defines."""
+    """The names in ``__all__`` of a module; without it, the names that the module defines."""
     defined = [
         member
         for member, value in vars(module).items()
@@ -61,7 +61,7 @@ def test_the_public_surface_is_found() -> None:
     "name", [name for name, module in modules().items() if hasattr(module, "__all__")]
 )
 def test_all_is_what_can_be_imported(name: str) -> None:
-    """No name in ``__all__`` is missing or twice there; a package says what it exports."""
+    """Every name in ``__all__`` exists and is listed once, and every package has ``__all__``."""
     module = modules()[name]
     exported = module.__all__
     assert len(set(exported)) == len(exported)
@@ -94,7 +94,7 @@ def test_each_name_has_one_public_path() -> None:
 
 
 def documented() -> list[str]:
-    """The names in the API reference; a module that is documented whole stands for its exports."""
+    """The names in the API reference; a module documented as a whole has all its exports."""
     pages = (PACKAGE.parent / "docs" / "api").glob("*.md")
     directive = r"^\.\. auto(\w+):: (\S+)"
     found = [pair for page in pages for pair in re.findall(directive, page.read_text(), re.M)]

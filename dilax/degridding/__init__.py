@@ -1,16 +1,17 @@
-"""Blocks against gridding: what to do before, after or in place of a dilated convolution.
+"""Degridding blocks: remedies for the gridding of dilated convolutions.
 
-A stack of layers of one dilation never touches most of its receptive field, and its neighbouring
-outputs share no input; ``dilax.analysis.coverage`` shows both. Besides better dilations, as
-``degridding_dilation`` and ``dilax.analysis.hybrid_dilation`` choose them, the literature proposes
+A stack of layers with equal dilation never touches most of its receptive field, and its
+neighbouring outputs share no input; ``dilax.analysis.coverage`` measures the share that is touched.
+One remedy is to choose better dilations, by ``degridding_dilation`` or
+``dilax.analysis.hybrid_dilation``. Others are
 
-- to smooth before: ``smoothed_depthwise_conv``, by a kernel that all features share
-  (``shared_conv``) or an average;
-- to mix after: ``group_interaction``, of the phases that a dilated convolution keeps apart;
+- smoothing before a dilated convolution, by a kernel that all features share or by an average:
+  ``smoothed_depthwise_conv``, ``shared_conv``;
+- mixing the phases that a dilated convolution keeps apart: ``group_interaction``;
 - several dilations at once: ``hierarchical_fusion``, ``eesp``, ``aspp``, and
-  ``parallel_depthwise_conv``, whose branches ``merge_kernels`` makes exactly one kernel of;
-- dilations drawn in training: ``random_depthwise_conv``;
-- taps that learn where they stand: ``learned_kernel``.
+  ``parallel_depthwise_conv``, whose branches ``merge_kernels`` merges exactly into one kernel;
+- random dilations in training: ``random_depthwise_conv``;
+- taps with learned positions: ``learned_kernel``.
 
 All are pure functions of arrays; ``dilax.nn`` has modules that hold their parameters.
 """

@@ -18,14 +18,14 @@ from dilax._functions import depthwise_conv
 from dilax.geometry import canonical_tuple, effective_kernel_size
 
 Dilations = Sequence[int | Sequence[int]]
-"""The ``kernel_dilation`` of each of several branches."""
+"""A ``kernel_dilation`` for each branch."""
 
 
 def hierarchical_fusion(branches: Sequence[ArrayLike]) -> jax.Array:
     """Concatenate running sums of branches: ``[b_1, b_1 + b_2, b_1 + b_2 + b_3, ...]``.
 
-    With branches in order of rising dilation, each that leaves a grid is added to those that do
-    not.
+    With branches in order of rising dilation, each branch is added to all branches of smaller
+    dilation, which fill the holes of its grid.
 
     Args:
       branches: arrays ``(..., C)`` of one shape.
@@ -59,18 +59,19 @@ def parallel_depthwise_conv(
     strides: int | Sequence[int] = 1,
     **options: Any,
 ) -> jax.Array:
-    """Sum of depthwise convolutions of several sizes and dilations, their kernels' centres aligned.
+    """Sum depthwise convolutions of several sizes and dilations, with aligned kernel centres.
 
     ``y[n, i, o] = sum_b sum_k x[n, s i + d_b (k - (K_b - 1) / 2), c(o)] w_b[k, o]``
 
-    ``merge_kernels`` makes one kernel of them all, which gives the same result at the cost of one.
+    ``merge_kernels`` merges the kernels into one, which gives the same result with one convolution.
 
     Args:
       x: ``(batch..., *window, C)``.
-      kernels: of each branch, ``(*window, 1, C m)``.
-      kernel_dilation: of each branch.
-      strides: of every branch.
-      **options: of every branch, as in ``dilax.depthwise_conv``: precision, algorithm and so on.
+      kernels: kernel of each branch, ``(*window, 1, C m)``.
+      kernel_dilation: dilation of each branch.
+      strides: entries between neighbouring outputs, equal for all branches.
+      **options: options of all branches, as in ``dilax.depthwise_conv``: precision, algorithm and
+        so on.
 
     Returns:
       ``(batch..., *window_out, C m)``.
@@ -115,7 +116,7 @@ def check_branches(kernels: Sequence[jax.Array], kernel_dilation: Dilations) -> 
         raise ValueError(f"kernels must have no empty axis, got shapes {shapes}.")
     if not kernels or len(kernels) != len(dilations):
         raise ValueError(
-            f"kernels must have at least one entry and kernel_dilation as many, got "
+            f"kernels and kernel_dilation must have equally many entries, at least one, got "
             f"{len(kernels)} and {len(dilations)}."
         )
     if len({(len(shape), shape[-2:]) for shape in shapes}) != 1 or kernels[0].ndim < 3:

@@ -1,4 +1,4 @@
-"""Other dilations: falling after the largest, drawn anew at each call, and learned tap by tap."""
+"""Dilations that fall at the end of a stack, that are random, or that each tap learns."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from dilax._functions.arguments import canonical_options
 from dilax.geometry import canonical_tuple
 
 LEAST_SIGMA = 0.27
-"""Least width of a Gaussian tap, in entries, so that it never falls between two of them."""
+"""Least width of a Gaussian tap, in entries; a narrower one could vanish between two entries."""
 
 
 def degridding_dilation(kernel_dilation: int) -> tuple[int, ...]:
-    """Kernel dilations of layers that follow a dilated one and remove its grid.
+    """Compute the dilations of layers that follow a dilated layer and remove its grid.
 
     Each is half of the one before, ``d_{l + 1} = floor(d_l / 2)``, down to one. The layers must not
     be residual, for a residual connection would carry the grid past them.
 
     Args:
-      kernel_dilation: of the layer that leaves the grid.
+      kernel_dilation: dilation of the layer that leaves the grid.
 
     Returns:
       The kernel dilation of each layer to add; none after a dilation of one.
@@ -57,13 +57,13 @@ def random_depthwise_conv(
     kernel_dilation_choices: Sequence[int | Sequence[int]],
     **options: Any,
 ) -> jax.Array:
-    """Depthwise convolution of a dilation drawn from the key, each choice equally likely.
+    """Convolve depthwise with a random dilation; all choices are equally likely.
 
-    Every choice is compiled, and one is run. All must give results of one shape, as they do with
-    padding ``"SAME"``, the default.
+    Every choice is compiled, and one of them is run. All choices must give results of one shape, as
+    they do with the default padding ``"SAME"``.
 
     Args:
-      key: random key; split it, so that each layer draws a dilation of its own.
+      key: PRNG key; give each layer its own, so that dilations are drawn independently.
       x: ``(batch..., *window, C)``.
       kernel: ``(*window, 1, C m)``.
       kernel_dilation_choices: values of ``kernel_dilation`` to draw from.
@@ -106,7 +106,7 @@ def learned_kernel(
     sigma: ArrayLike | None = None,
     precision: jax.lax.PrecisionLike = None,
 ) -> jax.Array:
-    """A kernel of few taps at real positions, between its entries, that have gradients.
+    """Make a kernel from a few taps at real-valued positions, which have gradients.
 
     ``K[k, i, o] = sum_n a_n[k, o] w[n, i, o]``, where the shares ``a_n`` of a tap sum to one over
     the kernel's entries ``k`` and fall off with the distance ``r = k - c - p`` from its position,
@@ -114,12 +114,12 @@ def learned_kernel(
     s)^2 / 2)`` with ``s = |sigma| + 0.27``. ``c`` is the centre, ``kernel_size // 2``.
 
     Args:
-      weights: ``(taps, I, O)``.
-      positions: ``(taps, rank, O)``, from the centre, in entries; a position beyond the kernel
-        counts as its edge.
+      weights: weights of the taps, ``(taps, I, O)``.
+      positions: positions of the taps relative to the centre, in entries, ``(taps, rank, O)``;
+        positions beyond the edge are moved to it.
       kernel_size: entries along each of the ``rank`` window axes.
-      sigma: ``(taps, rank, O)`` for Gaussian taps.
-      precision: of the sum over taps, as in ``jax.lax.dot_general``.
+      sigma: widths ``(taps, rank, O)`` of Gaussian taps; taps are linear when left out.
+      precision: precision of the sum over taps, as in ``jax.lax.dot_general``.
 
     Returns:
       The kernel ``(*kernel_size, I, O)``.

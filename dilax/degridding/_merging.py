@@ -1,4 +1,4 @@
-"""Branches that were trained apart, and normalisation, merged into one kernel exactly."""
+"""Exact merging of parallel branches, and of batch normalisation, into one kernel."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Dilations) -
     """Merge dilated kernels into one without holes, which gives the sum of their results.
 
     ``W[k] = sum_b w_b[j]`` over the branches ``b`` and taps ``j`` with ``k - (K - 1) / 2 =
-    d_b (j - (K_b - 1) / 2)``, so with aligned centres, where ``K`` is the largest effective size.
+    d_b (j - (K_b - 1) / 2)``. ``K`` is the largest effective size, and the centres are aligned.
 
     Args:
-      kernels: of each branch, ``(*window, I, O)``.
-      kernel_dilation: of each branch.
+      kernels: kernel of each branch, ``(*window, I, O)``.
+      kernel_dilation: dilation of each branch.
 
     Returns:
       ``(*window, I, O)``, as large as the largest effective kernel.
@@ -70,8 +70,8 @@ def fold_batch_norm(
     ``w' = w scale / sqrt(var + eps)``, ``b' = bias - mean scale / sqrt(var + eps)``
 
     Args:
-      kernel: of the convolution, ``(*window, I, O)``.
-      norm: of the ``O`` features that the convolution gives.
+      kernel: kernel of the convolution, ``(*window, I, O)``.
+      norm: normalisation of the ``O`` features of the convolution's output.
       epsilon: added to the variance, as in ``dilax.batch_norm``.
 
     Returns:

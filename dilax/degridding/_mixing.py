@@ -1,4 +1,4 @@
-"""Mixing of what a dilated convolution keeps apart: smoothing before it, interaction after it."""
+"""Smoothing before a dilated convolution, and mixing of its phases after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dilax.geometry import PaddingLike, canonical_tuple
 
 
 def shared_conv(x: ArrayLike, kernel: ArrayLike, **options: Any) -> jax.Array:
-    """Depthwise convolution in which all features share one kernel ("separable and shared").
+    """Convolve every feature with one shared kernel ("separable and shared" convolution).
 
     ``y[n, i, c] = sum_k x[n, s i + d k - low, c] w[k]``
 
@@ -58,21 +58,21 @@ def smoothed_depthwise_conv(
     algorithm: Algorithm | None = None,
     **options: Any,
 ) -> jax.Array:
-    """Dilated depthwise convolution of a smoothed input: ``depthwise_conv(shared_conv(x))``.
+    """Smooth the input, then convolve it depthwise: ``depthwise_conv(shared_conv(x))``.
 
-    A smoothing kernel of ``2 d - 1`` entries along each axis lets every tap see the inputs up to
-    its neighbouring taps.
+    With a smoothing kernel of ``2 d - 1`` entries along each axis, every tap sees all inputs
+    between it and its neighbouring taps.
 
     Args:
       x: ``(batch..., *window, C)``.
       kernel: ``(*window, 1, C m)``.
       kernel_dilation: entries between neighbouring taps of ``kernel``.
-      smoothing: kernel ``(*window)`` that all features share; when left out, the average of ``d``
-        entries along each axis, as many as the taps stand apart.
-      padding: of the dilated convolution; the smoothing keeps the window's size, by zeros.
-      precision: of both convolutions, as in ``dilax.depthwise_conv``.
-      algorithm: of both convolutions, as in ``dilax.depthwise_conv``.
-      **options: of the dilated convolution, as in ``dilax.depthwise_conv``: strides and so on.
+      smoothing: smoothing kernel ``(*window)``, which all features share; when left out, an average
+        of ``d`` entries along each axis, where ``d`` is the dilation.
+      padding: padding of the dilated convolution; the smoothing pads with zeros and keeps the size.
+      precision: precision of both convolutions, as in ``dilax.depthwise_conv``.
+      algorithm: algorithm of both convolutions, as in ``dilax.depthwise_conv``.
+      **options: other options of the dilated convolution, as in ``dilax.depthwise_conv``.
 
     Returns:
       ``(batch..., *window_out, C m)``.
@@ -126,8 +126,9 @@ def group_interaction(
     Args:
       x: ``(batch..., *window, C)``, the result of a dilated convolution.
       mixing: ``(P, P)`` with ``P = prod(kernel_dilation)``; the identity leaves ``x`` as it is.
-      kernel_dilation: the convolution's dilation along each window axis, whose number it tells.
-      precision: of the product with ``mixing``, as in ``jax.lax.dot_general``.
+      kernel_dilation: dilation of the convolution along each window axis; its length is the number
+        of window axes.
+      precision: precision of the product with ``mixing``, as in ``jax.lax.dot_general``.
 
     Returns:
       An array of the shape and type of ``x``.

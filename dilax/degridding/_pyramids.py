@@ -1,4 +1,4 @@
-"""Whole blocks of several dilations: ESPNetv2's unit and atrous spatial pyramid pooling."""
+"""Blocks with several dilations: ESPNetv2's unit and atrous spatial pyramid pooling."""
 
 from __future__ import annotations
 
@@ -62,16 +62,17 @@ def eesp(
     precision: jax.lax.PrecisionLike = None,
     algorithm: Algorithm | None = None,
 ) -> tuple[jax.Array, EESPParams]:
-    """ESPNetv2's unit: reduce, depthwise at several dilations, fuse, expand, add ``x``.
+    """Apply ESPNetv2's unit: reduce, convolve at several dilations, fuse, expand, add ``x``.
 
     ``r = act(norm(reduce(x)))``, ``h = [b_1(r), b_1(r) + b_2(r), ...]``,
-    ``y = act(norm(expand(act(norm(h)))) + x)``, with ``act`` a rectifier of learned slopes (PReLU)
-    and the two convolutions of size one in as many groups as there are branches.
+    ``y = act(norm(expand(act(norm(h)))) + x)``. ``act`` is a rectifier with learned slopes (PReLU).
+    ``b_k`` is the depthwise convolution of branch ``k``. ``reduce`` and ``expand`` are convolutions
+    of size one, with as many groups as there are branches.
 
     Args:
       x: ``(batch..., *window, C)``.
       params: kernels, normalisations and slopes.
-      kernel_dilation: of each branch, in rising order.
+      kernel_dilation: dilation of each branch, in rising order.
       use_running_average: as in ``dilax.batch_norm``.
       momentum: as in ``dilax.batch_norm``.
       epsilon: as in ``dilax.batch_norm``.
@@ -148,16 +149,16 @@ def aspp(
     precision: jax.lax.PrecisionLike = None,
     algorithm: Algorithm | None = None,
 ) -> tuple[jax.Array, ASPPParams]:
-    """Atrous spatial pyramid pooling: blocks of several dilations and the mean, concatenated.
+    """Apply atrous spatial pyramid pooling: concatenated blocks of several dilations and the mean.
 
-    ``y = project([point(x), sep_1(x), sep_2(x), ..., pool(mean(x))])``, each part a block of
-    convolution, normalisation and activation: ``point``, ``pool`` and ``project`` of size one,
-    ``sep`` dilated and separable. The mean is over the window, and repeated at each of its places.
+    ``y = project([point(x), sep_1(x), sep_2(x), ..., pool(mean(x))])``. Each part is a block of
+    convolution, normalisation and activation: ``point``, ``pool`` and ``project`` have size one,
+    ``sep`` is dilated and separable. The mean over the window is repeated at each position.
 
     Args:
       x: ``(batch..., *window, C)``.
-      params: of the branches and the projection.
-      kernel_dilation: of each separable branch.
+      params: parameters of the branches and the projection.
+      kernel_dilation: dilation of each separable branch.
       activation: applied after each normalisation.
       use_running_average: as in ``dilax.batch_norm``.
       momentum: as in ``dilax.batch_norm``.
@@ -214,7 +215,7 @@ def aspp(
     if len({part.shape for part in parts}) > 1 or mean.shape[-1] != point.shape[-1]:
         raise ValueError(
             f"params must give branches of one shape, but for the window of the mean, got "
-            f"{[part.shape for part in (*parts, mean)]}; give all as many out-features."
+            f"{[part.shape for part in (*parts, mean)]}; give all the same out-features."
         )
     joined = jnp.concatenate([*parts, jnp.broadcast_to(mean, point.shape)], axis=-1)
     y, projection = dilated_block(joined, params.projection, **options)
@@ -226,7 +227,7 @@ def _prelu(x: jax.Array, slope: jax.Array) -> jax.Array:
     slope = as_array(slope, "params' slope")
     if slope.shape != x.shape[-1:]:
         raise ValueError(
-            f"params' slope must have shape {x.shape[-1:]}, an entry for each feature, got "
+            f"params' slope must have shape {x.shape[-1:]}, with an entry for each feature, got "
             f"{slope.shape}."
         )
     return jnp.where(x > 0, x, jnp.expand_dims(slope, range(x.ndim - 1)) * x)

@@ -1,6 +1,6 @@
-"""The networks, each with its source, parameters and multiply-adds in its docstring."""
+"""Small classifiers; each docstring gives source, number of parameters and multiply-adds."""
 
-import dilax.nn  # noqa: F401 - explains a Flax that cannot be imported
+import dilax.nn  # noqa: F401 - raises a clear error if Flax cannot be imported
 from dilax.models._classifier import Classifier
 from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
@@ -16,7 +16,7 @@ __all__ = [
     # by name
     "create",
     "list_models",
-    # what they are
+    # base class
     "Classifier",
     # MNIST
     "MnistDSDC",

@@ -1,4 +1,4 @@
-"""What the networks share: images to logits, with every layer's output open to view."""
+"""The base class of the networks, and helpers that they share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dilax
 from dilax._checks import LONGEST, entries, integer, shown
 
 MOMENTUM = 0.9
-"""Share of the running statistics that a batch leaves."""
+"""Share of the old running statistics that each update keeps."""
 KERNEL_INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
 
@@ -19,11 +19,11 @@ class Classifier(nnx.Module):
     """Maps normalised images ``(N, H, W, C)`` to logits ``(N, classes)``."""
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         raise NotImplementedError
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Logits ``(N, classes)`` of images ``(N, H, W, C)``."""
+        """Map images ``(N, H, W, C)`` to logits ``(N, classes)``."""
         return self.activations(images)["logits"]
 
 
@@ -66,10 +66,10 @@ class NormalisedConv(nnx.Module):
 
 
 def schedule(kernel_dilation: Sequence[int], layers: int) -> tuple[int, ...]:
-    """Return ``kernel_dilation`` as a tuple of one positive integer for each of so many layers.
+    """Return ``kernel_dilation`` as a tuple of ``layers`` positive integers.
 
     Raises:
-      ValueError: if there are not as many entries, or one is not positive.
+      ValueError: if there are not ``layers`` entries, or one is not positive.
       TypeError: if it is no sequence of integers.
 
     >>> schedule([1, 2], layers=2)
@@ -86,7 +86,7 @@ def schedule(kernel_dilation: Sequence[int], layers: int) -> tuple[int, ...]:
 
 
 def check_size(images: jax.Array, smallest: int, largest: int) -> None:
-    """Refuse images whose height or width a network that flattens its last layer cannot take.
+    """Refuse images whose size a network that flattens its last layer cannot take.
 
     Raises:
       ValueError: if a side is shorter than ``smallest`` or longer than ``largest`` pixels.

@@ -1,4 +1,4 @@
-"""A plain convolutional network for 32x32 colour images, and its separable dilated twins."""
+"""A dense convolutional network for 32x32 colour images, and separable dilated versions of it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class ConvBlock(NormalisedConv):
 class CifarCNN(Classifier):
     """A plain network of dense convolutions: 436,458 parameters.
 
-    Stem 3x3 to 32, then six layers 3x3 to as many features as ``WIDTHS`` says, with batch
-    normalisation and ReLU; mean over the image; linear. 48,071,936 multiply-adds; receptive field
-    of the convolutions 31.
+    Stem 3x3 to 32 features, then six 3x3 layers to ``WIDTHS`` features, with batch normalisation
+    and ReLU; mean over the image; linear. 48,071,936 multiply-adds; receptive field of the
+    convolutions 31.
 
     Args:
       classes: number of logits.
-      kernel_dilation: of each layer after the stem.
+      kernel_dilation: dilation of each layer after the stem.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
-    Source: ours: the plain side of a comparison.
+    Source: ours, for comparison with separable networks.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -41,7 +41,7 @@ class CifarCNN(Classifier):
     """
 
     WIDTHS: Sequence[int] = (32, 64, 64, 128, 128, 128)
-    """Out-features of each layer after the stem, which has as many as the first."""
+    """Out-features of each layer after the stem; the stem has as many as the first of them."""
     STRIDES: Sequence[int] = (1, 2, 1, 2, 1, 1)
     """Strides of each layer after the stem."""
 
@@ -84,7 +84,7 @@ class CifarCNN(Classifier):
         )
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         x = self.stem(images)
         layers = {"stem": x}
         for place, layer in enumerate(self.layers, start=1):
@@ -94,17 +94,17 @@ class CifarCNN(Classifier):
 
 
 class CifarDSDCN(CifarCNN):
-    """The separable dilated twin of ``CifarCNN``, as deep and as wide: 55,466 parameters.
+    """``CifarCNN`` of separable dilated blocks, of equal depth and width: 55,466 parameters.
 
-    Every layer after the stem is a separable block, dilated where it is not strided. 6,829,312
-    multiply-adds; receptive field of the convolutions 67.
+    Every layer after the stem is a separable block. Three of the six are dilated, by 2, 2 and 4.
+    6,829,312 multiply-adds; receptive field of the convolutions 67.
 
     Args:
       classes: number of logits.
-      kernel_dilation: of each layer after the stem.
+      kernel_dilation: dilation of each layer after the stem.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
-    Source: ours: the separable side of a comparison.
+    Source: ours, for comparison with dense convolutions.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -144,16 +144,16 @@ class CifarDSDCN(CifarCNN):
 
 
 class CifarDSDCNWide(CifarDSDCN):
-    """``CifarDSDCN``, so wide that it costs what ``CifarCNN`` costs: 418,886 parameters.
+    """``CifarDSDCN`` widened to the cost of ``CifarCNN``: 418,886 parameters.
 
     47,896,672 multiply-adds; receptive field of the convolutions 67.
 
     Args:
       classes: number of logits.
-      kernel_dilation: of each layer after the stem.
+      kernel_dilation: dilation of each layer after the stem.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
-    Source: ours: the separable side of a comparison at equal cost.
+    Source: ours, for comparison with dense convolutions at equal cost.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp

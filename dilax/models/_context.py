@@ -13,7 +13,7 @@ import dilax
 from dilax.models._classifier import Classifier, NormalisedConv, schedule
 
 KERNEL_DILATION = (1, 1, 2, 4, 8, 16, 1)
-"""Of each 3x3 convolution of the context module, as its authors have it."""
+"""Dilation of each 3x3 convolution of the context module, as published."""
 
 
 def identity_kernel(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
@@ -41,14 +41,14 @@ def identity_kernel(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> j
 
 
 class ContextModule(nnx.Module):
-    """Seven 3x3 convolutions of rising dilation and one of size one, initially the identity.
+    """Seven 3x3 convolutions, dilated by up to 16, and one of size one, initially the identity.
 
     ReLU after each but the last; the image keeps its size and its features. Each output sees 67x67
     inputs.
 
     Args:
-      features: of input and output.
-      kernel_dilation: of each 3x3 convolution.
+      features: number of features of input and output.
+      kernel_dilation: dilation of each 3x3 convolution.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), the
@@ -85,7 +85,7 @@ class ContextModule(nnx.Module):
         )
 
     def activations(self, x: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``context``."""
+        """Return the output of every layer by name, in order; the last is ``context``."""
         layers = {}
         for place, conv in enumerate(self.convs, start=1):
             x = layers[f"dilated_{place}"] = jax.nn.relu(conv(x))
@@ -99,14 +99,14 @@ class ContextModule(nnx.Module):
 class CifarContext(Classifier):
     """Yu and Koltun's context module over a small front end: 43,234 parameters.
 
-    Front end: two convolutions 3x3 to 24 with batch normalisation and ReLU, at full resolution,
-    for the module's dilations of 8 and 16 would see only padding in a smaller image; the module;
-    mean over the image; linear. 43,720,944 multiply-adds; receptive field of the convolutions 71,
-    of which the module has 67.
+    Front end of two 3x3 convolutions to 24 features, with batch normalisation and ReLU; context
+    module; mean over the image; linear. The front end keeps the full resolution, because the
+    dilations of 8 and 16 would mostly see padding in a smaller image. 43,720,944 multiply-adds;
+    receptive field of the convolutions 71, and of the module alone 67.
 
     Args:
       classes: number of logits.
-      kernel_dilation: of each 3x3 convolution of the module.
+      kernel_dilation: dilation of each 3x3 convolution of the module.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), for the
@@ -135,7 +135,7 @@ class CifarContext(Classifier):
         self.head = nnx.Linear(self.FEATURES, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         first = jax.nn.relu(self.first(images))
         second = jax.nn.relu(self.second(first))
         layers = {"first": first, "second": second, **self.context.activations(second)}

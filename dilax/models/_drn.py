@@ -1,4 +1,4 @@
-"""Dilated residual networks: dilation in place of strides, and layers that undo its grid."""
+"""Dilated residual networks: dilation in place of strides, and layers that remove its grid."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Level(NamedTuple):
 class BasicBlock(nnx.Module):
     """Two 3x3 convolutions and a skip: ``act(norm(conv(act(norm(conv(x))))) + skip(x))``.
 
-    The skip is ``x``, or where shapes differ, a normalised convolution of size one; a block that is
-    not residual has none.
+    The skip is ``x``, or a normalised convolution of size one if shapes differ. A block that is not
+    residual has no skip.
 
     Source: He et al., "Deep residual learning for image recognition" (2016).
 
@@ -68,13 +68,13 @@ class CifarDRN(Classifier):
     """A small dilated residual network, form C: 602,490 parameters.
 
     Stem 3x3 to 16, batch normalisation, ReLU; a block for each of ``LEVELS``; mean over the image;
-    linear. The image is halved twice; then dilations of 2 and 4 widen the field instead. They leave
-    a grid, which two blocks of dilation 2 and 1 remove; those have no skip, which would carry the
-    grid on. 45,941,696 multiply-adds; receptive field of the convolutions 169.
+    linear. The image is halved twice; then dilations of 2 and 4 widen the receptive field. They
+    leave a grid, which two blocks of dilation 2 and 1 remove. These two have no skip, because it
+    would carry the grid on. 45,941,696 multiply-adds; receptive field of the convolutions 169.
 
-    Source: Yu, Koltun and Funkhouser, "Dilated residual networks" (2017), DRN-C-26. That one is for
-    images of 224 x 224: its stem is 7x7, it halves three times, has up to 512 features, and two
-    blocks in each of its middle four levels.
+    Source: Yu, Koltun and Funkhouser, "Dilated residual networks" (2017), DRN-C-26. The published
+    network is for images of 224 x 224: its stem is 7x7, it halves the image three times, and it has
+    up to 512 features and two blocks in each of its middle four levels.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -105,7 +105,7 @@ class CifarDRN(Classifier):
         self.head = nnx.Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         x = jax.nn.relu(self.stem(images))
         layers = {"stem": x}
         for place, block in enumerate(self.blocks, start=1):

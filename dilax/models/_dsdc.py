@@ -1,4 +1,4 @@
-"""Our own networks: separable, dilated, residual."""
+"""Our own networks, of separable, dilated and residual blocks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dilax.models._classifier import MOMENTUM, Classifier, schedule
 
 
 class MnistDSDC(Classifier):
-    """Ours: separable dilated blocks between a small stem and a global mean: 7,938 parameters.
+    """A small network of separable dilated blocks: 7,938 parameters.
 
-    Stem 3x3, 1 to 16, 2x2 maximum pool, batch normalisation, ReLU; then seven separable blocks of
-    3x3, to as many features as ``WIDTHS`` says, with a pool before the last four; mean over the
-    image; linear to 10. 768,248 multiply-adds. Every second block is dilated; blocks that keep
-    their width are residual. (The stem is pooled before it is normalised, at a quarter of the
-    cost.)
+    Stem 3x3 to 16 features, 2x2 maximum pool, batch normalisation, ReLU; then seven separable 3x3
+    blocks to ``WIDTHS`` features, with another pool before the fourth; mean over the image; linear.
+    768,248 multiply-adds. The second, the fifth and the last block are dilated by 2; blocks that
+    keep their width are residual. The stem is pooled before it is normalised, which makes
+    normalisation and ReLU four times cheaper.
 
     Args:
       classes: number of logits.
-      kernel_dilation: of each separable block.
+      kernel_dilation: dilation of each separable block.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours; its parts are of Xception (Chollet, 2017) and of dilated residual networks (Yu,
@@ -70,7 +70,7 @@ class MnistDSDC(Classifier):
         self.head = nnx.Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         pooled = dilax.max_pool(self.stem(images), (2, 2), strides=2)
         x = jax.nn.relu(self.stem_norm(pooled))
         layers = {"stem": x}
@@ -93,7 +93,7 @@ class CifarDSDC(Classifier):
 
     Args:
       classes: number of logits.
-      kernel_dilation: of each separable block, those of the first stage before those of the second.
+      kernel_dilation: dilation of each separable block, from the first to the last.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours; its parts are of Xception (Chollet, 2017), hybrid dilated convolution (Wang et
@@ -142,7 +142,7 @@ class CifarDSDC(Classifier):
         self.head = nnx.Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         x = jax.nn.relu(self.stem_norm(self.stem(images)))
         layers = {"stem": x}
         for place, block in enumerate(self.blocks, start=1):

@@ -15,8 +15,8 @@ from dilax.models._classifier import MOMENTUM, Classifier, NormalisedConv
 class Halving(nnx.Module):
     """Halve the image and add features: a 3x3 mean and a separable block of stride 2, concatenated.
 
-    Source: the downsampling unit of ESPNetv2 (Mehta et al., 2018), with a separable block where
-    that has a strided EESP, and without its path from the image.
+    Source: the downsampling unit of ESPNetv2 (Mehta et al., 2018), with a separable block in place
+    of its strided EESP, and without its path from the image.
 
     >>> from flax import nnx
     >>> x = jnp.ones((4, 32, 32, 16))
@@ -75,7 +75,7 @@ class CifarEESP(Classifier):
         self.head = nnx.Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         x = jax.nn.relu(self.stem(images))
         layers = {"stem": x}
         for place, block in enumerate(self.blocks, start=1):

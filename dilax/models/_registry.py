@@ -46,13 +46,13 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> C
       name: one of ``list_models()``.
       classes: number of logits.
       rngs: source of keys; parameters are drawn from the stream ``params``.
-      **options: of the network's constructor, such as ``kernel_dilation``.
+      **options: other arguments of the network's constructor, such as ``kernel_dilation``.
 
     Returns:
       The network, which maps images ``(N, H, W, C)`` to logits ``(N, classes)``.
 
     Raises:
-      ValueError: for an unknown name, with the nearest known ones, or fewer than one class.
+      ValueError: for an unknown name (the message suggests known ones), or fewer than one class.
       TypeError: for an option that the network does not take, or an argument of another type.
 
     >>> from flax import nnx
@@ -67,7 +67,8 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> C
     if name not in MODELS:
         nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.3) or list(MODELS)
         raise ValueError(
-            f"name must be that of a model, got {shown(name)}; did you mean {' or '.join(nearest)}?"
+            f"name must be the name of a network, got {shown(name)}; did you mean "
+            f"{' or '.join(nearest)}?"
         )
     known = set(inspect.signature(MODELS[name].__init__).parameters) - {"self", "classes", "rngs"}
     if unknown := sorted(options.keys() - known):

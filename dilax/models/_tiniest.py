@@ -1,4 +1,4 @@
-"""Fewer than 100,000 parameters, which look through small, large and dilated windows."""
+"""A network of fewer than 100,000 parameters with small, large and dilated windows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import dilax
 from dilax.models._classifier import Classifier
 
 SATURATED = 4.0
-"""``tanh(exp(a))`` is 1 to the last bit for all larger ``a``, whose ``exp`` could overflow."""
+"""For larger ``a``, ``tanh(exp(a))`` is exactly 1, and ``exp(a)`` could overflow."""
 
 
 class GatedBlock(nnx.Module):
     """Depthwise windows of four kinds, then a gated product over features, and a scaled skip.
 
-    The features in four quarters ``q``, and ``scale`` ``(features,)``, at first 1::
+    With the features split into four quarters ``q``, and ``scale`` ``(features,)``, initially 1::
 
         h = [q_1, conv3(q_2), conv7(q_3), conv7 of dilation 3 (mean over 3x3 (q_4))]
         [a, b] = expand(norm(h));  y = project(tanh(exp(a)) a b) + scale x
@@ -53,10 +53,10 @@ class GatedBlock(nnx.Module):
 
 
 class Tiniest(Classifier):
-    """Four kinds of window, layer normalisation and gates: 97,530 parameters.
+    """A network of gated blocks with four kinds of windows: 97,530 parameters.
 
     Conv 3x3 to 48; three blocks; conv 4x4 to 80 of stride 2 in 16 groups; three blocks; mean over
-    the image; linear. Layer normalisation after both convolutions. 43,878,176 multiply-adds;
+    the image; linear. Both convolutions are layer-normalised. 43,878,176 multiply-adds;
     receptive field of the convolutions 186.
 
     Source: the ``cifar10-tiniest`` repository of xvel, which reports 94.4 % on CIFAR-10, the mean
@@ -82,7 +82,7 @@ class Tiniest(Classifier):
         self.head = nnx.Linear(wide, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``."""
+        """Return the output of every layer by name, in order; the last is ``logits``."""
         x = self.stem_norm(self.stem(images))
         layers = {"stem": x}
         for place, block in enumerate(self.fine, start=1):

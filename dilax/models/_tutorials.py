@@ -1,4 +1,4 @@
-"""Networks as books and tutorials on dilated convolution have them, and a separable twin of one."""
+"""Networks of a book and of tutorials on dilated convolution, and a separable version of one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dilax.models._classifier import MOMENTUM, Classifier, check_size
 
 
 class MnistTextbook(Classifier):
-    """The textbook's network of "depthwise separable dilated convolution": 16,852 parameters.
+    """A textbook's network of "depthwise separable dilated convolution": 16,852 parameters.
 
     Conv 1 to 12, 7x7; ReLU; Conv 12 to 12, 3x3 in 6 groups, dilation 2; Conv 12 to 24, 1x1; ReLU;
-    Conv 24 to 6, 7x7; linear from 6 x 12 x 12 to 10; nothing padded. (Its middle convolution is
-    grouped, two channels a group, where the text says depthwise.) 1,472,592 multiply-adds.
+    Conv 24 to 6, 7x7; linear from 6 x 12 x 12 to 10; no padding. The book calls the 3x3 convolution
+    depthwise, but it is grouped, with two channels per group. 1,472,592 multiply-adds.
 
-    Source: Wang Xiaohua's book on developing large models from zero, its section on depthwise
-    separable dilated convolution, in the form that reports 98.74 % after 10 epochs.
+    Source: Wang Xiaohua's book on developing large models from zero, section on depthwise separable
+    dilated convolution; the version with a reported accuracy of 98.74 % after 10 epochs.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -36,7 +36,7 @@ class MnistTextbook(Classifier):
         self.head = nnx.Linear(6 * 12 * 12, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``.
+        """Return the output of every layer by name, in order; the last is ``logits``.
 
         Raises:
             ValueError: if the images are not of 28 pixels a side.
@@ -50,10 +50,10 @@ class MnistTextbook(Classifier):
 
 
 class MnistTutorial(Classifier):
-    """The tutorial's one layer, 28x28x1 to 28x28x32, and a linear classifier: 250,963 parameters.
+    """A tutorial's network, of one separable layer and a linear classifier: 250,963 parameters.
 
-    Separable convolution 3x3 of dilation 2, SAME; ReLU; linear from 28 x 28 x 32 to 10. 283,024
-    multiply-adds.
+    Separable convolution 3x3 of dilation 2, 1 to 32, padded SAME; ReLU; linear from 28 x 28 x 32 to
+    10. 283,024 multiply-adds.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -68,7 +68,7 @@ class MnistTutorial(Classifier):
         self.head = nnx.Linear(28 * 28 * 32, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``.
+        """Return the output of every layer by name, in order; the last is ``logits``.
 
         Raises:
             ValueError: if the images are not of 28 pixels a side.
@@ -80,14 +80,14 @@ class MnistTutorial(Classifier):
 
 
 class KerasDilated(Classifier):
-    """The tutorials' dilated network: 126,730 parameters.
+    """The Keras guide's network with its last convolution dilated: 126,730 parameters.
 
     Conv 32, 3x3; pool; Conv 64, 3x3; pool; Conv 128, 3x3 of dilation 2; linear 64; linear 10. ReLU
-    after each but the last; nothing padded; pools are 2x2 maxima. 4,220,928 multiply-adds;
+    after each but the last; no padding; the pools are 2x2 maximum pools. 4,220,928 multiply-adds;
     receptive field of the convolutions 26.
 
-    Source: the Keras guide's network for CIFAR-10, its last convolution dilated as tutorials on
-    dilation have it.
+    Source: the Keras guide's network for CIFAR-10, with its last convolution dilated, as in
+    tutorials on dilation.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -106,7 +106,7 @@ class KerasDilated(Classifier):
     def layer(
         self, in_features: int, out_features: int, *, kernel_dilation: int, rngs: nnx.Rngs
     ) -> nnx.Module:
-        """The second and the third convolution; a ReLU follows."""
+        """Make the second or the third convolution, which a ReLU follows."""
         return dilax.nn.Conv(
             in_features,
             out_features,
@@ -117,7 +117,7 @@ class KerasDilated(Classifier):
         )
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every layer by name, in order; the last is ``logits``.
+        """Return the output of every layer by name, in order; the last is ``logits``.
 
         Raises:
             ValueError: if the images are not of 30 to 33 pixels a side.
@@ -139,12 +139,12 @@ class KerasDilated(Classifier):
 class KerasSeparable(KerasDilated):
     """``KerasDilated`` with its second and third convolution separable: 45,866 parameters.
 
-    Both are normalised over the batch, as in the networks that made separable convolution known.
-    1,240,864 multiply-adds; receptive field of the convolutions 26.
+    Both separable convolutions have batch normalisation. The first convolution stays dense, because
+    the depthwise part of a separable one would have only three channels. 1,240,864 multiply-adds;
+    receptive field of the convolutions 26.
 
-    Source: ours, of the same shape. The first convolution stays dense: of three colours, nine taps
-    each, a separable one would see almost nothing. Normalisation as in Howard et al., "MobileNets"
-    (2017), https://arxiv.org/abs/1704.04861
+    Source: ours, with the layers of ``KerasDilated``; normalisation as in Howard et al.,
+    "MobileNets" (2017), https://arxiv.org/abs/1704.04861
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -156,7 +156,7 @@ class KerasSeparable(KerasDilated):
     def layer(
         self, in_features: int, out_features: int, *, kernel_dilation: int, rngs: nnx.Rngs
     ) -> nnx.Module:
-        """The second and the third convolution, which bring their ReLU."""
+        """Make the second or the third convolution, with batch normalisation and ReLU."""
         return dilax.nn.SeparableBlock(
             in_features,
             out_features,

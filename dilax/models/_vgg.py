@@ -1,4 +1,4 @@
-"""VGG16 with dilation in place of its last pools, to be tuned from published parameters."""
+"""VGG16 with dilation in place of its last pools, for fine-tuning from published parameters."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ KERNEL_DILATION = (1, 1, 1, 1, 2)
 BLOCKS = tuple(f"block_{place}" for place, _ in enumerate(CONVOLUTIONS, start=1))
 """Names of the blocks."""
 POOLED_BLOCKS = 3
-"""Number of first blocks that end in a pool; in the published network all five do."""
+"""Number of blocks, from the first, that end in a pool; in the published network all five do."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and deviation of red, green and blue in [0, 1], where the parameters were trained."""
+"""Mean and standard deviation of red, green and blue in [0, 1], for the published parameters."""
 SMALLEST = 2**POOLED_BLOCKS
 """Least number of pixels along an axis, each of which a pool halves."""
 
 
 class VGGBlock(nnx.Module):
-    """A row of 3x3 convolutions, each with a ReLU, and if ``pooled`` a 2x2 maximum pool."""
+    """A sequence of 3x3 convolutions, each with a ReLU, and if ``pooled`` a 2x2 maximum pool."""
 
     def __init__(
         self,
@@ -71,14 +71,14 @@ class VGG16Dilated(Classifier):
     linear. 398,136,320 multiply-adds for an image of 32 x 32; receptive field of the convolutions
     188.
 
-    It differs from the published network as Yu and Koltun's front end does: the pools after blocks
-    4 and 5 are gone, so 32 x 32 pixels end in 4 x 4 places, not in one; and the convolutions of
-    block 5 are dilated by 2, so that each sees what it saw behind the pool, and the published
-    parameters fit. The fully connected layers, which there become convolutions dilated by 4, are
-    left out: the mean and one linear layer, ours, stand for them.
+    It differs from the published network in the way of Yu and Koltun's front end. The pools after
+    blocks 4 and 5 are removed, so an image of 32 x 32 ends as 4 x 4 positions rather than one. The
+    convolutions of block 5 are dilated by 2 to make up for the missing pool, so that the published
+    parameters fit. The mean and one linear layer, which are ours, replace the fully connected
+    layers; Yu and Koltun make these convolutions dilated by 4.
 
-    Images are of 8 x 8 pixels or more. The published parameters are for images in ``[0, 1]`` less
-    ``MEAN``, divided by ``STD``.
+    Images must have at least 8 x 8 pixels. The published parameters expect images in ``[0, 1]``,
+    minus ``MEAN`` and divided by ``STD``.
 
     Args:
       classes: number of logits.
@@ -113,7 +113,7 @@ class VGG16Dilated(Classifier):
         self.head = nnx.Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
-        """The output of every block by name, in order; the last is ``logits``.
+        """Return the output of every block by name, in order; the last is ``logits``.
 
         Raises:
           ValueError: if the images are smaller than 8 x 8, or not of three channels.
@@ -172,8 +172,8 @@ def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
     """Tell whether a parameter of ``VGG16Dilated`` belongs to the first ``blocks`` of its blocks.
 
     Args:
-      path: of the parameter in the network's state: names and indices, or the keys that
-        ``jax.tree_util`` makes of them.
+      path: path of the parameter in the network's state: names and indices, or the corresponding
+        keys of ``jax.tree_util``.
       blocks: number of blocks, from 0 to 5.
 
     Raises:

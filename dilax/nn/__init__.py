@@ -17,7 +17,7 @@ __all__ = [
     "SeparableConv",
     # blocks
     "SeparableBlock",
-    # in place of a dilated depthwise convolution, against gridding
+    # degridding replacements for a dilated depthwise convolution
     "InteractingDepthwiseConv",
     "LearnedDepthwiseConv",
     "ParallelDepthwiseConv",

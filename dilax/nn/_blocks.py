@@ -1,4 +1,4 @@
-"""Modules with batch normalisation: a separable block, and branches that merge into one kernel."""
+"""Modules with batch normalisation: a separable block, and branches that can be merged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from dilax.nn._module import (
 
 
 class SeparableBlock(NormalisedModule):
-    """Separable dilated convolution, batch normalisation, activation.
+    """Separable dilated convolution, batch normalisation and activation.
 
     See ``dilax.separable_block`` for the equation.
 
@@ -54,13 +54,13 @@ class SeparableBlock(NormalisedModule):
       out_features: features of the output.
       kernel_size: entries of the kernel along each of one to three window axes.
       strides: entries between neighbouring outputs.
-      channel_multiplier: kernels for each feature of the input.
+      channel_multiplier: number of kernels for each feature of the input.
       padding: as in ``dilax.conv``.
       kernel_dilation: entries between neighbouring taps.
       activation: applied after the normalisation.
       residual: whether to add the input to the output; their shapes must agree.
       use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the running statistics that a batch leaves.
+      momentum: share of the old running statistics that each update keeps.
       epsilon: added to the variance.
       axis_name: mapped axis to take the batch's statistics over.
       dtype: type to compute in; the common type of input and parameters when left out.
@@ -140,22 +140,22 @@ class SeparableBlock(NormalisedModule):
 
 
 class ParallelDepthwiseConv(NormalisedModule):
-    """Depthwise branches of several sizes and dilations, each normalised, that merge into one.
+    """Sum of depthwise branches of several sizes and dilations, each with batch normalisation.
 
-    ``y = sum_b norm_b(depthwise_b(x))``, of the input's shape. By running statistics that is one
-    depthwise convolution of the largest effective kernel, with a bias, which ``merged`` gives; see
-    ``dilax.degridding.merge_kernels``.
+    ``y = sum_b norm_b(depthwise_b(x))``, of the input's shape. In evaluation this equals one
+    depthwise convolution with a bias, whose kernel is as large as the largest effective kernel;
+    ``merged`` returns it. See ``dilax.degridding.merge_kernels``.
 
-    Parameters, for each branch: one of ``kernels``, ``(*kernel_size, 1, in_features)``, and one of
-    ``norms``, which holds ``scale``, ``bias`` and the running statistics ``mean`` and ``var``, each
-    ``(in_features,)``.
+    Parameters: for each branch, an entry of ``kernels``, ``(*kernel_size, 1, in_features)``, and an
+    entry of ``norms`` with ``scale``, ``bias`` and the running statistics ``mean`` and ``var``,
+    each ``(in_features,)``.
 
     Args:
       in_features: features of the input.
       kernel_sizes: entries of each branch's kernel along each of one to three window axes.
       kernel_dilation: entries between neighbouring taps, for each branch.
       use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the running statistics that a batch leaves.
+      momentum: share of the old running statistics that each update keeps.
       epsilon: added to the variance.
       axis_name: mapped axis to take the batch's statistics over.
       dtype: type to compute in; the common type of input and parameters when left out.
@@ -212,8 +212,8 @@ class ParallelDepthwiseConv(NormalisedModule):
         self.kernel_dilation = branch_dilations(kernel_dilation, len(windows[0]) if windows else 1)
         if not windows or len(windows) != len(self.kernel_dilation):
             raise ValueError(
-                f"kernel_sizes must have at least one entry and kernel_dilation as many, got "
-                f"{len(windows)} and {len(self.kernel_dilation)}."
+                f"kernel_sizes and kernel_dilation must have equally many entries, at least one, "
+                f"got {len(windows)} and {len(self.kernel_dilation)}."
             )
         draw = functools.partial(parameter, kernel_init, rngs, param_dtype=param_dtype)
         self.kernels = nnx.data([draw((*window, 1, in_features)) for window in windows])
@@ -228,7 +228,7 @@ class ParallelDepthwiseConv(NormalisedModule):
         return self._apply(_normalised_sum, x, params, kernel_dilation=self.kernel_dilation)
 
     def merged(self) -> DepthwiseConv:
-        """Return one depthwise convolution that computes what evaluation does, up to rounding."""
+        """Return one depthwise convolution with the same result in evaluation, up to rounding."""
         folded = [
             degridding.fold_batch_norm(
                 kernel[...], read_norm(norm_variables(norm)), epsilon=self.epsilon

@@ -1,4 +1,4 @@
-"""Convolution modules: they hold parameters, and call the functions of dilax on them."""
+"""Modules of convolutions without normalisation."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from dilax.nn._module import (
 
 
 class Conv(nnx.Conv):
-    """``flax.nnx.Conv``, its arguments, parameters and behaviour, computed by dilax.
+    """``flax.nnx.Conv`` computed by dilax, with the same arguments, parameters and results.
 
     Args:
-      *args: as ``flax.nnx.Conv`` takes them: in_features, out_features, kernel_size, strides.
+      *args: as in ``flax.nnx.Conv``: in_features, out_features, kernel_size, strides.
       algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
         shape when left out.
-      **kwargs: as ``flax.nnx.Conv`` takes them: padding, kernel_dilation, rngs and so on.
+      **kwargs: as in ``flax.nnx.Conv``: padding, kernel_dilation, rngs and so on.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -65,7 +65,7 @@ class DepthwiseConv(Module):
       in_features: features of the input.
       kernel_size: entries of the kernel along each of one to three window axes.
       strides: entries between neighbouring outputs.
-      channel_multiplier: kernels for each feature of the input.
+      channel_multiplier: number of kernels for each feature of the input.
       padding: as in ``dilax.conv``.
       kernel_dilation: entries between neighbouring taps.
       use_bias: whether to add a bias.
@@ -134,7 +134,7 @@ class SeparableConv(Module):
       out_features: features of the output.
       kernel_size: entries of the kernel along each of one to three window axes.
       strides: entries between neighbouring outputs.
-      channel_multiplier: kernels for each feature of the input.
+      channel_multiplier: number of kernels for each feature of the input.
       padding: as in ``dilax.conv``.
       kernel_dilation: entries between neighbouring taps.
       use_bias: whether to add a bias.

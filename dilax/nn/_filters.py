@@ -1,6 +1,6 @@
-"""Modules to put where a dilated depthwise convolution stands, each with a remedy for gridding.
+"""Modules that replace a dilated depthwise convolution, each with a remedy for gridding.
 
-They keep the input's shape and have no bias; the mathematics is in ``dilax.degridding``.
+They keep the input's shape and have no bias; the functions are in ``dilax.degridding``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SmoothedDepthwiseConv(Module):
     See ``dilax.degridding.smoothed_depthwise_conv`` for the equation.
 
     Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``, and if ``learned``, ``smoothing``
-    ``(2 d - 1, ...)`` for a dilation ``d`` of each axis, at first the identity; otherwise the
+    ``(2 d - 1, ...)`` for a dilation ``d`` of each axis, initially the identity. Otherwise the
     smoothing is an average.
 
     Args:
@@ -91,12 +91,12 @@ class SmoothedDepthwiseConv(Module):
 
 
 class InteractingDepthwiseConv(Module):
-    """Dilated depthwise convolution, then mixing of the phases that it keeps apart.
+    """Dilated depthwise convolution, and mixing of the phases that it keeps apart.
 
     See ``dilax.degridding.group_interaction`` for the equation.
 
     Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``, and ``mixing`` ``(P, P)`` for the
-    ``P = prod(kernel_dilation)`` phases, at first the identity.
+    ``P = prod(kernel_dilation)`` phases, initially the identity.
 
     Args:
       in_features: features of the input.
@@ -148,9 +148,9 @@ class InteractingDepthwiseConv(Module):
 
 
 class RandomDepthwiseConv(Module):
-    """Depthwise convolution whose dilation is drawn anew at each call in training.
+    """Depthwise convolution with a random dilation at each call in training.
 
-    In evaluation (``module.eval()``) it is ``kernel_dilation``. See
+    In evaluation (``module.eval()``) the dilation is ``kernel_dilation``. See
     ``dilax.degridding.random_depthwise_conv``.
 
     Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``.
@@ -160,7 +160,7 @@ class RandomDepthwiseConv(Module):
       kernel_size: entries of the kernel along each of one to three window axes.
       kernel_dilation: entries between neighbouring taps, in evaluation.
       kernel_dilation_choices: values of ``kernel_dilation`` to draw from in training.
-      deterministic: use ``kernel_dilation`` rather than one that is drawn.
+      deterministic: use ``kernel_dilation`` rather than a random choice.
       dtype: type to compute in; the common type of input and parameters when left out.
       param_dtype: type of the parameters.
       precision: as in ``jax.lax.conv_general_dilated``.
@@ -214,13 +214,13 @@ class RandomDepthwiseConv(Module):
 
 
 class LearnedDepthwiseConv(Module):
-    """Depthwise convolution whose taps learn where they stand.
+    """Depthwise convolution whose taps have learned positions.
 
     See ``dilax.degridding.learned_kernel`` for the equation.
 
     Parameters: ``weights`` ``(taps, 1, in_features)``; ``positions`` ``(taps, rank, in_features)``,
-    at first normal with a quarter of the kernel's size for standard deviation; and if ``gaussian``,
-    ``sigma`` of the same shape, at first 0.23.
+    initially normal with a standard deviation of a quarter of the kernel's size; and if
+    ``gaussian``, ``sigma`` ``(taps, rank, in_features)``, initially 0.23.
 
     Args:
       in_features: features of the input.

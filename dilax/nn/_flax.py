@@ -1,4 +1,4 @@
-"""Flax NNX, or one clear sentence on why it cannot be imported."""
+"""Import Flax NNX, or raise an error that says why it cannot be imported."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""What the modules are built from: checked arguments, parameters, and options for functions.
+"""Base classes of the modules, and the checks and parameters that modules share.
 
 A new module names its base class, draws its parameters, and calls one function of dilax on them.
 """
@@ -27,7 +27,7 @@ ZEROS = jax.nn.initializers.zeros
 
 
 class Module(nnx.Module):
-    """Base class: the input's features, the type to compute in, and how to compute."""
+    """Base class, which holds the number of in-features, dtype, precision and algorithm."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Module(nnx.Module):
 
 
 class NormalisedModule(Module):
-    """Base class of modules with batch normalisation: how to normalise, beside how to compute."""
+    """Base class of modules with batch normalisation, which also holds its options."""
 
     def __init__(
         self,
@@ -184,14 +184,15 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_input(x: jax.Array, in_features: int) -> None:
-    """Refuse an input of another number of features than the module was made for.
+    """Refuse an input whose number of features is not ``in_features``.
 
-    A depthwise kernel would take a divisor of that number for a channel multiplier above one.
+    A depthwise kernel would accept a divisor of that number, as if the channel multiplier were
+    above one.
     """
     if x.ndim < 1 or x.shape[-1] != in_features:
         raise ValueError(
-            f"x must have {in_features} features along its last axis, as the module was made for "
-            f"(in_features), got shape {x.shape}."
+            f"x must have {in_features} features along its last axis (in_features), got shape "
+            f"{x.shape}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Modules of several dilations at once; the mathematics is in ``dilax.degridding``."""
+"""Modules with several dilations at once; the functions are in ``dilax.degridding``."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from dilax.nn._module import (
 
 
 class EESP(NormalisedModule):
-    """ESPNetv2's unit: reduce, depthwise at several dilations, fuse, expand, add the input.
+    """ESPNetv2's unit: reduce, convolve at several dilations, fuse, expand, add the input.
 
     See ``dilax.degridding.eesp`` for the equation.
 
-    Parameters are those of ``dilax.degridding.EESPParams``, under its names.
+    Parameters have the names of the fields of ``dilax.degridding.EESPParams``.
 
     Args:
       in_features: features of the input.
       kernel_size: entries of the kernel along each of one to three window axes.
       kernel_dilation: entries between neighbouring taps, for each branch.
       use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the running statistics that a batch leaves.
+      momentum: share of the old running statistics that each update keeps.
       epsilon: added to the variance.
       axis_name: mapped axis to take the batch's statistics over.
       dtype: type to compute in; the common type of input and parameters when left out.
@@ -131,9 +131,9 @@ class ASPP(NormalisedModule):
 
     See ``dilax.degridding.aspp`` for the equation.
 
-    Parameters are those of ``dilax.degridding.ASPPParams``: ``pointwise_kernel`` and
-    ``pointwise_norm`` of its block ``pointwise``, and so on for ``pooled`` and ``projection``; of
-    its separable branches ``depthwise_kernels``, ``branch_kernels`` and ``branch_norms``.
+    Parameters correspond to ``dilax.degridding.ASPPParams``: ``pointwise_kernel`` and
+    ``pointwise_norm`` for its block ``pointwise``, and so on for ``pooled`` and ``projection``;
+    ``depthwise_kernels``, ``branch_kernels`` and ``branch_norms`` for its separable branches.
 
     Args:
       in_features: features of the input.
@@ -142,7 +142,7 @@ class ASPP(NormalisedModule):
       kernel_dilation: entries between neighbouring taps, for each branch.
       activation: applied after the normalisation.
       use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the running statistics that a batch leaves.
+      momentum: share of the old running statistics that each update keeps.
       epsilon: added to the variance.
       axis_name: mapped axis to take the batch's statistics over.
       dtype: type to compute in; the common type of input and parameters when left out.

@@ -1,7 +1,7 @@
-"""What the benchmarks share: flags, turns, and a record that says what it was measured on.
+"""Code that the benchmarks share: flags, timing in turns, and records.
 
-A benchmark is a ``Flags`` dataclass, a function that measures and a function that writes its record
-as Markdown; ``run`` joins them. The programs in the folder above become importable here.
+A benchmark is a ``Flags`` dataclass, a function that measures, and a function that formats the
+record as Markdown; ``run`` joins them. This module puts ``experiments/`` on the import path.
 """
 
 import dataclasses
@@ -27,15 +27,15 @@ from dilax.training import describe_device, git_commit, versions
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Record = Mapping[str, Any]
 Turn = Callable[[], object]
-"""Runs a fixed number of steps and waits for the last."""
+"""Runs a fixed number of steps and waits for the last one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flags:
-    """The flags of every benchmark."""
+    """The flags that all benchmarks share."""
 
     output: Path | None = None
-    """The record; left out, it is written under ``experiments/results``."""
+    """File for the record; by default under ``experiments/results``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Turns(Flags):
     """The flags of a benchmark whose contestants take turns."""
 
     rounds: int = 9
-    """How often every contestant has its turn."""
+    """Number of rounds; every contestant has one turn in each."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -56,7 +56,7 @@ def run(
     section: Callable[[Record], str],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Parse the flags, measure, write the record and print it; give the exit status."""
+    """Parse the flags, measure, write the record and print its table; return the exit status."""
     config: Any = tyro.cli(flags, args=arguments, description=flags.__doc__)
     try:
         record = write(Path(inspect.getfile(measure)).stem, config, measure(config))
@@ -68,13 +68,13 @@ def run(
 
 
 def write(name: str, config: Flags, found: Record, *, libraries: Sequence[str] = ()) -> Record:
-    """Write a record: what was found, by which flags, on what.
+    """Write a record: results, flags, device, versions and commit.
 
     Args:
-        name: of the record, and of the program that makes it unless ``found`` says otherwise.
-        config: the flags.
-        found: what was measured.
-        libraries: those that other processes have imported for it.
+        name: Name of the record, and of the program unless ``found`` has another.
+        config: The flags.
+        found: The results.
+        libraries: Libraries that were imported only in other processes, to record their versions.
     """
     others = [lib for lib in ("torch", "keras") if lib in sys.modules or lib in libraries]
     path = config.output or RESULTS / f"{name}.json"
@@ -93,12 +93,12 @@ def write(name: str, config: Flags, found: Record, *, libraries: Sequence[str] =
 
 
 def provenance(record: Record) -> str:
-    """How the medians of a record came about, in one clause."""
-    return f"medians of {record['config']['rounds']} rounds in turns {where(record)}"
+    """Say how the medians of a record were measured, in one clause."""
+    return f"medians of {record['config']['rounds']} rounds, {where(record)}"
 
 
 def where(record: Record) -> str:
-    """The device and the libraries of a record, and a link to it."""
+    """Name the device and the library versions of a record, with a link to it."""
     names = [name for name in ("jax", "flax", "torch", "keras") if name in record["versions"]]
     libraries = ", ".join(f"{name} {record['versions'][name]}" for name in names)
     link = f"[record](experiments/results/{record['config']['output']})"
@@ -106,14 +106,14 @@ def where(record: Record) -> str:
 
 
 def compile_timed(function: Callable, state: Any) -> tuple[Callable, float]:
-    """The function compiled for one state, and how long tracing and compiling took."""
+    """Compile a function for a state; return it, and the seconds of tracing and compiling."""
     started = time.perf_counter()
     compiled = jax.jit(function).lower(state).compile()
     return compiled, time.perf_counter() - started
 
 
 def repeated(call: Callable[[Any], Any], operands: Any, steps: int) -> Turn:
-    """A turn of several calls on the same operands, and the wait for the last."""
+    """Make a turn of several calls on the same operands, which waits for the last."""
 
     def turn() -> object:
         for _ in range(steps):
@@ -126,7 +126,7 @@ def repeated(call: Callable[[Any], Any], operands: Any, steps: int) -> Turn:
 def take_turns(
     contestants: Mapping[str, Turn], *, rounds: int, steps: int = 1
 ) -> dict[str, np.ndarray]:
-    """Milliseconds a step of every contestant in every round, after one round to warm up."""
+    """Return the milliseconds per step of every contestant in every round, after a warm-up."""
     milliseconds = np.zeros((rounds + 1, len(contestants)))
     for place in np.ndindex(milliseconds.shape):
         turn = [*contestants.values()][place[1]]
@@ -137,11 +137,11 @@ def take_turns(
 
 
 def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Median and quartiles, to four digits, and number."""
+    """Return median and quartiles to four digits, and the number of values."""
     low, median, high = (float(f"{v:.4g}") for v in np.percentile(values, [25, 50, 75]))
     return {"median": median, "quartile_1": low, "quartile_3": high, "n": len(values)}
 
 
 def median(values: Mapping[str, float], digits: int = 1) -> str:
-    """The median of a spread, for a cell of a table."""
+    """Format the median of a spread for a cell of a table."""
     return f"{values['median']:.{digits}f}"

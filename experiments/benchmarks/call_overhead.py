@@ -1,16 +1,16 @@
-"""What dilax costs beside the computing itself: eager calls, tracing, lowering, compiling.
+"""The overhead of dilax: the time of eager calls, tracing, lowering and compiling.
 
     python experiments/benchmarks/call_overhead.py
 
-Three measurements against lax and stock Flax, each in short turns that alternate with the
-baseline's, so that every round gives one ratio:
+Compares dilax with lax and stock Flax in three ways. Short turns of dilax and of its baseline
+alternate, and each round gives one ratio.
 
-- an eager call on an image so small that next to nothing is computed;
-- tracing and lowering a network of 50 separable blocks, forward and with its gradient, without
-  compiling it;
-- tracing, lowering and compiling the training step of ``mnist_dsdc``.
+- Eager calls on an image so small that next to nothing is computed.
+- Tracing and lowering a network of 50 separable blocks, forward and with its gradient, without
+  compiling it.
+- Tracing, lowering and compiling the training step of ``mnist_dsdc``.
 
-JAX's caches are cleared before everything that is traced.
+JAX's caches are cleared before each tracing.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from dilax.models import MnistDSDC
 
 SIZE, FEATURES = 8, 8
 EAGER, TRACING = 1.5, 1.2
-"""The largest ratios to the baseline that dilax allows itself."""
+"""The largest ratios to the baseline that dilax aims at, for eager calls and for tracing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class Config(benchmark.Turns):
     """Time calls, tracing, lowering and compiling against lax and stock Flax."""
 
     rounds: int = 101
-    """How often every eager call has its turn."""
+    """Number of rounds of eager calls."""
     steps: int = 20
     """Calls in a turn."""
     traces: int = 15
-    """How often each network is traced and lowered."""
+    """Number of times that each network is traced and lowered."""
     compiles: int = 7
-    """How often each training step is compiled."""
+    """Number of times that each training step is compiled."""
     depth: int = 50
     """Blocks of the network that is traced."""
     batch_size: int = 128
@@ -57,13 +57,13 @@ class Config(benchmark.Turns):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One row of the table: a turn of dilax and a turn of its baseline."""
+    """A row of the table: a turn of dilax and a turn of its baseline."""
 
     name: str
     baseline: str
     turns: tuple[benchmark.Turn, benchmark.Turn]
     most: float | None = None
-    """The largest ratio that dilax allows itself."""
+    """The largest ratio that dilax aims at."""
 
 
 def measure(config: Config) -> benchmark.Record:
@@ -83,7 +83,7 @@ def measure(config: Config) -> benchmark.Record:
 
 
 def compare(comparison: Comparison, rounds: int, steps: int) -> dict[str, Any]:
-    """Milliseconds of both and their ratio, round by round."""
+    """Time dilax and its baseline, and compute their ratio in each round."""
     turns = dict(zip(("dilax", "baseline"), comparison.turns, strict=True))
     times = benchmark.take_turns(turns, rounds=rounds, steps=steps)
     return {
@@ -99,7 +99,7 @@ def compare(comparison: Comparison, rounds: int, steps: int) -> dict[str, Any]:
 
 
 def eager_calls(config: Config) -> list[Comparison]:
-    """Functions of dilax and what they stand for in lax and Flax, called outside of ``jit``."""
+    """Pair functions of dilax with their counterparts in lax and Flax, all called eagerly."""
     x = jax.random.normal(jax.random.key(0), (1, SIZE, SIZE, FEATURES))
     kernel = jnp.ones((3, 3, 1, FEATURES)) / 9
     norm = dilax.BatchNormParams(*(jnp.full(FEATURES, value) for value in (1.0, 0.0, 0.0, 1.0)))
@@ -131,7 +131,7 @@ def eager_calls(config: Config) -> list[Comparison]:
 
 
 def depthwise(convolution: Callable[..., Array], x: Array, kernel: Array) -> Array:
-    """A depthwise convolution by a function with the signature of lax's."""
+    """Call ``convolution``, which has lax's signature, to compute a depthwise convolution."""
     return convolution(
         x,
         kernel,
@@ -143,7 +143,7 @@ def depthwise(convolution: Callable[..., Array], x: Array, kernel: Array) -> Arr
 
 
 def lax_block(x: Array, kernel: Array, pointwise: Array, norm: dilax.BatchNormParams) -> Array:
-    """A separable block in evaluation, as one would write it by hand."""
+    """Compute a separable block in evaluation mode with lax, as one would write it by hand."""
     y = depthwise(lax.conv_general_dilated, x, kernel)
     layout = ("NHWC", "HWIO", "NHWC")
     y = lax.conv_general_dilated(y, pointwise, (1, 1), "VALID", dimension_numbers=layout)
@@ -155,7 +155,7 @@ def lax_block(x: Array, kernel: Array, pointwise: Array, norm: dilax.BatchNormPa
 
 
 def lowerings(config: Config) -> list[Comparison]:
-    """A deep network traced and lowered, forward and with its gradient."""
+    """Trace and lower a deep network, forward and with its gradient."""
     ours = FiftyBlocks(config.depth, rngs=nnx.Rngs(0))
     stock = StockFiftyBlocks(ours)
     images = jnp.ones((1, 32, 32, 16))
@@ -176,7 +176,7 @@ def lowerings(config: Config) -> list[Comparison]:
 
 
 def pure(network: nnx.Module, *, gradient: bool) -> tuple[Callable[..., Any], Sequence[Any]]:
-    """A network in training as a function of state and images, or the gradient of that function."""
+    """Convert a network in training mode to a pure function, or to the gradient of one."""
     graphdef, *state = nnx.split(network, nnx.Param, ...)
 
     def total(params: Any, statistics: Any, images: Array) -> tuple[Array, Any]:
@@ -187,7 +187,7 @@ def pure(network: nnx.Module, *, gradient: bool) -> tuple[Callable[..., Any], Se
 
 
 def compilations(config: Config) -> list[Comparison]:
-    """The training step of ``mnist_dsdc`` from Python to machine code."""
+    """Trace, lower and compile the training step of ``mnist_dsdc``."""
     examples = step_speed.examples(config.batch_size)
     model = MnistDSDC(rngs=nnx.Rngs(0))
 
@@ -200,7 +200,7 @@ def compilations(config: Config) -> list[Comparison]:
 
 
 def cold(task: benchmark.Turn) -> benchmark.Turn:
-    """A turn that finds JAX's caches empty."""
+    """Make a turn that clears JAX's caches before it runs ``task``."""
 
     def turn() -> object:
         jax.clear_caches()
@@ -213,12 +213,12 @@ def cold(task: benchmark.Turn) -> benchmark.Turn:
 
 
 def section(record: benchmark.Record) -> str:
-    """All comparisons in Markdown."""
+    """Make the table of all comparisons."""
     rows = [
         (
             row["name"],
             row["baseline"],
-            *(duration(row["milliseconds"][who]["median"]) for who in ("dilax", "baseline")),
+            *(duration(row["milliseconds"][who]["median"]) for who in ("baseline", "dilax")),
             benchmark.median(row["ratio"], 2),
             "{quartile_1:.2f} to {quartile_3:.2f}".format_map(row["ratio"]),
             "" if row["at_most"] is None else str(row["at_most"]),
@@ -226,13 +226,16 @@ def section(record: benchmark.Record) -> str:
         )
         for row in record["rows"]
     ]
-    header = ("", "baseline", "dilax", "baseline", "ratio", "middle half", "aim, at most", "n")
-    table = benchmark.table(header, rows)
-    return f"{table}\nMedians of n rounds in turns {benchmark.where(record)}.\n"
+    header = ("call", "baseline", "time of baseline", "time of dilax", "ratio", "quartiles")
+    table = benchmark.table((*header, "target", "rounds"), rows)
+    return (
+        f"{table}\n*Ratio* is the time of dilax divided by that of the baseline: below 1, dilax is "
+        f"faster. Times and ratios are medians, {benchmark.where(record)}.\n"
+    )
 
 
 def duration(milliseconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Format a time in microseconds, milliseconds or seconds."""
     if milliseconds < 1:
         return f"{1000 * milliseconds:.0f} µs"
     return f"{milliseconds:.1f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"

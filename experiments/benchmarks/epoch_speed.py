@@ -1,9 +1,9 @@
-"""How long an epoch of CIFAR takes, network by network.
+"""The time of an epoch of CIFAR-10, for each network.
 
     python experiments/benchmarks/epoch_speed.py
 
-Times training steps as ``cifar_dsdc.py`` makes them, augmentation and AdamW included, the networks
-taking turns; seconds are those of an epoch of 50,000 images at the median.
+Times the training steps of ``cifar_dsdc.py``, including augmentation and AdamW, for networks that
+take turns. The seconds are those of 50,000 images at the median speed.
 """
 
 import dataclasses
@@ -83,10 +83,10 @@ def section(record: benchmark.Record) -> str:
         (f"`{name}`", f"{seconds['median']:.3g}", benchmark.median(record["ratio"][name], 2))
         for name, seconds in record["seconds_an_epoch"].items()
     ]
-    header = ("network", "seconds an epoch", f"times `{record['ratio_to']}`")
+    header = ("network", "seconds per epoch", f"times `{record['ratio_to']}`")
     return (
         f"{benchmark.table(header, rows)}\nSteps of {record['config']['batch_size']} images, "
-        f"augmentation included; {benchmark.provenance(record)}.\n"
+        f"including augmentation; {benchmark.provenance(record)}.\n"
     )
 
 

@@ -1,10 +1,10 @@
-"""Does degridding help? One small network in many variants, on three tasks.
+"""Accuracy with and without degridding: one small network in many variants, on three tasks.
 
-    python experiments/benchmarks/gridding_accuracy.py  # all of it: an hour or two on two cores
+    python experiments/benchmarks/gridding_accuracy.py  # everything: 1 to 2 hours on two cores
     python experiments/benchmarks/gridding_accuracy.py --tasks digits --variants naive
 
-After each task, the record ``experiments/results/gridding_accuracy.json`` is written anew, and a
-page of tables beside it.
+After each task, the record ``experiments/results/gridding_accuracy.json`` and a page of tables
+beside it are rewritten.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from dilax.training import (
 
 TaskName = Literal["mnist", "cifar10", "digits"]
 FIELD_IMAGES = 8
-"""Test images that gradients are averaged over."""
+"""Number of test images over which gradients are averaged."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,23 +50,23 @@ class Config(benchmark.Flags):
     """Train every variant on every task with every seed, and write a record."""
 
     tasks: tuple[TaskName, ...] = ("mnist", "cifar10", "digits")
-    """What to learn."""
+    """Tasks to train on."""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """What stands for the dilated convolutions."""
+    """Variants of the network to train."""
     seeds: int = 3
-    """Runs of each."""
+    """Number of runs of each variant on each task."""
     epochs: int = 3
     """Passes over the training images."""
     batch_size: int = 128
-    """Images in a step; canvases, of which every pixel is an example, are a thirty-second."""
+    """Images in a step; of canvases, whose pixels are all examples, a thirty-second of this."""
     learning_rate: float = 0.01
-    """The peak of one cycle."""
+    """Peak of the one-cycle schedule."""
     weight_decay: float = 0.01
-    """Of AdamW, on kernels."""
+    """Weight decay of kernels, by AdamW."""
     limit: int = 20_000
-    """Training images of mnist and cifar10; all if 0."""
+    """Number of training images of mnist and of cifar10; 0 for all."""
     canvases: int = 1200
-    """Training canvases of digits."""
+    """Number of training canvases of digits."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.variants) - set(VARIANTS):
@@ -76,7 +76,7 @@ class Config(benchmark.Flags):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
+    """Run the program; return its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     found: dict[str, dict[str, Any]] = {}
     for name in config.tasks:
@@ -95,14 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_task(name: TaskName, config: Config) -> tasks.Task:
-    """The images and labels of a task."""
+    """Load or compose the images and labels of a task."""
     if name == "digits":
         return tasks.composed_digits(train=config.canvases, held_out=500, test=1000)
     return tasks.classification(name, limit=config.limit, held_out=500)
 
 
 def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
-    """All seeds of a variant."""
+    """Train and measure a variant with all seeds."""
     batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
     steps = len(task.train.labels) // batch_size * config.epochs
     learning_rate = one_cycle(config.learning_rate, total_steps=steps)
@@ -135,7 +135,7 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
 
 
 def make_network(task: tasks.Task, variant: str, seed: int) -> Network:
-    """A network with parameters drawn from the seed."""
+    """Create a network, with parameters drawn from the seed."""
     make = functools.partial(
         Network,
         VARIANTS[variant],
@@ -149,7 +149,7 @@ def make_network(task: tasks.Task, variant: str, seed: int) -> Network:
 def measure(
     task: tasks.Task, network: Network, state: TrainState, evaluate: Any, prepare: Any
 ) -> dict[str, float]:
-    """What a trained network gets right, and which inputs it uses."""
+    """Measure a trained network's accuracy, and which inputs it uses."""
     weights = state.weights("final")
     load_into(network, *weights)
     network.eval()
@@ -165,7 +165,7 @@ def measure(
 
 
 def accuracy(predict: Any, batch: tasks.Batch, *, batch_size: int = 250) -> float:
-    """Share of images, or of the pixels that belong to a digit, that are told right."""
+    """Compute the share of images, or of pixels of digits, that are classified correctly."""
     right, counted = 0, 0
     for start in range(0, len(batch.labels), batch_size):
         labels = batch.labels[start : start + batch_size]
@@ -177,7 +177,7 @@ def accuracy(predict: Any, batch: tasks.Batch, *, batch_size: int = 250) -> floa
 
 
 def gridding(weights: np.ndarray) -> tuple[float, float]:
-    """Share of the inputs within the field that have a gradient, and how uneven these are."""
+    """Compute the share of inputs in the field that have a gradient, and their unevenness."""
     rows, columns = (np.flatnonzero(weights.any(axis=1 - axis)) for axis in range(2))
     inside = weights[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return float((inside > 0).mean()), float(inside.std() / inside.mean())

@@ -1,10 +1,10 @@
-"""What a run pays for its checkpoints, and for images that are streamed.
+"""The time that checkpoints take, and the speed of training with streamed images.
 
     python experiments/benchmarks/loop_cost.py
 
-Trains ``mnist_dsdc`` on the real images in two ways, epoch by epoch in turns: as the default run
-does, and with the images streamed in chunks. The time in which the checkpoint of an epoch is
-copied, written and waited for is told apart; a run does not wait, so this is the most it can cost.
+Trains ``mnist_dsdc`` on MNIST in two ways that take turns, epoch by epoch: as the default run does,
+and with the images streamed in chunks. The time to copy, write and wait for the checkpoint of each
+epoch is measured separately. A normal run does not wait, so this is an upper bound of the cost.
 """
 
 import dataclasses
@@ -94,12 +94,12 @@ def measure(config: Config) -> benchmark.Record:
 
 
 def section(record: benchmark.Record) -> str:
-    """What checkpoints and streaming take, in one sentence."""
+    """State the cost of checkpoints and the speed of streaming."""
     return (
-        f"A checkpoint after each epoch takes {record['share_of_checkpoints']['median']:.1%} of an "
-        f"epoch of `{record['config']['model']}`, if the run waits for it; with streamed images, "
-        f"training is {record['streamed_throughput']:.2f} times as fast as with images that lie on "
-        f"the device; {benchmark.provenance(record)}.\n"
+        f"A checkpoint after each epoch takes {record['share_of_checkpoints']['median']:.1%} of "
+        f"the time of an epoch of `{record['config']['model']}`, if the run waits for it. With "
+        f"`--stream`, training is {record['streamed_throughput']:.2f} times as fast as with all "
+        f"images on the device. These are {benchmark.provenance(record)}.\n"
     )
 
 

@@ -1,9 +1,10 @@
-"""What merging the branches of a re-parameterised depthwise block saves.
+"""The time that merging the branches of a re-parameterised depthwise block saves.
 
     python experiments/benchmarks/merge_speed.py
 
-Times blocks of UniRepLKNet (a large kernel and the dilated ones beside it) in evaluation: as
-branches with their normalisations, and merged into one depthwise convolution.
+Times UniRepLKNet's blocks (a large kernel, and parallel branches of small dilated kernels) in
+evaluation mode, first as branches with batch normalisation, then merged into one depthwise
+convolution.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ BLOCKS: dict[int, tuple[tuple[int, int], ...]] = {
     11: ((5, 1), (5, 2), (3, 3), (3, 4), (3, 5)),
     13: ((5, 1), (7, 2), (3, 3), (3, 4), (3, 5)),
 }
-"""Kernel size of a block, and (size, dilation) of the branches beside it.
+"""The kernel size of each block, and the (size, dilation) of each of its dilated branches.
 
 Source: Ding et al., "UniRepLKNet" (2023).
 """
@@ -105,7 +106,7 @@ def compiled(module: nnx.Module, x: jax.Array) -> tuple[Callable, Any]:
 
 
 def section(record: benchmark.Record) -> str:
-    """Blocks before and after they are merged, in Markdown."""
+    """Make a table of the blocks before and after merging."""
     rows = [
         (
             f"{max(row['kernel_sizes'])} x {max(row['kernel_sizes'])}",
@@ -121,8 +122,9 @@ def section(record: benchmark.Record) -> str:
     config = record["config"]
     shape = (config["batch_size"], config["image_size"], config["image_size"], config["features"])
     return (
-        f"{benchmark.table(header, rows)}\nUniRepLKNet's blocks in evaluation, {shape} float32; "
-        f"{benchmark.provenance(record)}.\n"
+        f"{benchmark.table(header, rows)}\nUniRepLKNet's blocks in evaluation mode, on {shape} "
+        f"float32. *Difference* is the largest difference between the results, relative to the "
+        f"largest entry. These are {benchmark.provenance(record)}.\n"
     )
 
 

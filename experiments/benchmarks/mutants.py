@@ -1,11 +1,11 @@
-"""How many small faults in the core the tests notice.
+"""Mutation testing of the core: how many small faults the tests notice.
 
     python experiments/benchmarks/mutants.py --number 40 --seed 0
 
-changes one operator or integer of the core at a time, in a copy of the repository, and runs the
-tests of the core until one fails. A mutant that no test notices is either a hole in the tests, or a
-change of speed alone, which no test of answers can notice: those of `_choice.py`, for the most
-part. The record, `experiments/results/mutants.json`, lists each mutant and what became of it.
+The program changes one operator or integer of the core at a time, in a copy of the repository, and
+runs the tests of the core until one fails. A mutant that no test notices shows either a gap in the
+tests or a change that affects only speed, as most changes of ``_choice.py`` do. The record,
+``experiments/results/mutants.json``, lists each mutant and whether a test noticed it.
 """
 
 import ast
@@ -51,25 +51,25 @@ class Config(benchmark.Flags):
     """Change operators and integers of the core, and count how many the tests notice."""
 
     number: int = 40
-    """Mutants, drawn at random."""
+    """Number of mutants, drawn at random."""
     seed: int = 0
-    """Seed of the draw."""
+    """Seed of the random choice of mutants."""
     core: tuple[str, ...] = (
         *("dilax/geometry.py", "dilax/_choice.py", "dilax/_primitives.py"),
         *("dilax/algorithms", "dilax/_functions"),
     )
-    """Files and folders to draw from."""
+    """Files and folders to change."""
     tests: tuple[str, ...] = TESTS + TESTS_OF_TOOLS
     """Tests to run, in this order."""
     root: Path = ROOT
-    """Repository to mutate, another checkout perhaps."""
+    """Root of the repository to mutate; it may be another checkout."""
     workers: int = 2
-    """Mutants at a time."""
+    """Number of mutants that are tested at the same time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """One change: which node of which file, and how it reads before and after."""
+    """One change: its file and node, and the source before and after."""
 
     path: str
     line: int
@@ -129,12 +129,12 @@ def mutants_of(file: Path, root: Path) -> list[Mutant]:
 
 
 def is_docstring_part(node: ast.AST) -> bool:
-    """Say whether a node is text."""
+    """Test whether a node is a string."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def changed_node(node: ast.AST) -> ast.AST | None:
-    """Give a node with one operator or integer changed; none where there is nothing to change."""
+    """Return a copy of a node with an operator or integer changed; None if it has neither."""
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
             return None
@@ -150,7 +150,7 @@ def changed_node(node: ast.AST) -> ast.AST | None:
 
 
 def judge(mutant: Mutant, config: Config) -> dict[str, object]:
-    """Say whether the tests notice a mutant."""
+    """Test whether the tests notice a mutant."""
     started = time.perf_counter()
     code = run_tests(config, mutant)
     outcome = {0: "not noticed", 1: "noticed", 2: "noticed"}.get(code, "not run")
@@ -161,7 +161,7 @@ def judge(mutant: Mutant, config: Config) -> dict[str, object]:
 
 
 def run_tests(config: Config, mutant: Mutant | None) -> int:
-    """Run the tests in a copy of the repository, changed or not; give pytest's exit status."""
+    """Run the tests in a copy of the repository, changed or not; return pytest's exit status."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repository"
         for name in ("dilax", "tests", "experiments", "pyproject.toml"):
@@ -178,13 +178,13 @@ def run_tests(config: Config, mutant: Mutant | None) -> int:
 
 
 def make_parent(path: Path) -> Path:
-    """Make the folder that a path lies in."""
+    """Create the parent folder of a path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def mutated(source: str, place: int) -> str:
-    """Give the text of a program with the node at ``place`` of its walk changed."""
+    """Return a program's source with node number ``place``, in order of ``ast.walk``, changed."""
     tree = ast.parse(source)
     target = next(node for number, node in enumerate(ast.walk(tree)) if number == place)
 

@@ -2,27 +2,26 @@
 
     pip install -e ".[baselines]" && python experiments/benchmarks/op_speed.py
 
-Every contestant is a process of its own, so that flags of XLA touch nobody else, and a new one for
-each case, so that what was timed before touches nobody at all. They take turns on each pass, round
-by round, in an order drawn anew for each round, and each round gives one ratio. The first calls of
-a turn do not count, because caches are cold and threads asleep. The record
-``experiments/results/op_speed.json`` holds medians and quartiles of times and ratios, the seconds
-to compile, errors against float64, and the share of the speed of a copy; a picture lies beside
-it.
+Each contestant runs in a process of its own, so that XLA flags of one do not affect another, and
+the processes are new for each case. For each pass, the contestants take turns in rounds, in a
+random order that changes from round to round, and each round gives one ratio. The first calls of a
+turn do not count, because caches are cold and threads asleep. The record
+``experiments/results/op_speed.json`` holds medians and quartiles of times and ratios, compile
+times, errors against float64, and the speed relative to a plain copy; a picture is drawn beside it.
 
     python experiments/benchmarks/op_speed.py --contestants algorithms
 
-times the algorithms of dilax against lax instead, and writes ``algorithms.json``: the measurement
-that the choice of algorithms rests on. It runs so on any platform.
+times the algorithms of dilax against lax instead, and writes ``algorithms.json``, the measurement
+on which the choice of algorithms is based. It runs on any platform.
 
     python experiments/benchmarks/op_speed.py --other ../before
 
-times another checkout of dilax, older or newer, against this one, and prints how many times as
-long it takes; with ``--output before_after.json``, it writes a record too.
+times another checkout of dilax, older or newer, against this one, and prints the ratios of the
+times; with ``--output before_after.json``, it also writes a record.
 
-All processes keep the memory that they free: otherwise, where pages are dear, as in virtual
-machines, the system's work of handing out fresh memory for every output hides the work of the fast
-contestants. ``--fresh-memory`` measures without that.
+All processes keep the memory that they free. Otherwise, above all in virtual machines, the time in
+which the system provides new memory for each output can exceed the time of a fast convolution.
+``--fresh-memory`` measures without this.
 """
 
 import concurrent.futures
@@ -60,7 +59,7 @@ LINE_UPS = {
     "other": ("other", "dilax"),
 }
 NAMES = {"baselines": "op_speed", "algorithms": "algorithms", "other": "before_after"}
-"""The record of each line-up."""
+"""The name of the record of each set of contestants."""
 WHOLE = ("forward", "forward+backward")
 MOST_PATCHES = 1 << 28
 MOST_STRIDE = 4
@@ -68,22 +67,22 @@ MOST_STRIDE = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(benchmark.Turns):
-    """Time single operations, contestants taking turns, and write a record."""
+    """Time single operations, with contestants that take turns, and write a record."""
 
     contestants: Literal["baselines", "algorithms"] = "baselines"
-    """Other libraries, or dilax's own algorithms."""
+    """What to compare dilax with: other libraries (baselines), or its own algorithms."""
     other: Path | None = None
-    """Another checkout of dilax, to be timed against this one alone."""
+    """Folder of another checkout of dilax, to time against this one instead of --contestants."""
     families: tuple[str, ...] = ()
-    """Only cases whose name begins with one of these."""
+    """Prefixes of case names; only matching cases are timed."""
     rounds: int = 7
-    """How often every contestant has its turn."""
+    """Number of rounds; every contestant has one turn in each."""
     warm_up: float = 0.03
-    """Seconds of calls that go before, in each turn; one call at least."""
+    """Seconds of calls before the timing starts, in each turn; at least one call."""
     seconds: float = 0.05
-    """Seconds of calls that count, in each turn; one call at least."""
+    """Seconds of timed calls in each turn; at least one call."""
     fresh_memory: bool = False
-    """Let processes give freed memory back to the system, as they do by default."""
+    """Let the processes return freed memory to the system, as glibc does by default."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,12 +91,12 @@ class Config(benchmark.Turns):
 
     @property
     def line_up(self) -> str:
-        """Whom to time."""
+        """The key of the contestants in ``LINE_UPS``."""
         return "other" if self.other else self.contestants
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
+    """Run the program; return its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     names = [name for name in LINE_UPS[config.line_up] if runs_here(name)]
     rows = race(names, config)
@@ -118,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def race(names: Sequence[str], config: Config) -> list[dict[str, Any]]:
-    """Measure every case that was asked for."""
+    """Measure every case that the flags select."""
     rows = []
     for place, case in enumerate(CASES):
         if case.name.startswith(config.families or ""):
@@ -129,7 +128,7 @@ def race(names: Sequence[str], config: Config) -> list[dict[str, Any]]:
 
 
 def runs_here(name: str) -> bool:
-    """Whether this machine can run a contestant; XLA ends where it does not know a flag."""
+    """Test whether this machine can run a contestant; XLA aborts on an unknown flag."""
     if name == "torch":
         return importlib.util.find_spec(name) is not None
     if name not in XLA_FLAGS:
@@ -140,7 +139,7 @@ def runs_here(name: str) -> bool:
 
 
 def enters(name: str, case: Case) -> bool:
-    """Whether a contestant can compute a case, in a way worth comparing."""
+    """Test whether a contestant can compute a case in a way that is worth comparing."""
     if name == "torch":
         return case.kind == "conv" and case.context == "call" and case.dtype == "float32"
     if name == "dense":
@@ -161,7 +160,7 @@ def enters(name: str, case: Case) -> bool:
 
 @contextlib.contextmanager
 def started(names: Sequence[str], config: Config) -> Iterator[dict[str, Contestant]]:
-    """The contestants of a case, each a new process."""
+    """Start a new process for each contestant of a case."""
     with contextlib.ExitStack() as stack:
         contestants = {}
         for name in names:
@@ -174,14 +173,14 @@ def started(names: Sequence[str], config: Config) -> Iterator[dict[str, Contesta
 
 
 def environment(name: str) -> dict[str, str]:
-    """What a contestant's process has to find in its environment."""
+    """Return the environment variables of a contestant's process."""
     return {"XLA_FLAGS": XLA_FLAGS[name]} if name in XLA_FLAGS else {}
 
 
 def measure(
     place: int, case: Case, contestants: dict[str, Contestant], config: Config
 ) -> dict[str, Any]:
-    """Measure one case: errors first, then rounds of turns."""
+    """Measure one case: first the errors, then the times."""
     row: dict[str, Any] = {
         "name": case.name,
         "family": case.family,
@@ -219,7 +218,7 @@ def prepare(
     """Let all contestants compile a case.
 
     Raises:
-        ValueError: the other checkout's worker has imported another dilax.
+        ValueError: The process for ``--other`` imported dilax from elsewhere.
     """
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         prepared = pool.map(lambda c: c.ask(do="prepare", case=place), contestants.values())
@@ -231,7 +230,7 @@ def prepare(
 
 
 def turns(times: dict[str, Any], rounds: int) -> Iterator[tuple[str, list[str]]]:
-    """All passes, again and again, each with its contestants in an order of its own."""
+    """Yield every pass in every round, with its contestants in random order."""
     draw = random.Random(0)
     for _ in range(rounds):
         for label, names in times.items():
@@ -239,7 +238,7 @@ def turns(times: dict[str, Any], rounds: int) -> Iterator[tuple[str, list[str]]]
 
 
 def in_numbers(times: dict[str, list[float]]) -> dict[str, Any]:
-    """Milliseconds of each contestant, and its ratio to dilax, pair by pair."""
+    """Summarise each contestant's milliseconds, and its ratio to dilax round by round."""
     found = {name: np.asarray(values) for name, values in times.items()}
     return {
         name: {
@@ -251,14 +250,14 @@ def in_numbers(times: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def share_of_copy(case: Case, times: dict[str, dict[str, list[float]]]) -> float:
-    """Speed of the forward pass, bytes in and out, as a share of a copy's."""
+    """Compute the bytes per second of the forward pass, relative to those of a copy."""
     moved = np.prod(case.shapes[0]) + np.prod(case.output_shape)
     ideal = np.median(times["copy"]["dilax"]) * moved / (2 * np.prod(case.shapes[0]))
     return float(ideal / np.median(times["forward"]["dilax"]))
 
 
 def in_short(row: dict[str, Any]) -> str:
-    """Progress: the ratios of one case."""
+    """Format the ratios of one case, to show progress."""
     parts = []
     for label in WHOLE:
         found = row["passes"].get(label, {})

@@ -1,14 +1,16 @@
-"""Images a second on 1, 2, 4, ... devices of this machine, by jit and by pmap.
+"""Images per second on 1, 2, 4, ... devices of this machine, by jit and by pmap.
 
     python experiments/benchmarks/scaling.py                        # all devices
-    python experiments/benchmarks/scaling.py --global-batch 1024    # one batch shared out as well
+    python experiments/benchmarks/scaling.py --global-batch 1024    # also split one fixed batch
     python experiments/benchmarks/scaling.py --simulated 8          # eight devices made of one CPU
 
 Trains as ``mnist_dsdc.py`` does: network, augmentation, AdamW, steps in a scan, images on the
-device. Numbers of devices and ways to use them take turns; each round gives one efficiency,
-``rate(n) / (n * rate(1))`` of the same way. Beside it stands how far the parameters are, after 20
-steps on n devices, from those of one; and for scale, how far one device comes from itself when the
-weights begin one rounding away.
+device. All combinations of a number of devices and of jit or pmap take turns, and each round gives
+one efficiency, ``rate(n) / (n * rate(1))``.
+
+The tables also show how far the parameters after 20 steps on n devices are from those on one
+device. For scale, the record has the difference between two runs on one device whose initial
+weights differ by one rounding.
 """
 
 import dataclasses
@@ -51,14 +53,14 @@ class Config(benchmark.Turns):
     dataset: str = "mnist"
     """Data set, by name or by path."""
     limit: int = 0
-    """Images of it that lie on each device; 0 for all."""
+    """Training images to use, copied to each device; 0 for all."""
     batch_size: int = 128
-    """Images of each device in a step (weak scaling)."""
+    """Images on each device in a step (weak scaling)."""
     global_batch: int = 0
-    """Images of all devices together in a step, to be timed as well (strong scaling), on those
-    numbers of devices that divide it; 0 for not."""
+    """Images on all devices together in a step, to time strong scaling too, on the numbers of
+    devices that divide it; 0 to leave strong scaling out."""
     rounds: int = 7
-    """How often every number of devices has its turn."""
+    """Number of rounds."""
     steps: int = 8
     """Steps in a turn."""
     difference_steps: int = 20
@@ -66,7 +68,7 @@ class Config(benchmark.Turns):
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Where to compute; auto is the kind that JAX prefers."""
     simulated: int = 0
-    """Make so many devices of one CPU, to try the program out; 0 for those there are."""
+    """Number of devices to simulate on one CPU, to try the program out; 0 for the real devices."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -242,22 +244,23 @@ def trained(task: Task, weights: Weights, steps: int) -> np.ndarray:
 
 
 def section(record: benchmark.Record) -> str:
-    """All tables of a record, and how they came about."""
+    """Make the tables of a record, with an explanation."""
     kinds = [kind for kind in BATCHES if any(row["scaling"] == kind for row in record["rows"])]
     difference = record["difference"]
     remark = f" {record['remark']}" if record["remark"] else ""
     return (
         "\n".join(table(record, kind) for kind in kinds)
         + f"\nTraining steps of `{record['config']['model']}`, {benchmark.provenance(record)}. "
-        f"Efficiency: images a second over those of as many single devices. Difference: of the "
-        f"parameters after {difference['steps']} steps from those of one device by jit, the "
-        f"largest, over the greatest parameter; weights that begin one rounding away end "
-        f"{difference['one_rounding']:.0e} away, on one device.{remark}\n"
+        f"*Efficiency*: images per second on n devices, divided by n times those on one. "
+        f"*Difference*: the largest difference between the parameters after {difference['steps']} "
+        f"steps and those of one device with jit, relative to the largest parameter. For scale: "
+        f"two runs on one device whose initial weights differ by one rounding end "
+        f"{difference['one_rounding']:.0e} apart.{remark}\n"
     )
 
 
 def table(record: benchmark.Record, kind: str) -> str:
-    """A line for each number of devices."""
+    """Make a table with a row for each number of devices."""
     rows = [row for row in record["rows"] if row["scaling"] == kind]
     found = {(row["devices"], row["way"]): row for row in rows}
     header = [f"devices, {BATCHES[kind]}", "batch"]

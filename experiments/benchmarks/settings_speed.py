@@ -1,9 +1,10 @@
-"""What the settings of the algorithms are worth: each against its alternatives.
+"""The effect of each setting of the algorithms on speed.
 
     python experiments/benchmarks/settings_speed.py
 
-Times the passes of a few convolutions with every value of one setting at a time, all others as
-`dilax._choice` chooses them. Its constants rest on this record.
+Times the passes of a few convolutions with several values of one setting at a time; all other
+settings are as ``dilax._choice`` chooses them. The constants of ``dilax._choice`` are based on this
+measurement.
 """
 
 import dataclasses
@@ -24,10 +25,10 @@ from dilax.geometry import ConvGeometry, canonical_geometry
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(benchmark.Turns):
-    """Time algorithms with other settings than those that are chosen, and write a record."""
+    """Time algorithms with the chosen settings and with others, and write a record."""
 
     milliseconds: float = 20.0
-    """About how long a turn takes."""
+    """Approximate duration of a turn, in milliseconds."""
 
 
 class Convolution(NamedTuple):
@@ -44,7 +45,7 @@ class Convolution(NamedTuple):
 
     @property
     def geometry(self) -> ConvGeometry:
-        """The integers of it."""
+        """Its geometry."""
         return canonical_geometry(
             self.size,
             self.kernel_size,
@@ -56,7 +57,7 @@ class Convolution(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """What the choice sees of it."""
+        """The problem that ``dilax._choice`` is given."""
         outputs = self.out_features or self.features
         return Problem(self.geometry, self.features, outputs, self.batch)
 
@@ -89,7 +90,7 @@ DENSE = (
 
 
 class Question(NamedTuple):
-    """A setting, the passes that take it, and values to try."""
+    """A setting, the passes that have it, and the values to time."""
 
     setting: str
     algorithm: Algorithm
@@ -99,7 +100,7 @@ class Question(NamedTuple):
 
 
 def blocks(problem: Problem) -> dict[str, Any]:
-    """Running sums of several sizes, and none."""
+    """Return blocks with running sums of several sizes, and no blocks."""
     sizes = {"384 kB": 3 << 17, "1.5 MB": 3 << 19, "6 MB": 3 << 21}
     found = {
         name: _choice._blocks(problem, sums_bytes=size, few_products=0)
@@ -109,19 +110,19 @@ def blocks(problem: Problem) -> dict[str, Any]:
 
 
 def patches(problem: Problem) -> dict[str, Any]:
-    """Patches of several sizes."""
+    """Return blocks with patches of several sizes."""
     sizes = {"1 MB": 1 << 20, "4 MB": 1 << 22, "16 MB": 1 << 24}
     return {name: _choice._patch_block(problem, size) for name, size in sizes.items()}
 
 
 def both(problem: Problem) -> dict[str, Any]:
-    """With and without."""
+    """Return true and false."""
     del problem
     return {"yes": True, "no": False}
 
 
 def unrolled(problem: Problem) -> dict[str, Any]:
-    """As many terms as there are written out, and none."""
+    """Return settings that write out all terms of a sum, or none."""
     del problem
     return {"written out": 1000, "in a loop": 1}
 
@@ -152,12 +153,12 @@ QUESTIONS = (
 
 
 def measure(config: Config) -> benchmark.Record:
-    """Ask every question of every convolution."""
+    """Time all settings of all convolutions."""
     return {"rows": [row for question in QUESTIONS for row in answers(question, config)]}
 
 
 def answers(question: Question, config: Config) -> Iterator[dict[str, Any]]:
-    """One row for each convolution and pass."""
+    """Return a row for each convolution and pass that a question is about."""
     for convolution in question.convolutions:
         for name in question.passes:
             chosen = _choice.choose("cpu", name, convolution.problem, question.algorithm).settings
@@ -183,7 +184,7 @@ def answers(question: Question, config: Config) -> Iterator[dict[str, Any]]:
 
 
 def same(form: dict[str, Any], chosen: Any) -> bool:
-    """Whether a form is what is chosen; any large number of terms is written out."""
+    """Test whether a form is the chosen one; any number above the terms writes out all of them."""
     limits = ("unrolled_taps", "unrolled_groups")
     return all(
         (value > 1) == (form[key] > 1) if key in limits else form[key] == value
@@ -198,7 +199,7 @@ def timed(
     forms: dict[str, dict[str, Any]],
     config: Config,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Milliseconds of every form in turns, and the seconds that each took to compile."""
+    """Time every form, taking turns; return milliseconds, and seconds to compile."""
     operands = drawn(convolution, name)
     compiled, seconds = {}, {}
     for label, settings in forms.items():
@@ -215,7 +216,7 @@ def timed(
 
 
 def drawn(convolution: Convolution, name: PassName) -> tuple[jax.Array, jax.Array]:
-    """The operands of a pass."""
+    """Draw the operands of a pass."""
     problem, geometry = convolution.problem, convolution.geometry
     shapes = {
         "x": (convolution.batch, *convolution.size, problem.in_features),
@@ -231,7 +232,7 @@ def drawn(convolution: Convolution, name: PassName) -> tuple[jax.Array, jax.Arra
 
 
 def section(record: benchmark.Record) -> str:
-    """The time of every value, in Markdown."""
+    """Make a table of the time of every value."""
     rows = []
     for row in record["rows"]:
         times = ", ".join(

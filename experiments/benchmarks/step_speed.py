@@ -1,10 +1,11 @@
-"""The training step of ``mnist_dsdc``, against the same network in stock Flax and in PyTorch.
+"""The training step of ``mnist_dsdc`` in dilax, in stock Flax and in PyTorch.
 
     pip install -e ".[torch]" && python experiments/benchmarks/step_speed.py
 
-Forward, backward, AdamW and batch statistics on one batch, without augmentation. Every contestant
-starts from the same parameters, and is timed only after its logits were found equal to dilax's.
-Each round gives one ratio to dilax. Freed memory is kept, as the training programs keep it.
+A step is the forward and backward pass, AdamW and batch statistics on one batch, without
+augmentation. Every contestant starts from the same parameters, and is timed only if its logits
+equal those of dilax. Each round gives one ratio to dilax. Freed memory is kept, as in the training
+programs.
 """
 
 import dataclasses
@@ -29,12 +30,12 @@ from dilax.models import MnistDSDC
 from dilax.training import Batch, create_state, functional, make_train_step
 
 BASE = "dilax, in a scan"
-"""What the others are compared with, because training runs so."""
+"""The contestant that the others are compared with: it is how the training programs run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(benchmark.Turns):
-    """Time training steps, contestants taking turns, and write a record."""
+    """Time training steps, with contestants that take turns, and write a record."""
 
     batch_size: int = 128
     """Images in a step."""
@@ -58,14 +59,14 @@ def measure(config: Config) -> benchmark.Record:
 
 
 def examples(batch_size: int) -> tuple[Array, Array]:
-    """The first images of MNIST, normalised, and their labels."""
+    """Return the first images of MNIST, normalised, and their labels."""
     train = dilax.data.load("mnist").splits["train"]
     images = jnp.asarray(train.images[:batch_size], jnp.float32) / 255
     return (images - 0.1307) / 0.3081, jnp.asarray(train.labels[:batch_size])
 
 
 def line_up(config: Config, images: Array, labels: Array) -> dict[str, benchmark.Turn]:
-    """All contestants that this machine can run."""
+    """Make all contestants that this machine can run."""
     model = MnistDSDC(rngs=nnx.Rngs(0))
     stock = StockMnistDSDC(model)
     expected = evaluate(model, images)
@@ -81,13 +82,13 @@ def line_up(config: Config, images: Array, labels: Array) -> dict[str, benchmark
 
 
 def evaluate(network: nnx.Module, images: Array) -> Array:
-    """Logits by running statistics."""
+    """Compute logits in evaluation mode, by running statistics."""
     apply, params, batch_stats = functional(network)
     return apply(params, batch_stats, images, train=False)[0]
 
 
 def training(network: nnx.Module, images: Array, labels: Array) -> tuple[Callable, Any]:
-    """The pure step on one batch, and its first state."""
+    """Make a pure training step on one batch, and its initial state."""
     apply, params, batch_stats = functional(network)
     optimizer = optax.adamw(1e-3, weight_decay=1e-2)
     step = make_train_step(apply, optimizer, augment=lambda key, images, step: images)
@@ -97,7 +98,7 @@ def training(network: nnx.Module, images: Array, labels: Array) -> tuple[Callabl
 
 
 def one_by_one(step: Callable, state: Any, steps: int) -> benchmark.Turn:
-    """One jitted call a step."""
+    """Make a turn that calls a jitted step for each step."""
     compiled, _ = benchmark.compile_timed(step, state)
 
     def turn() -> object:
@@ -110,7 +111,7 @@ def one_by_one(step: Callable, state: Any, steps: int) -> benchmark.Turn:
 
 
 def scanned(step: Callable, state: Any, steps: int) -> benchmark.Turn:
-    """All steps in one ``lax.scan``, as ``dilax.training`` runs an epoch."""
+    """Make a turn that runs all steps in one ``lax.scan``, as ``dilax.training`` runs an epoch."""
 
     def all_steps(state: Any) -> Any:
         return lax.scan(lambda state, _: (step(state), None), state, length=steps)[0]
@@ -122,7 +123,7 @@ def scanned(step: Callable, state: Any, steps: int) -> benchmark.Turn:
 def pytorch(
     model: MnistDSDC, images: Array, labels: Array, steps: int, expected: Array
 ) -> benchmark.Turn:
-    """Eager PyTorch: the same network, batch and optimiser."""
+    """Make a turn of the same network, batch and optimiser in eager PyTorch."""
     import torch
     from baselines.pytorch import TorchMnistDSDC, tensor
 
@@ -146,15 +147,15 @@ def pytorch(
 
 
 def section(record: benchmark.Record) -> str:
-    """Training steps, contestant by contestant, in Markdown."""
+    """Make a table of all contestants."""
     rows = [
         (name, benchmark.median(row["milliseconds"]), benchmark.median(row["ratio"]))
         for name, row in record["contestants"].items()
     ]
-    table = benchmark.table(("training step of", "ms", "times dilax"), rows)
+    table = benchmark.table(("training step", "ms", "time relative to dilax"), rows)
     return (
         f"{table}\n`{record['model']}`, batches of {record['config']['batch_size']}, float32; "
-        f"{benchmark.provenance(record)}. Runs of dilax train in a scan.\n"
+        f"{benchmark.provenance(record)}. The training programs of dilax run steps in a scan.\n"
     )
 
 

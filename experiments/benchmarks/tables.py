@@ -1,10 +1,10 @@
-"""Writes the tables of the README and of the documentation from the records.
+"""Write the tables of the README and of the documentation from the records.
 
     python experiments/benchmarks/tables.py           # rewrite the pages
-    python experiments/benchmarks/tables.py --check   # exit status 1 if one is not up to date
+    python experiments/benchmarks/tables.py --check   # exit with status 1 if a page is out of date
 
-In a page, a table stands between the comments ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``.
-``SECTIONS`` holds the names.
+A page has each table between the comments ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``. The
+names are the keys of ``SECTIONS``.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from operations import report as operations
 ROOT = RESULTS.parents[1]
 BLOCK = re.compile(r"(<!-- begin: (\w+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s]+)")
-"""Where a link to a file of this repository leads to."""
+"""The target of a link to a file in this repository."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,11 @@ class Config:
     """Write the tables of the README and of the documentation from the records."""
 
     check: bool = False
-    """Only say which pages are not up to date, and end with status 1 if one is not."""
+    """Write nothing, but print the pages that are out of date; exit with status 1 if any is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; give its exit status."""
+    """Run the program; return its exit status."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     stale = {}
     for page in pages():
@@ -59,15 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def pages() -> list[Path]:
-    """The pages that may have tables."""
+    """Return the pages that may have tables."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def fill(text: str, folder: Path) -> str:
-    """Write every marked block of a page anew, with links that lead there from the page's folder.
+    """Replace every marked block of a page; links become relative to the page's folder.
 
     Raises:
-        ValueError: a block is not known.
+        ValueError: A block has an unknown name.
     """
 
     def block(found: re.Match[str]) -> str:
@@ -80,12 +80,12 @@ def fill(text: str, folder: Path) -> str:
 
 
 def relative(path: str, folder: Path) -> str:
-    """The link from a folder to a file, given from the root of the repository."""
+    """Convert a path relative to the root of the repository to one relative to ``folder``."""
     return Path(os.path.relpath(ROOT / path, folder)).as_posix()
 
 
 def section(name: str) -> str:
-    """The text of a block, or that it is not measured yet."""
+    """Return the text of a block; if its record is missing, a sentence that says so."""
     try:
         return SECTIONS[name]()
     except FileNotFoundError as missing:
@@ -94,15 +94,15 @@ def section(name: str) -> str:
 
 
 def record(name: str) -> Record:
-    """A committed record."""
+    """Read a committed record."""
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-# --- the facts that a visitor needs ---------------------------------------------------------------
+# --- the table of the README ----------------------------------------------------------------------
 
 
 def summary() -> str:
-    """At most seven facts, in one table."""
+    """Make the table of at most seven results that opens the README."""
     single, steps = record("op_speed"), record("step_speed")
     plain = [row for row in single["rows"] if row["case"]["context"] == "call"]
     images = [row for row in plain if row["depthwise_2d"]]
@@ -124,22 +124,22 @@ def summary() -> str:
             "Training step of Keras's MobileNetV2 under `dilax.accelerate`",
             f"{operations.number(accelerated)} times faster than without",
         ),
-        ("Passes of single operations in which another is faster", lost(single["rows"])),
+        ("Single passes in which lax or PyTorch is faster than dilax", lost(single["rows"])),
         ("MNIST, `mnist_dsdc`", accuracy(record("mnist_dsdc"))),
         ("CIFAR-10, `dsdc`", accuracy(record("cifar10_dsdc"))),
     ]
-    return benchmark.table((f"On {single['device']}", "measured"), facts)
+    return benchmark.table((f"On {single['device']}", "result"), facts)
 
 
 def faster(**ratios: float) -> str:
-    """How many times faster dilax is than some others."""
+    """Say how many times faster dilax is than each baseline, given the ratios of times."""
     said = [f"than {name.replace('_', ' ')}" for name in ratios]
     numbers = map(operations.number, ratios.values())
     return ", ".join(f"{n} times faster {who}" for n, who in zip(numbers, said, strict=True))
 
 
 def step_ratios(steps: Record) -> dict[str, float]:
-    """Times of a training step in stock Flax, in its fastest form, and in PyTorch over dilax's."""
+    """Return each library's fastest time of a training step, divided by dilax's."""
     found: dict[str, float] = {}
     for name, row in steps["contestants"].items():
         library = name.split(",")[0].replace(" ", "_")
@@ -148,7 +148,7 @@ def step_ratios(steps: Record) -> dict[str, float]:
 
 
 def lost(rows: Sequence[Record]) -> str:
-    """In how many passes others were faster than dilax."""
+    """Say in how many passes lax and PyTorch were faster than dilax."""
     said = []
     for name, baseline in (("lax", "lax"), ("PyTorch", "torch")):
         losses = len(operations.losses(rows, baseline))
@@ -157,7 +157,7 @@ def lost(rows: Sequence[Record]) -> str:
 
 
 def accuracy(found: Record) -> str:
-    """Test accuracy of a network, with its spread and its size."""
+    """Format the size and the test accuracy of a network."""
     over = found["over_seeds"]["test_accuracy"]
     return (
         f"{found['parameters']:,} parameters, {over['mean']:.2%} ± {over['std']:.2%} test accuracy "
@@ -174,7 +174,7 @@ NETWORKS = (
 
 
 def networks(dataset: str) -> str:
-    """The networks that have a record on a data set, by which its file is named."""
+    """Make a table of all records whose file names start with the name of a data set."""
     records = {path: record(path.stem) for path in sorted(RESULTS.glob(f"{dataset}_*.json"))}
     rows = []
     places: dict[str, list[str]] = {}
@@ -195,7 +195,7 @@ def networks(dataset: str) -> str:
 
 
 def recipe(config: Record) -> str:
-    """The flags that tell a run's recipe from the defaults of all."""
+    """Format optimiser, learning rate, batch size, and other flags that are not at the default."""
     said = [config.get("optimizer", "adamw"), f"{config['learning_rate']:g}"]
     said.append(f"batches of {config['batch_size']}")
     if config.get("crop"):
@@ -214,7 +214,7 @@ def recipe(config: Record) -> str:
 
 
 def mnist() -> str:
-    """The networks for MNIST, and what half precision costs."""
+    """Make the table of networks for MNIST, and compare half precision with float32."""
     full = accuracy_of(record("mnist_dsdc"))
     said = [
         f"{100 * (accuracy_of(record(f'mnist_dsdc_{half}')) - full):+.2f} points in {half}"
@@ -224,12 +224,12 @@ def mnist() -> str:
 
 
 def cifar() -> str:
-    """The networks for CIFAR-10: accuracy, separable beside dense, and what an epoch takes."""
+    """Make the tables for CIFAR-10: accuracy, separable against dense networks, and epoch times."""
     return (
         f"{networks('cifar10')}\n{separable_for_dense()}\n"
         f"{epoch_speed.section(record('epoch_speed'))}\n"
-        f"[Accuracy against size and cost](experiments/results/cifar10.png), beside what others "
-        f"report.\n"
+        f"[Picture of accuracy against size and cost](experiments/results/cifar10.png), with "
+        f"published results.\n"
     )
 
 
@@ -238,11 +238,11 @@ REPLACEMENTS = (
     *(("keras_dilated", "keras_separable_adamw"), ("keras_dilated", "keras_separable")),
     *(("keras_dilated_muon", "keras_separable"), ("keras_dilated_muon", "keras_separable_longer")),
 )
-"""Records of a network of dense convolutions, and of one of separable convolutions."""
+"""Pairs of records: a network of dense convolutions, and one of separable convolutions."""
 
 
 def separable_for_dense() -> str:
-    """What becomes of size, cost, time and accuracy where convolutions are made separable."""
+    """Compare size, cost, time and accuracy of separable networks with those of dense ones."""
     seconds = record("epoch_speed")["seconds_an_epoch"]
     rows = []
     for names in REPLACEMENTS:
@@ -257,30 +257,34 @@ def separable_for_dense() -> str:
             )
         )
     header = ("separable", "dense", "parameters", "multiply-adds", "time", "points of accuracy")
-    return benchmark.table(header, rows)
+    return (
+        f"{benchmark.table(header, rows)}\nParameters, multiply-adds and training time of the "
+        f"separable network are relative to the dense one; accuracy is the difference in "
+        f"percentage points.\n"
+    )
 
 
 def brief(found: Record) -> str:
-    """The optimiser and the length of a run."""
+    """Format the optimiser and the number of epochs of a run."""
     return f"{found['config'].get('optimizer', 'adamw')}, {found['epochs']} epochs"
 
 
 def accuracy_of(found: Record) -> float:
-    """The mean test accuracy of a record."""
+    """Return the mean test accuracy of a record over its seeds."""
     return found["over_seeds"]["test_accuracy"]["mean"]
 
 
-# --- every block by its name ----------------------------------------------------------------------
+# --- all blocks, by name --------------------------------------------------------------------------
 
 
 def single_operations() -> str:
-    """Single operations, and how well the choice of algorithms does."""
+    """Make the table of single operations, and compare the choice with the fastest algorithm."""
     choices = operations.choices_section(record("algorithms"))
     return f"{operations.section(record('op_speed'))}\n{choices}"
 
 
 def degridding() -> str:
-    """Whether degridding helps, in one table for all tasks."""
+    """Make the table of accuracy with and without degridding, for all tasks."""
     names = [path.stem for path in sorted(RESULTS.glob("gridding_accuracy*.json"))]
     return gridding.section({name: record(name) for name in names})
 

@@ -1,4 +1,4 @@
-"""A training of one of the programs, taken step by step by a benchmark."""
+"""A training run of one of the programs, which a benchmark advances step by step."""
 
 import benchmark  # noqa: F401
 import jax
@@ -9,12 +9,12 @@ from dilax.training import ResidentLoader, Totals, TrainState, shuffled_batches
 
 
 class Training:
-    """A training under way: each call takes some steps and waits for the last.
+    """A training run: each call takes some steps and waits for the last one.
 
     Args:
-        task: what is trained on what.
-        state: where it begins.
-        steps: how many steps a call takes.
+        task: The training task of a program.
+        state: The initial state.
+        steps: Number of steps in a call.
     """
 
     def __init__(self, task: Task, state: TrainState, *, steps: int) -> None:
@@ -29,6 +29,6 @@ class Training:
         self.compiled = train_steps.compile()
 
     def __call__(self) -> object:
-        """Take the steps; the buffers of the state before are given away."""
+        """Take the steps; the buffers of the previous state are donated."""
         self.position = self.compiled(*self.position, self.data, self.batches)
         return jax.block_until_ready(self.position)

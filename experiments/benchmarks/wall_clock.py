@@ -1,10 +1,10 @@
-"""How long a user waits: for ``import dilax``, for a receptive field, and for the default run.
+"""The time of ``import dilax``, of a receptive field, and of the default run.
 
     python experiments/benchmarks/wall_clock.py
 
-Imports are timed in fresh interpreters that have imported jax and flax already; the default run is
-``python experiments/mnist_dsdc.py``, timed from outside; the receptive field is that of a residual
-network of 50 separable blocks.
+The import is timed in new interpreters that have already imported jax and flax. The receptive field
+is that of a residual network of 50 separable blocks. The default run is
+``python experiments/mnist_dsdc.py``, from start to exit.
 """
 
 import dataclasses
@@ -36,15 +36,15 @@ class Config(benchmark.Flags):
     """Time the import, a receptive field and the default run, and write a record."""
 
     imports: int = 15
-    """How often to import."""
+    """Number of imports."""
     fields: int = 5
-    """How often to read off the receptive field."""
+    """Number of times that the receptive field is computed."""
     runs: int = 1
-    """How often to run the program."""
+    """Number of default runs."""
 
 
 def measure(config: Config) -> benchmark.Record:
-    """Wait for everything in turn."""
+    """Time everything, one after the other."""
     return {
         "import_seconds": benchmark.spread([import_seconds() for _ in range(config.imports)]),
         "field_seconds": benchmark.spread(field_seconds(config.fields)),
@@ -53,13 +53,13 @@ def measure(config: Config) -> benchmark.Record:
 
 
 def import_seconds() -> float:
-    """Seconds for ``import dilax`` after jax and flax, in a fresh interpreter."""
+    """Return the seconds of ``import dilax`` after jax and flax, in a new interpreter."""
     command = [sys.executable, "-c", TIMED_IMPORT]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def field_seconds(times: int) -> list[float]:
-    """Seconds to trace a deep network and read its receptive field off, each time anew."""
+    """Return the seconds to trace a deep network and compute its receptive field, each time."""
     network = nnx.eval_shape(lambda: FiftyBlocks(rngs=nnx.Rngs(0)))
     network.eval()
     graphdef, state = nnx.split(network)
@@ -74,7 +74,7 @@ def field_seconds(times: int) -> list[float]:
 
 
 def run_seconds() -> float:
-    """Seconds for the default run, from the command to its last line."""
+    """Return the seconds of the default run, from start to exit."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(PROGRAM), "--output", f"{folder}/run"]
         started = time.perf_counter()
@@ -83,15 +83,15 @@ def run_seconds() -> float:
 
 
 def section(record: benchmark.Record) -> str:
-    """What a newcomer waits for, in one sentence."""
+    """State the time of the default run, of an import and of a receptive field."""
     imported, field, run = (
         record[f"{name}_seconds"] for name in ("import", "field", "default_run")
     )
     return (
         f"On {record['device']}, the default run takes {run['median']:.0f} s from start to finish "
-        f"(n = {run['n']}), `import dilax` {imported['median']:.2f} s after jax and flax (median "
-        f"of {imported['n']}), and reading the receptive field off a network of 50 blocks "
-        f"{field['median']:.1f} s (median of {field['n']}; "
+        f"(n = {run['n']}). When jax and flax are already imported, `import dilax` takes "
+        f"{imported['median']:.2f} s (median of {imported['n']}). Computing the receptive field of "
+        f"a network of 50 blocks takes {field['median']:.1f} s (median of {field['n']}; "
         f"[record](experiments/results/wall_clock.json)).\n"
     )
 

@@ -1,11 +1,11 @@
-"""What the programs share: their flags, and the way from flags to a folder of results.
+"""Code that the training programs share.
 
-- ``config``: the flags
-- ``program``: from the command line to an exit status
+- ``config``: the common flags
+- ``program``: the main function, from the command line to an exit status
 - ``task``: images, network, recipe and devices, checked before a run begins
 - ``run``: the runs of a task, one for each seed
 - ``memory``: an allocation setting that speeds up training on a CPU
-- ``markdown``: tables
+- ``markdown``: formatting of tables
 """
 
 from common.config import Config

@@ -26,46 +26,41 @@ class Config:
     clean_epochs: int = 1
     """Number of last epochs without augmentation."""
     optimizer: Literal["adamw", "nesterov", "muon"] = "adamw"
-    """AdamW, stochastic gradient descent with Nesterov momentum, or Muon (with AdamW for all arrays
-    but kernels that mix features)."""
+    """AdamW, SGD with Nesterov momentum, or Muon (for kernels that mix features, else AdamW)."""
     learning_rate: float = 4e-2
     """Peak of the learning rate schedule."""
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    """Learning rate that rises for a fifth of the run and then falls to 0, or falls from the
-    start."""
+    """Learning rate: rises for a fifth of the run and then falls to 0, or falls from the start."""
     weight_decay: float = 1e-2
     """Weight decay of the arrays that --decay selects."""
     decay: Literal["kernels", "mixing", "all"] = "kernels"
-    """Arrays that decay: all kernels; those that mix features, so no depthwise ones; or all
-    arrays."""
+    """Arrays with weight decay: kernels, kernels except depthwise ones (mixing), or all arrays."""
     clip_norm: float = 0.0
-    """Largest global norm of the gradient, to which longer ones are clipped; 0 for no limit."""
+    """Largest global norm of the gradient, to which larger ones are scaled down; 0 for no limit."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
     mixup: float = 0.0
-    """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for none."""
+    """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999
     """Decay of the exponential moving average of the weights; 0 for no average."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type that the network computes in; its parameters stay in float32."""
     accumulate: int = 1
-    """Number of parts of a batch that are computed one after the other, to save memory."""
+    """Number of parts in which a batch is computed, one after the other, to save memory."""
     evaluate: Literal["ema", "final", "best"] = "final"
-    """Weights whose accuracy is reported: their moving average, those of the last step, or those of
-    the epoch with the best accuracy on the held-out images of --validation."""
+    """Weights to report: moving average, last step, or best epoch (requires --validation)."""
     test_flips: bool = False
     """Average the logits of each test image and its mirror image."""
     on_nan: Literal["stop", "rollback"] = "stop"
-    """When a loss or gradient is not finite: stop, or go back to the newest checkpoint and continue
-    with another order of images."""
+    """If a loss or gradient is not finite: stop, or resume from a checkpoint with other batches."""
     seed: int = 0
     """Seed of the parameters, the order of the images and their augmentation."""
     seeds: int = 1
-    """Number of runs, with seed, seed + 1, ...; each in a folder of its own."""
+    """Number of runs, with seeds seed, seed + 1, ...; each writes to a folder of its own."""
     validation: int = 0
     """Number of training images held out; the accuracy on them is shown after each epoch."""
     limit: int = 0
-    """Number of training images to use, the first ones, for a quick try; 0 for all."""
+    """Number of training images to use, from the first on, for a quick trial; 0 for all."""
     output: Path
     """Folder for the results."""
     resume: bool = False
@@ -73,18 +68,17 @@ class Config:
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Kind of device to compute on; auto is the kind that JAX prefers."""
     devices: int = 0
-    """Number of devices that share a batch; 0 for all, or as many as divide it."""
+    """Number of devices that share a batch; 0 for the largest number that divides the batch."""
     parallel: Literal["jit", "pmap"] = "jit"
-    """One program that XLA partitions over the devices, or a replica of the weights on each."""
+    """How to use several devices: jax.jit with sharded arrays, or jax.pmap."""
     batch_statistics: Literal["global", "device"] = "global"
-    """Batch that batch normalisation sees: the whole one, or (pmap only) the share of each
-    device."""
+    """Images that batch normalisation averages: the batch, or (pmap only) the device's share."""
     shard_optimizer: bool = False
-    """Shard the state of the optimiser over the devices (jit only)."""
+    """Shard the state of the optimiser over the devices (with --parallel jit only)."""
     stream: bool = False
-    """Keep the images on the host and send them in chunks: for sets larger than device memory."""
+    """Keep the images on the host and send them in chunks, if device memory cannot hold them."""
     distributed: bool = False
-    """Train in several processes, as set up by Slurm, a TPU pod or the next three flags."""
+    """Train in several processes, as set up by Slurm, a TPU pod, or the flag --coordinator."""
     coordinator: str | None = None
     """With --distributed: host:port of the first process, if no cluster provides it."""
     processes: int = 0
@@ -120,7 +114,7 @@ class Config:
             raise ValueError(f"{flag} must be {requirement}, got {getattr(self, name)}.")
 
     def network_options(self) -> dict[str, Any]:
-        """Return the arguments of the network beside its classes, for ``models.create``."""
+        """Return arguments of the network for ``models.create``, besides ``classes``."""
         return {}
 
     def as_json(self) -> dict[str, Any]:

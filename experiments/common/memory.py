@@ -4,9 +4,9 @@ import ctypes
 import platform
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
-"""Parameters of glibc's `mallopt`, as its header numbers them."""
+"""Numbers of the parameters of glibc's ``mallopt``, from its header."""
 KEPT = 2**31 - 1
-"""Freed bytes that may stay before any return to the system: the largest int."""
+"""Most freed bytes that the process keeps: the largest C int."""
 PAD = 2**28
 """Bytes to request from the system at a time."""
 
@@ -15,12 +15,12 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
     """Keep freed memory in this process; return whether the C library supports it.
 
     XLA on a CPU allocates and frees megabytes with every operation. By default glibc returns them
-    to the system, which clears each page again; in a virtual machine this can take longer than the
-    operation, and a fifth of a training step.
+    to the system, which clears each page when it hands it out again. In a virtual machine this can
+    take longer than a single operation, and a fifth of the time of a training step.
 
-    The arena of a thread cannot keep an array of 64 MB; the main arena can, and ``one_arena`` makes
-    all threads share it. Single operations need this for comparable timings; training steps were no
-    faster with it.
+    The arena of a thread cannot keep arrays of 64 MB or more; the main arena can, and ``one_arena``
+    makes all threads share it. Timings of single operations need this to be comparable; training
+    steps were no faster with it.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

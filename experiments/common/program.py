@@ -1,4 +1,4 @@
-"""From the command line to an exit status: every mistake of a user ends in one clear message."""
+"""The main function of the training programs; each user error ends in one clear message."""
 
 import shlex
 import signal
@@ -22,7 +22,7 @@ OF_THIS_START = (
     *("output", "resume", "device"),
     *("distributed", "coordinator", "processes", "process"),
 )
-"""Flags of a resumed run that come from its own command line: where it runs, not what."""
+"""Flags that a resumed run takes only from its own command line: where it runs, not what."""
 
 Adapt = Callable[[data.Dataset], data.Dataset]
 """Converts a data set to one that the program's networks can take."""
@@ -76,7 +76,7 @@ def main(
 
 
 def initialize_distributed(config: Config) -> None:
-    """Make this process one of several."""
+    """Connect this process to the others of a distributed run."""
     if config.coordinator is None:
         training.initialize_distributed()
     else:
@@ -86,11 +86,11 @@ def initialize_distributed(config: Config) -> None:
 
 
 def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) -> ConfigType:
-    """Parse the flags of a run; one to resume starts from the flags that it was started with.
+    """Parse the flags; with ``--resume``, the saved flags of the run are the defaults.
 
     Raises:
         SystemExit: A flag is wrong, or ``--help`` is given.
-        ValueError: There is no run to resume, or it is of another program.
+        ValueError: There is no run to resume, or another program made it.
     """
     config = tyro.cli(config_class, args=arguments)
     if not config.resume:
@@ -105,7 +105,7 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
     try:
         default = config_class(**saved | kept)
     except TypeError as error:
-        raise ValueError(f"{path} must be of this program: {error}.") from error
+        raise ValueError(f"{path} must be from a run of this program: {error}.") from error
     return tyro.cli(config_class, args=arguments, default=default)
 
 
@@ -120,7 +120,7 @@ def report(summary: dict[str, Any], output: Path) -> None:
         )
     print(f"test accuracy  {accuracy}")
     print(f"parameters     {summary['parameters']:,}")
-    print(f"multiply-adds  {summary['multiply_adds']:,} an image")
+    print(f"multiply-adds  {summary['multiply_adds']:,} per image")
     print(f"training       {summary['train_seconds']:.1f} s on {summary['device']}")
     print(f"results        {output}")
 

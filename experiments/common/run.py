@@ -1,4 +1,4 @@
-"""The runs of a task, one for each seed: train, test, draw, record."""
+"""The runs of a task, one for each seed: training, testing, pictures and records."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from dilax.training import Fitted, TrainState, Weights
 
 
 def train_seeds(task: Task) -> dict[str, Any]:
-    """Make all runs of a task; write ``summary.json``, and return its content."""
+    """Train a task with all seeds; write ``summary.json``, and return its content."""
     config = task.config
     if config.seeds == 1:
         return train_seed(task, config.seed, config.output)
@@ -33,7 +33,7 @@ def train_seeds(task: Task) -> dict[str, Any]:
 
 
 def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
-    """Make one run, or the rest of it, in the folder ``output``."""
+    """Train with one seed in the folder ``output``, or resume the run there; return its summary."""
     training.make_run_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
     write(output / training.CONFIG_FILE, config.as_json())
@@ -62,7 +62,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
 
 
 def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
-    """Create the network of a run, and its state before the first step."""
+    """Create the network of a run, and its initial training state."""
     key = jax.random.key(seed)
     module = initialise(task.network.create, key)
     if task.network.tuning is not None:
@@ -75,7 +75,7 @@ def restore(task: Task) -> models.Classifier:
     """Load the network of the newest checkpoint in the output folder, in evaluation mode.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged or of another run.
+        CheckpointError: There is no checkpoint, or it is damaged or belongs to another run.
     """
     config = task.config
     module, state = begin(task, config.seed)
@@ -83,7 +83,7 @@ def restore(task: Task) -> models.Classifier:
     with training.Checkpoints(folder, config=task.identity(config.seed)) as checkpoints:
         restored = checkpoints.restore(training.Position(state, training.Totals.zero()))
     if restored is None:
-        raise training.CheckpointError(f"{config.output} holds no checkpoint; train there first.")
+        raise training.CheckpointError(f"{config.output} has no checkpoint; train there first.")
     training.load_into(module, *restored.tree.state.weights("final"))
     module.eval()
     return module
@@ -101,7 +101,7 @@ def on_device(split: data.Split) -> training.Batch:
 
 
 def validator(task: Task) -> Callable[[TrainState], dict[str, float]] | None:
-    """Build the function that evaluates a state on the held-out images; None without any."""
+    """Build the function that evaluates a state on the held-out images; None if there are none."""
     if not len(task.images.held_out):
         return None
     held_out = on_device(task.images.held_out)
@@ -114,7 +114,7 @@ def validator(task: Task) -> Callable[[TrainState], dict[str, float]] | None:
 
 
 class Tested(NamedTuple):
-    """Results of some weights on the test images."""
+    """Loss, accuracy and logits on the test images."""
 
     loss: float
     accuracy: float
@@ -131,7 +131,7 @@ def weights_of(fitted: Fitted, which: str) -> Weights:
 
 
 def test(task: Task, fitted: Fitted) -> dict[str, Tested]:
-    """Evaluate all weights of a run on the test images."""
+    """Evaluate the final, the averaged and the reported weights of a run on the test images."""
     images = on_device(task.images.test)
     tested: dict[str, Tested] = {}
     for which in sorted({"final", "ema", task.config.evaluate}):
@@ -195,7 +195,7 @@ Layers = Callable[[Array], Mapping[str, Array]]
 
 
 def windowed(layers: Layers) -> Layers:
-    """Keep the layers ``(N, h, w, features)``, in order even where JAX would sort a dictionary."""
+    """Keep the layers ``(N, h, w, features)``, in an ordered dict, whose order JAX keeps."""
 
     def kept(images: Array) -> Mapping[str, Array]:
         named = layers(images).items()
@@ -205,7 +205,7 @@ def windowed(layers: Layers) -> Layers:
 
 
 def layer_titles(layers: Layers, images: Array) -> list[str]:
-    """Return the name of each layer, and the size of its receptive field in pixels."""
+    """Return a title for each layer: its name, and the size of its receptive field in pixels."""
     fields = analysis.receptive_field(layers, images).outputs
     sizes = [" x ".join(str(axis.size) for axis in field.axes) for field in fields]
     names = jax.eval_shape(layers, images)

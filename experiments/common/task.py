@@ -1,4 +1,4 @@
-"""Images, network, recipe and devices: joined and checked before a run begins."""
+"""A training task: images, network, recipe and devices, checked before a run begins."""
 
 import dataclasses
 import functools
@@ -29,11 +29,11 @@ class Tuning(NamedTuple):
     """Published parameters from which a run starts."""
 
     load: Callable[[models.Classifier], object]
-    """Writes them into a network; raises ValueError if they do not fit."""
+    """Writes the parameters into a network; raises ValueError if they do not fit."""
     frozen: Callable[[training.Path], bool]
     """Whether the parameter at a path stays as published."""
     normalise: Normalise
-    """Prepares images as the parameters expect them."""
+    """Normalises images as the parameters expect."""
 
 
 SCHEDULES = {"one_cycle": training.one_cycle, "cosine": training.cosine}
@@ -52,7 +52,7 @@ FREE = (
 
 
 class Images(NamedTuple):
-    """What is learned."""
+    """The data set, its splits, and the function that normalises images."""
 
     dataset: data.Dataset
     train: data.Split
@@ -62,7 +62,7 @@ class Images(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What learns."""
+    """The network to train, and the published parameters to start from, if any."""
 
     create: Create
     tuning: Tuning | None
@@ -71,7 +71,7 @@ class Network(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How it learns."""
+    """The numbers of steps and epochs, the learning rate, and the optimiser."""
 
     plan: Plan
     learning_rate: optax.Schedule
@@ -80,7 +80,7 @@ class Recipe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A training task: checked, and shared by all seeds, so that it is compiled once."""
+    """A checked training task, which all seeds share, so that it is compiled once."""
 
     config: Config
     images: Images
@@ -91,7 +91,7 @@ class Task:
     evaluate: training.Evaluate
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """Return what must be equal for a run to continue: all that its results depend on."""
+        """Return all that the results depend on; a resumed run must have the same."""
         flags = {name: value for name, value in self.config.as_json().items() if name not in FREE}
         if self.config.batch_statistics == "device":
             flags["devices"] = len(self.parallelism.devices)
@@ -107,7 +107,7 @@ def make_task(
     tuning: Tuning | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Task:
-    """Join images, network, recipe and devices.
+    """Make a training task from the flags of a program and a data set.
 
     Args:
         config: The flags.
@@ -118,7 +118,7 @@ def make_task(
         optimizer: Replaces the optimiser of the flags.
 
     Raises:
-        ValueError: They do not fit together.
+        ValueError: The flags, the data set and the devices do not fit together.
     """
     images = make_images(config, dataset, tuning)
     shared = training.share_batch(
@@ -145,15 +145,15 @@ def make_task(
 
 
 def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) -> Images:
-    """Split a data set, and normalise it as published parameters expect or by its own statistics.
+    """Split a data set; normalise it as published parameters expect, or by its own statistics.
 
     Raises:
-        ValueError: It has no training or test images, or not enough to hold out.
+        ValueError: There are no training or test images, or too few to hold some out.
     """
     if missing := {"train", "test"} - dataset.splits.keys():
         raise ValueError(
             f"--dataset {dataset.name} must have the splits train and test, got "
-            f"{', '.join(dataset.splits)} (no {' and no '.join(sorted(missing))})."
+            f"{', '.join(dataset.splits)} (without {' and '.join(sorted(missing))})."
         )
     train = dataset.splits["train"]
     if config.limit:
@@ -181,10 +181,10 @@ def normaliser(images: np.ndarray) -> Normalise:
 def make_network(
     config: Config, dataset: data.Dataset, tuning: Tuning | None, parallelism: Parallelism
 ) -> Network:
-    """Create a network of shapes alone, and check that it takes the images.
+    """Create a network with shapes in place of arrays, and check that it takes the images.
 
     Raises:
-        ValueError: It does not take them, or published parameters are of another network.
+        ValueError: The network cannot take the images, or the published parameters do not fit it.
     """
     create = creator(config.model, len(dataset.class_names), **config.network_options())
 
@@ -233,7 +233,7 @@ def check_network(config: Config, functional: Functional, dataset: data.Dataset)
     """Check that a network takes the images of a data set.
 
     Raises:
-        ValueError: It does not.
+        ValueError: The network cannot take them.
     """
     images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
     trial = functools.partial(functional.apply, train=False)

@@ -64,7 +64,7 @@ def agree(f, *operands):
 
 
 def seeds(number: int) -> list:
-    """So many drawn configurations by default; ten times as many with ``--long``."""
+    """The number of random configurations: ten times as many with ``--long``."""
     many = range(10 * number)
     return [pytest.param(k, marks=pytest.mark.long if k >= number else ()) for k in many]
 

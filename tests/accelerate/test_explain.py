@@ -1,4 +1,4 @@
-"""The report: what it finds, where, and what it says."""
+"""``explain``: the operations that it finds, their places, and its text."""
 
 import jax
 import jax.numpy as jnp

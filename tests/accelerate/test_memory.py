@@ -1,4 +1,4 @@
-"""Memory of accelerated derivatives beside lax's, whichever role each array plays.
+"""Accelerated derivatives need no more memory than lax's, whatever the roles of the arrays.
 
 A gradient is a convolution whose kernel may be an image: an algorithm whose memory grows with the
 window must not be chosen there. Every case is compiled for first and second derivatives, not run.
@@ -59,7 +59,7 @@ def second(conv: Any) -> Any:
 
 
 def temporary_bytes(function: Any, *operands: Any) -> int:
-    """What the compiled function allocates beside its arguments and results."""
+    """Bytes that the compiled function allocates besides its arguments and results."""
     analysis = jax.jit(function).lower(*operands).compile().memory_analysis()
     return int(analysis.temp_size_in_bytes)
 

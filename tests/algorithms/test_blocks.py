@@ -95,7 +95,7 @@ SMALL_BLOCKS = ("a row", "a third", "an example", "three examples", "few sums", 
 
 
 def settings_of(block, case):
-    """By im2col so many rows or examples at a time; by shift_and_add so many sums at a time."""
+    """Block sizes: rows or examples at a time for im2col, sums at a time for shift_and_add."""
     if block.endswith("sums"):
         sums_bytes = 1 if block == "few sums" else 1 << 20
         blocks = _blocks(problem_of(case), sums_bytes=sums_bytes, few_products=0)

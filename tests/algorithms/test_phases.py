@@ -1,4 +1,4 @@
-"""Phases of a strided convolution: every tap stands in one of them, and no zeros are put in."""
+"""Phases of a strided convolution: every tap belongs to one phase, and no zeros are inserted."""
 
 import re
 

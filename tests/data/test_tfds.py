@@ -271,7 +271,7 @@ def test_first_address_of_any_builder() -> None:
 
 
 def test_image_and_label_are_found() -> None:
-    """By what the set calls its input and target first, then by their kinds."""
+    """Image and label are found by ``supervised_keys``, or else by their types."""
     from tensorflow_datasets import features
 
     label = features.ClassLabel(num_classes=2)

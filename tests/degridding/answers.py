@@ -1,4 +1,4 @@
-"""What the functions against gridding must give, by loops over entries in NumPy."""
+"""Expected results of the functions of ``dilax.degridding``, by loops over entries in NumPy."""
 
 from typing import Any
 

@@ -72,7 +72,7 @@ def test_kernels_that_do_not_fit(act):
     operands = [] if act is degridding.merge_kernels else [jnp.ones((2, 9, 9, 4))]
     with pytest.raises(ValueError, match=r"odd effective size.* got \(4, 3\) for \(4, 3\)"):
         act(*operands, [jnp.ones((4, 3, 1, 4))], kernel_dilation=[1])
-    with pytest.raises(ValueError, match="kernel_dilation as many, got 1 and 2"):
+    with pytest.raises(ValueError, match="equally many entries, at least one, got 1 and 2"):
         act(*operands, [jnp.ones((3, 3, 1, 4))], kernel_dilation=[1, 2])
     with pytest.raises(ValueError, match="one number of window axes, one I and one O, got"):
         act(*operands, [jnp.ones((3, 1, 4)), jnp.ones((3, 1, 5))], kernel_dilation=(1, 2))

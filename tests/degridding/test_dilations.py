@@ -53,7 +53,7 @@ def test_choices_that_do_not_fit(key):
 @pytest.mark.parametrize("size", [(5, 4), (3,)])
 @pytest.mark.parametrize("gaussian", [False, True])
 def test_learned_taps_are_interpolated_and_have_gradients(size, gaussian):
-    """Gradients against central differences; a position beyond the kernel stands at its edge."""
+    """Gradients agree with central differences; positions beyond the edge are moved to it."""
     rng = np.random.default_rng(1)
     weights, target = (
         jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((3, 2, 2), (*size, 2, 2))

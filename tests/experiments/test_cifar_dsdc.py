@@ -34,12 +34,12 @@ def status(arguments):
 
 
 def unboxed(text):
-    """What stands in tyro's boxes, as one line."""
+    """The text inside tyro's boxes, as one line."""
     return " ".join(re.sub(r"[│╭╮╰╯─|+]|-{3,}", " ", text).split())
 
 
 def shapes_of_a_call(task):
-    """What the training steps of a task return for one batch, traced alone."""
+    """Shapes of the results of a task's training steps for one batch; nothing is computed."""
     _, state = begin(task, 0)
     rows = jnp.zeros((1, task.config.batch_size), jnp.int32)
     return jax.eval_shape(
@@ -95,7 +95,7 @@ FREEZE = ["--dataset", "shapes", "--model", "vgg16_dilated", "--limit", "128", "
 
 
 def frozen(name):
-    """Whether a parameter is of blocks 1 or 2, whose pools are counted."""
+    """Whether a parameter belongs to block 1 or 2."""
     return int(name.split(".")[1]) < 10
 
 

@@ -25,7 +25,7 @@ def test_report_and_pictures(tmp_path, capsys):
 
 def test_what_cannot_be_proposed_is_said():
     said = gridding.proposals(3, {"2,4,8": (2, 4, 8)})
-    assert "2,4,8 (29): none; 3 layers without holes see 27 at most" in said
+    assert "2,4,8 (29): none; 3 layers without holes see at most 27" in said
 
 
 @pytest.mark.parametrize("schedule", ["2,x", "0,1", ""])

@@ -122,7 +122,7 @@ def test_a_finished_run_gives_its_network_back(finished, digits):
 
 
 def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path, digits):
-    with pytest.raises(CheckpointError, match="holds no checkpoint; train there first"):
+    with pytest.raises(CheckpointError, match="has no checkpoint; train there first"):
         restore(task_of(digits, output=tmp_path))
 
 
@@ -311,7 +311,7 @@ def test_the_default_network_runs_on_shapes_in_a_process_of_its_own(tmp_path):
     found = dict(re.findall(r"^(\S+(?: \S+)?)  +(.+)$", out, re.MULTILINE))
     assert found["results"] == str(tmp_path)
     assert found["parameters"] == f"{read(tmp_path, 'summary.json')['parameters']:,}"
-    assert re.fullmatch(r"[\d,]+ an image", found["multiply-adds"])
+    assert re.fullmatch(r"[\d,]+ per image", found["multiply-adds"])
     assert re.fullmatch(r"\d+\.\d\d% \(ema weights\)", found["test accuracy"])
     assert (tmp_path / "feature_maps.png").stat().st_size > 5_000
 
@@ -328,7 +328,7 @@ def test_colour_images_become_grey():
 
 
 def unboxed(text):
-    """What stands in tyro's boxes, as one line."""
+    """The text inside tyro's boxes, as one line."""
     return " ".join(re.sub(r"[│╭╮╰╯─|+]|-{3,}", " ", text).split())
 
 
@@ -404,7 +404,9 @@ def test_a_set_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch, ca
     save("one.npz", 28, splits=("train",))
     save("large.npz", 32)
     assert mnist_dsdc.main(["--dataset", "./one.npz"]) == 2
-    assert "must have the splits train and test, got train (no test)" in capsys.readouterr().err
+    assert (
+        "must have the splits train and test, got train (without test)" in capsys.readouterr().err
+    )
     assert mnist_dsdc.main(["--dataset", "./large.npz", "--model", "mnist_tutorial"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -156,7 +156,7 @@ def conv(x, kernel, *, strides, padding, kernel_dilation, feature_group_count):
 
 @pytest.fixture
 def other(tmp_path):
-    """Another checkout, whose dilax knows no argument but those of the first days."""
+    """Another checkout of dilax, with only the oldest arguments."""
     (tmp_path / "other" / "dilax").mkdir(parents=True)
     (tmp_path / "other" / "dilax" / "__init__.py").write_text(OTHER)
     return tmp_path / "other"

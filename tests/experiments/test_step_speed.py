@@ -57,7 +57,7 @@ def test_pytorch_is_the_same_network(key, model):
 
 
 def test_a_race_takes_turns_and_leaves_a_record(monkeypatch, tmp_path, capsys):
-    """With contestants that cost nothing; those of the real race are built in the tests above."""
+    """Contestants here do nothing; the tests above build the real ones."""
     calls = []
     names = (step_speed.BASE, "baseline")
     contestants = {name: lambda name=name: calls.append(name) for name in names}

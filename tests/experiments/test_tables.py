@@ -1,4 +1,4 @@
-"""The tables of README and documentation are those that the records give."""
+"""The tables in README and documentation agree with the records."""
 
 import json
 

@@ -94,7 +94,7 @@ def test_short_forms_of_padding(padding, pairs) -> None:
     ],
 )
 def test_circular_and_reflect_are_those_of_flax(name, mode, kernel_size, dilation, key) -> None:
-    """Value and gradient; and those of an array that was padded before."""
+    """Value and gradient, compared with Flax, and with an array that was padded first."""
     options = {"padding": name, "kernel_dilation": dilation}
     stock = nnx.Conv(3, 4, kernel_size, use_bias=False, rngs=nnx.Rngs(key), **options)
     graph, state = nnx.split(stock)

@@ -137,7 +137,7 @@ def test_shard_map_over_the_features(algorithm: str) -> None:
 
 @every_algorithm
 def test_shard_map_over_the_out_features(algorithm: str) -> None:
-    """Each device has kernels of its own for the same input, whose gradient is their sum."""
+    """Each device has its own kernels; the gradient of the shared input is summed over devices."""
     x, kernel = operands("dense")
     specs = (P(), FEATURES)
     result = sharded(both, algorithm, specs, (FEATURES, specs))(x, kernel)

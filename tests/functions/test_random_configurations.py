@@ -36,7 +36,7 @@ LETTERS = {1: "W", 2: "HW", 3: "DHW"}
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Shapes in dilax's order, and the arguments beside them."""
+    """The shapes of a convolution, channels last, and its other arguments."""
 
     x_shape: tuple[int, ...]
     kernel_shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class Problem:
         return len(self.strides)
 
     def solve(self) -> cases.Answer:
-        """Operands, and what the reference makes of them."""
+        """Draw operands, and compute the results of the reference."""
         sizes = self.x_shape[1:-1], self.kernel_shape[:-2], self.strides
         pads = dilax.geometry.resolve_padding(self.padding, *sizes, self.kernel_dilation)
         features = self.x_shape[-1], self.kernel_shape[-1], self.groups
@@ -61,7 +61,7 @@ class Problem:
 
 @st.composite
 def problems(draw: Any) -> Problem:
-    """A convolution whose dilated kernel fits: the end that is padded grows until it does.
+    """Draw a convolution; the padding at the high end grows until the dilated kernel fits.
 
     Explicit padding pads both ends of an axis, or crops one and pads the other; in a third of the
     convolutions all axes are cropped below, in another third above.

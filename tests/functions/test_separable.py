@@ -1,4 +1,4 @@
-"""Depthwise, pointwise and separable convolution, each against what it is made of."""
+"""Depthwise, pointwise and separable convolution, compared with the operations they consist of."""
 
 import jax
 import jax.numpy as jnp

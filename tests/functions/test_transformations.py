@@ -1,4 +1,4 @@
-"""Every transformation of JAX, through every algorithm, gives what it gives through lax.
+"""Every transformation of JAX gives the same results with every algorithm as with lax.
 
 One table of transformations. Each turns a convolution ``f(x, kernel)`` into another function of the
 same two arrays, so one test can ask both convolutions for it.

@@ -110,7 +110,7 @@ def is_float(array: Any) -> bool:
 
 
 class within:  # noqa: N801 - reads as a word
-    """Ends what takes more than so many seconds."""
+    """Raise an error if the block takes more than ``seconds``."""
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds

@@ -1,4 +1,4 @@
-"""Every public function stands in a table of malformed calls, and there are enough of them.
+"""Every public function has entries in the tables of malformed calls, and enough of them.
 
 Of training, only the functions that users call with values of their own.
 """

@@ -1,4 +1,4 @@
-"""Functions against gridding, of malformed arguments."""
+"""Functions of ``dilax.degridding`` with malformed arguments."""
 
 import functools
 import math

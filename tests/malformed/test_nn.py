@@ -22,7 +22,7 @@ TYPES = st.sampled_from(["nonsense", "str", "bool", object, 3, "O", "float16", "
 
 
 def shape_of(make: Callable[..., Any]) -> Callable[..., tuple[int, ...]]:
-    """A function of the module's arguments and ``x``: the shape of what the module makes of it."""
+    """Make a function of the module's arguments and ``x`` that returns the shape of the output."""
 
     def shape(x: Any, **arguments: Any) -> tuple[int, ...]:
         def run() -> Any:

@@ -1,4 +1,4 @@
-"""Blocks against stock Flax layers, and modules against gridding: what they start as and hold."""
+"""Blocks compared with stock Flax layers; initial values and parameters of degridding modules."""
 
 import chex
 import jax
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 
 def run(module, x):
-    """What the module gives in one compiled call, and itself after it."""
+    """The output of the module in one compiled call, and the module after the call."""
     graphdef, state = nnx.split(module)
 
     @jax.jit

@@ -62,7 +62,7 @@ def test_nesterov_looks_ahead(key):
 
 
 def test_muon_makes_the_columns_of_a_dense_kernel_orthogonal(key):
-    """Singular values of the step are about equal; those of the gradient are far apart."""
+    """The singular values of the step are nearly equal, and those of the gradient differ widely."""
     kernel = jnp.zeros((3, 3, 4, 8))
     sizes = jnp.array([10.0, 1, 1, 1, 1, 1, 1, 0.1])[None, None, None]
     grad = jax.random.normal(key, kernel.shape) * sizes

@@ -1,8 +1,10 @@
-"""The same networks as their users would write them elsewhere, to be measured against.
+"""Networks written with other libraries, as baselines for the benchmarks.
 
-Each takes a network of ``dilax.models``, reads its layers and copies its parameters, so that the
-outputs can be compared before anything is timed.
+- ``stock_flax``: ``mnist_dsdc`` of stock ``flax.nnx`` layers, computed by lax
+- ``pytorch``: ``mnist_dsdc`` in PyTorch, channels last
+- ``fifty_blocks``: a deep network of separable blocks, in dilax and in stock Flax
+- ``keras_mobilenet``: MobileNetV2 of Keras 3
 
-- ``stock_flax``: stock ``flax.nnx`` layers, computed by lax
-- ``pytorch``: PyTorch, channels last
+Both versions of ``mnist_dsdc`` copy the parameters of the dilax network, so that their outputs can
+be compared before anything is timed.
 """

@@ -35,7 +35,7 @@ class FiftyBlocks(nnx.Module):
 
 
 class StockFiftyBlocks(FiftyBlocks):
-    """The network of stock Flax layers, with copies of the parameters of ``model``."""
+    """``FiftyBlocks`` of stock Flax layers, with copies of the parameters of ``model``."""
 
     def __init__(self, model: FiftyBlocks) -> None:
         self.blocks = nnx.data([Block(block, nnx.Rngs(0)) for block in model.blocks])

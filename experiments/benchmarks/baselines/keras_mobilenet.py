@@ -1,4 +1,4 @@
-"""MobileNetV2 as Keras 3 ships it, on its JAX backend: pure functions that its users would jit."""
+"""MobileNetV2 of Keras 3 on its JAX backend, as pure functions that can be jitted."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ Apply = Callable[..., tuple[Array, Variables]]
 class Network:
     """A network as a function of its variables.
 
-    ``apply(trainable, rest, images, training=...)`` gives logits and what becomes of ``rest``.
+    ``apply(trainable, rest, images, training=...)`` returns logits and the updated ``rest``.
     """
 
     apply: Apply
@@ -26,7 +26,7 @@ class Network:
 
 
 def mobilenet(image_size: int) -> Network:
-    """MobileNetV2 of width 1 with 1000 classes, drawn anew."""
+    """Create a randomly initialised MobileNetV2 of width 1 with 1000 classes."""
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
@@ -47,7 +47,7 @@ def mobilenet(image_size: int) -> Network:
 
 
 def forward(network: Network) -> Callable[[Any], Array]:
-    """Logits by running statistics, of ``(trainable, rest, images, labels)``."""
+    """Make the function from ``(trainable, rest, images, labels)`` to logits in evaluation mode."""
 
     def logits(state: Any) -> Array:
         trainable, rest, images, _ = state
@@ -57,7 +57,7 @@ def forward(network: Network) -> Callable[[Any], Array]:
 
 
 def training_step(network: Network, learning_rate: float) -> Callable[[Any], Any]:
-    """Loss, and variables after a step of plain SGD, of ``(trainable, rest, images, labels)``."""
+    """Make a step of plain SGD from ``(trainable, rest, images, labels)`` to loss and state."""
 
     def loss(trainable: Variables, rest: Variables, images: Array, labels: Array) -> Any:
         logits, rest = network.apply(trainable, rest, images, training=True)

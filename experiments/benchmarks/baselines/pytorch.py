@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class TorchMnistDSDC(nn.Module):
-    """The network, with copies of the parameters of ``model``."""
+    """``mnist_dsdc`` in PyTorch, with copies of the parameters of ``model``."""
 
     def __init__(self, model: MnistDSDC) -> None:
         super().__init__()
@@ -76,17 +76,17 @@ class TorchMnistDSDC(nn.Module):
 
 
 def tensor(array: jax.Array) -> torch.Tensor:
-    """A copy as a tensor."""
+    """Copy an array to a tensor."""
     return torch.from_numpy(np.array(array))
 
 
 def copy_kernel(layer: nn.Conv2d, kernel: jax.Array) -> None:
-    """Kernel ``(*window, in, out)`` into a layer that holds ``(out, in, *window)``."""
+    """Copy a kernel ``(*window, in, out)`` into a layer that stores ``(out, in, *window)``."""
     layer.weight.data = tensor(kernel.transpose(3, 2, 0, 1))
 
 
 def copy_norm(norm: nn.BatchNorm2d, source: Any) -> None:
-    """Scale, bias and statistics of ``source`` into a layer."""
+    """Copy scale, bias and statistics of ``source`` into a layer."""
     norm.eps = source.epsilon
     norm.weight.data, norm.bias.data = tensor(source.scale[...]), tensor(source.bias[...])
     norm.running_mean, norm.running_var = tensor(source.mean[...]), tensor(source.var[...])

@@ -39,7 +39,7 @@ class Block(nnx.Module):
 
 
 class StockMnistDSDC(nnx.Module):
-    """The network, with copies of the parameters of ``model``."""
+    """``mnist_dsdc`` of stock Flax layers, with copies of the parameters of ``model``."""
 
     def __init__(self, model: MnistDSDC) -> None:
         rngs = nnx.Rngs(0)

@@ -1,6 +1,6 @@
-"""What ``gridding_accuracy.py`` compares.
+"""Networks, tasks and report of ``gridding_accuracy.py``.
 
-- ``networks``: one small network, its dilated layers in different ways
-- ``tasks``: images to tell apart, and digits to label pixel by pixel
-- ``report``: a record as a table
+- ``networks``: one small network, with different layers in place of its dilated convolutions
+- ``tasks``: images to classify, and canvases of digits to label pixel by pixel
+- ``report``: tables of a record
 """

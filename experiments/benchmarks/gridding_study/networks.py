@@ -26,10 +26,10 @@ from dilax.nn import (
 
 FEATURES = 32
 DILATION = 4
-"""The dilation of every layer of the naive network."""
+"""The dilations of the layers of the naive network."""
 DEPTH = 4
 SPAN = 1 + 2 * DILATION * DEPTH
-"""What the naive layers see along an axis."""
+"""The receptive field of the naive layers along an axis."""
 KERNEL = (3, 3)
 MOMENTUM = 0.9
 
@@ -37,7 +37,7 @@ Layers = Callable[[nnx.Rngs], list[nnx.Module]]
 
 
 class Layer(nnx.Module):
-    """A filter of each feature, a 1x1 convolution, normalisation, ReLU."""
+    """A depthwise filter, a 1x1 convolution, batch normalisation and ReLU."""
 
     def __init__(self, filter: nnx.Module, *, rngs: nnx.Rngs) -> None:
         self.filter = filter
@@ -63,25 +63,25 @@ class Network(nnx.Module):
         self.per_pixel = per_pixel
 
     def features(self, images: Array) -> Array:
-        """Map images to what the classifier sees, at every place."""
+        """Map images to the features of every pixel that the classifier reads."""
         x = jax.nn.relu(self.norm(self.stem(images)))
         for layer in self.layers:
             x = layer(x)
         return x
 
     def __call__(self, images: Array) -> Array:
-        """Logits of every pixel, or of every image."""
+        """Compute the logits of every pixel, or of every image."""
         x = self.features(images)
         return self.head(x if self.per_pixel else x.mean(axis=(1, 2)))
 
 
 def filtered(*makers: Callable[[nnx.Rngs], nnx.Module]) -> Layers:
-    """Layers around these filters."""
+    """Make layers with these filters."""
     return lambda rngs: [Layer(make(rngs), rngs=rngs) for make in makers]
 
 
 def dilated(*dilations: int) -> Layers:
-    """Plain dilated layers."""
+    """Make filters of plain depthwise convolutions with these dilations."""
 
     def maker(dilation: int) -> Callable[[nnx.Rngs], nnx.Module]:
         return lambda rngs: DepthwiseConv(
@@ -92,24 +92,24 @@ def dilated(*dilations: int) -> Layers:
 
 
 def hybrid_dilation() -> tuple[int, ...]:
-    """Dilations that see as far as the naive ones, and everything in between."""
+    """Find dilations with at least the field of the naive ones, and without holes."""
     return analysis.hybrid_dilation(3, DEPTH, SPAN, most=1)[0]
 
 
 def smoothed(rngs: nnx.Rngs, *, learned: bool) -> nnx.Module:
-    """Smoothing before, by a shared kernel or an average."""
+    """Make a convolution of a smoothed input, by a learned shared kernel or an average."""
     return SmoothedDepthwiseConv(
         FEATURES, KERNEL, kernel_dilation=DILATION, learned=learned, rngs=rngs
     )
 
 
 def interacting(rngs: nnx.Rngs) -> nnx.Module:
-    """Phases mixed after."""
+    """Make a convolution whose phases are mixed afterwards."""
     return InteractingDepthwiseConv(FEATURES, KERNEL, kernel_dilation=DILATION, rngs=rngs)
 
 
 def parallel(rngs: nnx.Rngs) -> nnx.Module:
-    """A branch for each dilation up to the naive one."""
+    """Make parallel branches, one for each dilation up to the naive one."""
     dilations = tuple(range(1, DILATION + 1))
     return ParallelDepthwiseConv(
         FEATURES, [KERNEL] * len(dilations), kernel_dilation=dilations, momentum=MOMENTUM, rngs=rngs
@@ -117,13 +117,13 @@ def parallel(rngs: nnx.Rngs) -> nnx.Module:
 
 
 def learned(rngs: nnx.Rngs) -> nnx.Module:
-    """As many taps, anywhere that the naive kernel spans."""
+    """Make a kernel with learned positions of its taps, as many and as wide as the naive one."""
     size = 2 * DILATION + 1
     return LearnedDepthwiseConv(FEATURES, (size, size), taps=9, rngs=rngs)
 
 
 def random(rngs: nnx.Rngs) -> nnx.Module:
-    """A dilation drawn at every step; the naive one in evaluation."""
+    """Make a convolution with a random dilation in training, and the naive one in evaluation."""
     choices = tuple(range(1, 2 * DILATION))
     return RandomDepthwiseConv(
         FEATURES, KERNEL, kernel_dilation=DILATION, kernel_dilation_choices=choices, rngs=rngs
@@ -131,7 +131,7 @@ def random(rngs: nnx.Rngs) -> nnx.Module:
 
 
 def pyramid(rngs: nnx.Rngs) -> list[nnx.Module]:
-    """ESPNetv2's units, with their residuals."""
+    """Make a unit of ESPNetv2, with its residual."""
     dilations = tuple(range(1, DILATION + 1))
     return [
         EESP(FEATURES, KERNEL, kernel_dilation=dilations, momentum=MOMENTUM, rngs=rngs)
@@ -152,4 +152,4 @@ VARIANTS: Mapping[str, Layers] = {
     "random dilation": filtered(*[random] * DEPTH),
     "ESPNetv2 units": pyramid,
 }
-"""Every variant by its name in the record."""
+"""The variants, by their names in the record."""

@@ -1,4 +1,4 @@
-"""A record of ``gridding_accuracy.py`` as tables."""
+"""Tables of a record of ``gridding_accuracy.py``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ HEADER = ("layers", "accuracy, %", "spread", "touched", "unevenness", "parameter
 
 
 def page(record: Record) -> str:
-    """A table for each task, best first."""
+    """Make the full report: a table for each task, in order of falling accuracy."""
     parts = ["# Does degridding help?\n", EXPLANATION]
     for name, rows in record["tasks"].items():
         ordered = sorted(rows.items(), key=lambda item: -np.mean(item[1]["accuracy"]))
@@ -27,7 +27,7 @@ def page(record: Record) -> str:
 
 
 def section(records: Mapping[str, Record]) -> str:
-    """One table for all tasks of some named records, the best of the first task on top."""
+    """Make one table for all tasks of all records, ordered by accuracy on the first task."""
     tasks: dict[str, Any] = {}
     learnt = []
     for name, record in records.items():
@@ -49,23 +49,24 @@ def section(records: Mapping[str, Record]) -> str:
     header = ("layers", "touched", *(f"{name}, %" for name in tasks))
     config = record["config"]
     return (
-        f"{table(header, rows)}\nTest accuracy, mean and deviation over {config['seeds']} seeds, "
-        f"after {config['epochs']} epochs: of {'; of '.join(learnt)}. *Touched* is the share of "
-        f"its field that the trained network sees. Arrows: better or worse than four naive layers "
-        f"of equal dilation by more than twice the standard error of the difference; the ten "
-        f"comparisons of a task are not corrected for being ten. Measured {where(record)}.\n"
+        f"{table(header, rows)}\nTest accuracy after {config['epochs']} epochs, mean ± standard "
+        f"deviation over {config['seeds']} seeds. Training sets: {'; '.join(learnt)}. *Touched* is "
+        f"the share of its receptive field that the trained network sees. *naive* has four layers "
+        f"of equal dilation; ↑ and ↓ mark accuracies that differ from it by more than twice the "
+        f"standard error of the difference, without a correction for the ten comparisons in each "
+        f"task. Measured {where(record)}.\n"
     )
 
 
 def _examples(config: Record, task: str) -> str:
-    """What a task learns from."""
+    """Say how many examples a task trains on."""
     if task == "digits":
         return f"{config['canvases']:,} canvases, per pixel"
     return f"{config['limit']:,} images" if config["limit"] else "all images"
 
 
 def against_naive(name: str, rows: Mapping[str, Any]) -> str:
-    """Say "better", "worse" or "no different": by twice the standard error of the difference."""
+    """Say if a variant is "better", "worse" or "no different", at twice the standard error."""
     naive, accuracy = rows["naive"]["accuracy"], rows[name]["accuracy"]
     gap = np.mean(accuracy) - np.mean(naive)
     if abs(gap) <= 2 * np.hypot(_error(accuracy), _error(naive)):
@@ -74,18 +75,18 @@ def against_naive(name: str, rows: Mapping[str, Any]) -> str:
 
 
 def correlation(rows: Mapping[str, Any]) -> str:
-    """Whether what touches more is better, over the variants."""
+    """Compute the rank correlation, over the variants, of accuracy and the share touched."""
     touched, accuracy = (
         [np.mean(row[name]) for row in rows.values()] for name in ("touched", "accuracy")
     )
     if min(len(set(touched)), len(set(accuracy))) < 2:
-        return "All touch the same share.\n"
+        return "All variants touch the same share of their fields.\n"
     ranks = scipy.stats.spearmanr(touched, accuracy).statistic
-    return f"Rank correlation of accuracy with the share touched, over the variants: {ranks:.2f}.\n"
+    return f"Rank correlation of accuracy and share touched, over the variants: {ranks:.2f}.\n"
 
 
 def _cell(name: str, rows: Mapping[str, Any]) -> str:
-    """Accuracy and how it stands to the naive variant's."""
+    """Format the accuracy of a variant, with an arrow if it differs from the naive one's."""
     accuracy = 100 * np.asarray(rows[name]["accuracy"])
     mark = {"better": " ↑", "worse": " ↓", "no different": ""}[against_naive(name, rows)]
     return f"{accuracy.mean():.2f} ± {accuracy.std(ddof=min(len(accuracy) - 1, 1)):.2f}{mark}"
@@ -104,15 +105,20 @@ def _row(variant: str, row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _error(values: list[float]) -> float:
-    """Standard error of a mean over seeds."""
+    """Compute the standard error of a mean over seeds."""
     return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 EXPLANATION = """
-One small network with different layers for its dilated depthwise convolutions. *Touched*: of the
-smallest rectangle around all inputs that have a gradient at the central output of the trained
-network, the share that has one. *Unevenness*: the coefficient of variation of those gradients.
-*Spread*: over seeds. The recipe is the same for all and was not tuned, with one exception: the
-batches of canvases were made smaller after a first run of four variants had learnt next to nothing,
-which their test accuracy had shown.
+The variants are one small network with different layers in place of its dilated depthwise
+convolutions.
+
+- *Touched* is measured by the gradient of the central output of the trained network: of the
+  smallest rectangle that holds all inputs with a gradient, the share of inputs that have one.
+- *Unevenness* is the coefficient of variation of those gradients.
+- *Spread* is the range over seeds.
+
+The recipe is the same for all variants and was not tuned, with one exception: the batches of
+canvases were made smaller because the test accuracy of a first run with four variants showed that
+they had learnt next to nothing.
 """

@@ -1,4 +1,4 @@
-"""Images to tell apart, and canvases of digits to label pixel by pixel."""
+"""Tasks: images to classify, and canvases of digits to label pixel by pixel."""
 
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ from dilax.training import Batch
 
 CANVAS = 56
 DIGITS = 4
-"""On each canvas, anywhere; a later one covers an earlier one."""
+"""Number of digits on each canvas, at random positions; later ones cover earlier ones."""
 INK = 128
-"""A pixel at least so bright belongs to its digit."""
+"""Least brightness of a pixel that counts as part of a digit."""
 BACKGROUND = 0
 """The label of all other pixels; digit ``d`` has the label ``d + 1``."""
 
 
 class Task(NamedTuple):
-    """What is to be learned."""
+    """Images and labels to learn, and to test on."""
 
     name: str
     train: Batch
@@ -27,11 +27,11 @@ class Task(NamedTuple):
     classes: int
     per_pixel: bool
     sha256: str
-    """Of the data set that it is made of."""
+    """Fingerprint of the data set that the task is made from."""
 
 
 def classification(name: str, *, limit: int, held_out: int) -> Task:
-    """A data set as it is, or as many of its training images as ``limit``."""
+    """Make a task of a classification data set, with ``limit`` training images, or all if 0."""
     dataset = data.load(name)
     train, held = data.holdout(_first(dataset.splits["train"], limit), held_out)
     return Task(
@@ -46,7 +46,7 @@ def classification(name: str, *, limit: int, held_out: int) -> Task:
 
 
 def composed_digits(*, train: int, held_out: int, test: int, seed: int = 0) -> Task:
-    """Canvases of MNIST digits; training and held-out ones share no digit with the test's."""
+    """Compose canvases of MNIST digits; only those for testing use digits of the test images."""
     dataset = data.load("mnist")
     own, held = data.holdout(dataset.splits["train"], 10_000)
     rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
@@ -62,7 +62,7 @@ def composed_digits(*, train: int, held_out: int, test: int, seed: int = 0) -> T
 
 
 def compose(rng: np.random.Generator, split: data.Split, number: int) -> Batch:
-    """``number`` canvases, and the label of each of their pixels."""
+    """Compose ``number`` canvases, with a label for each pixel."""
     images = np.zeros((number, CANVAS, CANVAS, 1), np.uint8)
     labels = np.full((number, CANVAS, CANVAS), BACKGROUND, np.int32)
     size = split.images.shape[1]
@@ -79,7 +79,7 @@ def compose(rng: np.random.Generator, split: data.Split, number: int) -> Batch:
 
 
 def on_device(split: data.Split) -> Batch:
-    """Images and labels as arrays of JAX."""
+    """Copy images and labels to the device."""
     return Batch(jnp.asarray(split.images), jnp.asarray(split.labels))
 
 

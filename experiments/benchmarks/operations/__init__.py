@@ -1,7 +1,7 @@
-"""Single operations, timed: the shapes, the contestants, and a process for each of them.
+"""Cases, contestants, worker processes and report of ``op_speed.py``.
 
-- ``cases``: which convolutions, of which networks
-- ``by_jax``, ``by_torch``: how each contestant computes them
-- ``worker``: a process that holds one contestant, and times what it is asked to
-- ``report``: a record as tables and as a picture
+- ``cases``: the operations that are timed, with shapes of known networks
+- ``by_jax``, ``by_torch``: the implementations of the contestants
+- ``worker``: a process that runs one contestant and times its calls
+- ``report``: tables and a picture of a record
 """

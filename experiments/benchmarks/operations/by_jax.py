@@ -1,4 +1,4 @@
-"""The operations by dilax, by lax, and by lax as the dense convolution that they replace."""
+"""The operations in dilax, in lax, and as lax's dense convolution of the same shape."""
 
 import functools
 import time
@@ -17,11 +17,11 @@ from operations.cases import Case
 Function = Callable[..., Array]
 Calls = dict[str, Callable[[], object]]
 PIECES = 4
-"""Parts of a batch that a ``scan`` takes one by one; networks that a ``vmap`` runs at once."""
+"""Number of parts of a batch in cases inside ``scan``, or of networks in cases inside ``vmap``."""
 
 
 def operands(case: Case) -> tuple[np.ndarray, ...]:
-    """Input, kernels and the output's cotangent, in float32."""
+    """Draw the input, the kernels and the cotangent of the output, in float32."""
     rng = np.random.default_rng(0)
     shapes = (*case.shapes, case.output_shape)
     return tuple(rng.standard_normal(shape, np.float32) for shape in shapes)
@@ -30,7 +30,7 @@ def operands(case: Case) -> tuple[np.ndarray, ...]:
 def prepare(
     name: str, case: Case, arrays: tuple[np.ndarray, ...]
 ) -> tuple[Calls, dict[str, float]]:
-    """The compiled passes of a contestant, and the seconds each took to compile."""
+    """Compile the passes of a contestant; return them, and the seconds to compile each."""
     *inputs, g = (jnp.asarray(array, case.dtype) for array in arrays)
     if name == "dense" and case.kind == "separable":
         inputs = [inputs[0], inputs[1] * inputs[2]]
@@ -50,7 +50,7 @@ def prepare(
 def passes(
     case: Case, function: Function, inputs: list[Array], g: Array
 ) -> dict[str, tuple[Function, tuple[Array, ...]]]:
-    """Every pass by name: a function of arrays, and its arguments."""
+    """Return every pass by name, as a function of arrays and its arguments."""
 
     def both(g: Array, *inputs: Array) -> Any:
         output, transpose = jax.vjp(function, *inputs)
@@ -76,13 +76,13 @@ def passes(
 
 
 def copy(case: Case, arrays: tuple[np.ndarray, ...]) -> Calls:
-    """An input read and written once: the time that moving it takes."""
+    """Compile a copy of the input, as a measure of memory speed."""
     x = jnp.asarray(arrays[0], case.dtype)
     return {"copy": functools.partial(_run, jax.jit(lambda x: x + 1).lower(x).compile(), (x,))}
 
 
 def errors(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
-    """Largest errors of dilax against lax in float64, in units of the largest entry."""
+    """Return the largest difference between dilax and lax in float64, over the largest entry."""
     *inputs, g = (jnp.asarray(array, case.dtype) for array in arrays)
 
     def answers(name: str, *inputs: Array, g: Array) -> list[np.ndarray]:
@@ -102,7 +102,7 @@ def errors(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
 
 
 def in_context(case: Case, function: Function) -> Function:
-    """The function itself, inside ``scan``, ``vmap`` or ``remat``, or before a reduction."""
+    """Return the function, or wrap it in ``scan``, ``vmap``, ``remat`` or a reduction."""
     if case.context == "call":
         return function
     if case.context == "remat":
@@ -125,12 +125,12 @@ def in_context(case: Case, function: Function) -> Function:
 
 
 def contestant(name: str, case: Case) -> Function:
-    """The operation of a case: by dilax or another checkout of it, or by lax."""
+    """Return the function by which a contestant computes a case."""
     return by_dilax(case, name) if name.startswith(("dilax", "other")) else by_lax(case)
 
 
 def by_dilax(case: Case, name: str) -> Function:
-    """The function of dilax, by the algorithm after the colon if the name has one."""
+    """Return the function of dilax, with the algorithm that follows a colon in ``name``, if any."""
     options: dict[str, Any] = {"strides": case.strides, "padding": case.pads}
     if case.kind in ("max_pool", "avg_pool"):
         pool = getattr(dilax, case.kind)
@@ -147,7 +147,7 @@ def by_dilax(case: Case, name: str) -> Function:
 
 
 def by_lax(case: Case) -> Function:
-    """``lax.conv_general_dilated`` and ``lax.reduce_window``, channels-last."""
+    """Return the operation by ``lax.conv_general_dilated`` or ``lax.reduce_window``."""
     if case.kind in ("max_pool", "avg_pool"):
         pool = getattr(nnx, case.kind)
         return lambda x: pool(x, case.kernel_size, case.strides, case.pads)
@@ -173,7 +173,7 @@ def by_lax(case: Case) -> Function:
 
 
 def _mean(y: Array) -> Array:
-    """Each channel's mean over the image, everywhere in it."""
+    """Compute each channel's mean over the image, repeated at every pixel."""
     return jnp.broadcast_to(y.mean(axis=range(1, y.ndim - 1), keepdims=True), y.shape)
 
 

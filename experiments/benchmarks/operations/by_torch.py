@@ -1,4 +1,4 @@
-"""The convolutions by PyTorch, eager, channels last."""
+"""The convolutions in eager PyTorch, channels last."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def prepare(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, Callable[[], object]]:
-    """All passes as calls that give tensors."""
+    """Make a call for each pass, which returns tensors."""
     rank = len(case.size)
     dtype = getattr(torch, case.dtype)
     channels_first = [array.transpose(0, rank + 1, *range(1, rank + 1)) for array in arrays[::2]]
@@ -45,7 +45,7 @@ def prepare(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, Callable[[]
 
 
 def convolve(case: Case, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """PyTorch's own padding where both sides are equal, ``F.pad`` where not."""
+    """Convolve; pad by PyTorch's convolution if both sides are equal, otherwise by ``F.pad``."""
     padding: Any = [low for low, _ in case.pads]
     if any(low != high for low, high in case.pads):
         x = F.pad(x, [side for pair in reversed(case.pads) for side in pair])

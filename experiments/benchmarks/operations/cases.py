@@ -1,6 +1,6 @@
-"""Which operations are timed: shapes of real networks, and unusual ones.
+"""The operations that ``op_speed.py`` times: shapes of known networks, and unusual shapes.
 
-Nothing here imports dilax: another checkout of it can be timed on the same cases.
+This file does not import dilax, so that another checkout can be timed on the same cases.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ Context = Literal["call", "scan", "vmap", "remat", "then layer norm", "then mean
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One operation; a convolution is depthwise when ``groups`` is left out."""
+    """One operation; a convolution without ``groups`` is depthwise."""
 
     family: str
     batch: int
@@ -203,7 +203,7 @@ CASES = (
     _square("dense", 64, 32, 64, 3, groups=1),
     _square("dense", 64, 32, 64, 3, groups=1, dilation=2),
     _square("dense", 64, 32, 64, 3, groups=1, context="scan"),
-    # He et al. 2015 (arXiv 1512.03385): the first layer of ResNet, and two that halve the image.
+    # He et al. 2015 (arXiv 1512.03385): the first layer of ResNet, and two strided layers.
     _square("strided", 8, 224, 3, 7, groups=1, out_features=64, stride=2),
     _square("strided", 16, 56, 64, 3, groups=1, out_features=128, stride=2),
     _square("strided", 16, 28, 128, 1, groups=1, out_features=256, stride=2),
@@ -232,7 +232,7 @@ CASES = (
         for context in ("scan", "vmap", "remat")
     ),
     _line("tcn", 8, 4096, 128, 3, dilation=16, padding="CAUSAL", context="scan"),
-    # What reads a result can take it apart: a layer normalisation, a mean over the image.
+    # A reduction after a convolution can break up its fusion: a layer norm, a mean over the image.
     _square("before a reduction", 4, 56, 96, 7, context="then layer norm"),
     _square("before a reduction", 64, 32, 64, 3, dilation=2, context="then layer norm"),
     _square("before a reduction", 64, 32, 64, 3, dilation=2, context="then mean"),

@@ -1,4 +1,4 @@
-"""What a record of single operations says: tables and a picture."""
+"""Tables and a picture of a record of single operations."""
 
 import itertools
 import math
@@ -21,25 +21,25 @@ PASSES = ("forward", "input gradient", "kernel gradient", BOTH)
 
 
 def ratio(row: Row, label: str, name: str) -> float:
-    """Time of a contestant in units of dilax's; NaN if not timed. ``lax`` is at its best flags."""
+    """Return a contestant's time over dilax's, NaN if not timed; ``lax`` has its best flags."""
     found = row["passes"].get(label, {})
     names = [each for each in found if each == name or each.startswith(f"{name}, ")]
     return min((found[each]["ratio"]["median"] for each in names), default=math.nan)
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """The geometric mean of those that are numbers; NaN if none is."""
+    """Compute the geometric mean, ignoring NaNs; NaN if nothing is left."""
     numbers = [value for value in values if not math.isnan(value)]
     return statistics.geometric_mean(numbers) if numbers else math.nan
 
 
 def mean_ratio(rows: Iterable[Row], name: str, label: str = BOTH) -> float:
-    """The geometric mean of a contestant's ratios."""
+    """Compute the geometric mean of a contestant's ratios."""
     return geometric_mean(ratio(row, label, name) for row in rows)
 
 
 def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each family of cases."""
+    """Group rows by family."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["family"], []).append(row)
@@ -47,7 +47,7 @@ def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def against(rows: Sequence[Row], name: str) -> list[tuple[float, str]]:
-    """Ratio, and case and pass, of every comparison of dilax with a contestant."""
+    """Return, for every single pass that a contestant ran, its ratio to dilax, case and pass."""
     found = [
         (ratio(row, label, name), f"{row['name']}, {label}")
         for row, label in itertools.product(rows, PASSES)
@@ -56,12 +56,12 @@ def against(rows: Sequence[Row], name: str) -> list[tuple[float, str]]:
 
 
 def losses(rows: Sequence[Row], name: str) -> list[str]:
-    """Every case and pass in which a contestant was faster than dilax, and by what ratio."""
+    """List the cases and passes in which a contestant was faster than dilax, with the ratio."""
     return [f"{where}: {name} {value:.2f}" for value, where in against(rows, name) if value < 1]
 
 
 def number(value: float) -> str:
-    """Two digits and more; nothing for what was not timed."""
+    """Format a ratio with two decimals, or three digits from 10 on; empty for NaN."""
     if math.isnan(value):
         return ""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
@@ -71,7 +71,7 @@ def number(value: float) -> str:
 
 
 def families(rows: Sequence[Row]) -> str:
-    """A line for each family of cases, and one for all depthwise 2-D convolutions."""
+    """Make a table with a row for each family, and one for all depthwise 2-D convolutions."""
     groups = by_family(rows)
     if table := [row for row in rows if row["depthwise_2d"]]:
         groups["**all depthwise 2-D**"] = table
@@ -87,28 +87,31 @@ def families(rows: Sequence[Row]) -> str:
         for name, group in groups.items()
     ]
     both = "forward and backward"
-    header = ("family", "cases", "lax, forward", f"lax, {both}", "its least", f"PyTorch, {both}")
+    header = ("family", "cases", "lax, forward", f"lax, {both}", "lowest", f"PyTorch, {both}")
     return benchmark.table(header, lines)
 
 
 def section(record: Record) -> str:
-    """Single operations, family by family, and how many were lost."""
+    """Make the table of families, and count the comparisons that dilax lost."""
     rows = record["rows"]
     lost = {name: len(losses(rows, name)) for name in ("lax", "torch")}
     timed = {name: len(against(rows, name)) for name in lost}
     return (
-        f"{families(rows)}\nTimes of the others in units of dilax's, geometric means; lax at the "
-        f"best of its flags in each case. float32 unless the case says otherwise, "
-        f"{benchmark.provenance(record)}. [Every case](experiments/results/op_speed.md), "
+        f"{families(rows)}\nEach number is the time of lax or PyTorch divided by that of dilax, as "
+        f"a geometric mean over the cases of a family; above 1, dilax is faster. *Lowest* is the "
+        f"smallest ratio to lax in the family, forward and backward. lax runs with its fastest "
+        f"flags in each case. float32 unless the case says otherwise, "
+        f"{benchmark.provenance(record)}. [All cases](experiments/results/op_speed.md), "
         f"[picture](experiments/results/op_speed.png).\n\n"
         f"{separable_blocks(rows)}\n\n"
-        f"Of single passes, lax was faster in {lost['lax']} of {timed['lax']} comparisons and "
-        f"PyTorch in {lost['torch']} of {timed['torch']}: every one is listed with the cases.\n"
+        f"For single passes, lax was faster than dilax in {lost['lax']} of {timed['lax']} "
+        f"comparisons, and PyTorch in {lost['torch']} of {timed['torch']}. The page of all cases "
+        f"lists each of them.\n"
     )
 
 
 def separable_blocks(rows: Sequence[Row]) -> str:
-    """Whether separable convolution is faster than the dense one it replaces."""
+    """Compare separable convolutions with the dense ones that they replace."""
     blocks = [row for row in rows if row["case"]["kind"] == "separable"]
     parts = [
         f"a {row['case']['features']}-channel separable convolution is "
@@ -119,20 +122,25 @@ def separable_blocks(rows: Sequence[Row]) -> str:
 
 
 def page(record: Record) -> str:
-    """Every case of a race against others, and every loss."""
+    """Make the full report: a table of all cases, and a list of the passes that dilax lost."""
     rows = record["rows"]
     lost = "".join(f"- {loss}\n" for name in ("lax", "torch") for loss in losses(rows, name))
     table = benchmark.table(CASE_HEADER, [_case(row) for row in rows])
-    return f"{EXPLANATION}\n{table}\n## Where another was faster\n\n{lost}"
+    return f"{EXPLANATION}\n{table}\n## Passes in which lax or PyTorch was faster\n\n{lost}"
 
 
 EXPLANATION = """# Single operations
 
-Times of the others in units of dilax's, forward and backward together where no pass is named: more
-than 1 is slower than dilax. `lax` stands for the best of its flags; `dense` is lax's dense
-convolution of the same shape; `share of copy` is the forward pass's speed, bytes read and written,
-in units of a copy's; `compile` the seconds to compile forward and backward in units of lax's;
-`error` the largest against float64, in units of the largest entry.
+The columns `lax`, `dense` and `PyTorch` are times divided by those of dilax: above 1, dilax is
+faster.
+
+- `lax` runs with its fastest flags in each case.
+- `dense` is lax's dense convolution of the same shape, forward and backward.
+- `dilax, ms` is the time of dilax, forward and backward.
+- `share of copy` is the bytes that the forward pass reads and writes per second, divided by those
+  of a plain copy.
+- `compile` is the time to compile forward and backward, divided by that of lax.
+- `error` is the largest difference from float64, divided by the largest entry.
 """
 
 CASE_HEADER = (
@@ -148,7 +156,7 @@ CASE_HEADER = (
 
 
 def _case(row: Row) -> tuple[str, ...]:
-    """Times in units of dilax's, then dilax's own numbers."""
+    """Format the row of a case: ratios to dilax, then dilax's own numbers."""
     seconds = row["compile_seconds"]
     compiling = seconds["dilax"][BOTH] / seconds["lax"][BOTH] if "lax" in seconds else math.nan
     return (
@@ -167,7 +175,7 @@ def _case(row: Row) -> tuple[str, ...]:
 
 
 def algorithms(record: Record) -> str:
-    """The fastest algorithm of each case and pass."""
+    """Make the report of the fastest algorithm of each case and pass."""
     raced = _raced(record)
     rows = [(row["name"], *(_fastest(row, label) for label in PASSES)) for row in raced]
     return f"{ALGORITHMS_EXPLANATION}\n{benchmark.table(('case', *PASSES), rows)}"
@@ -175,29 +183,29 @@ def algorithms(record: Record) -> str:
 
 ALGORITHMS_EXPLANATION = """# Algorithms
 
-For each case and pass: the fastest of dilax's algorithms and lax, how many times faster than lax
-it is, and in brackets how many times as long as it dilax takes by its own choice (1 if it chooses
-the fastest, up to noise).
+Each cell names the fastest of dilax's algorithms and lax for a case and a pass, and says how many
+times faster than lax it is. The number in brackets is the time of the algorithm that dilax chooses,
+divided by the time of the fastest: 1, up to noise, if dilax chooses the fastest.
 """
 
 
 def choices_section(record: Record) -> str:
-    """How near the choice of algorithms comes to the fastest, and how far two processes differ."""
+    """Compare the choice of algorithms with the fastest, and state the noise floor."""
     times, again = choices(record), by_itself(record)
     near, (worst, where) = sum(time <= 1.1 for time, _ in times), max(times)
     low, _, high = statistics.quantiles(again, n=4)
     return (
-        f"The algorithm that dilax chooses takes at most a tenth longer than the fastest of its "
-        f"algorithms and lax in {near} of {len(times)} passes, at worst {worst:.1f} times as long "
-        f"({where}): [every case](experiments/results/algorithms.md), "
-        f"[record](experiments/results/algorithms.json). Noise floor: one algorithm timed in two "
-        f"processes differed by {low - 1:+.0%} to {high - 1:+.0%} (middle half of {len(again)} "
-        f"cases).\n"
+        f"In {near} of {len(times)} passes, the algorithm that dilax chooses takes at most 10% "
+        f"longer than the fastest of its algorithms and lax. In the worst pass it takes "
+        f"{worst:.1f} times as long ({where}). See [all cases](experiments/results/algorithms.md) "
+        f"and the [record](experiments/results/algorithms.json). Noise floor: one algorithm timed "
+        f"in two processes differed by {low - 1:+.0%} to {high - 1:+.0%} (interquartile range of "
+        f"{len(again)} cases).\n"
     )
 
 
 def choices(record: Record) -> list[tuple[float, str]]:
-    """For each case and single pass, the time of the algorithm chosen in units of the fastest's."""
+    """Return, for each case and single pass, the chosen algorithm's time over the fastest one's."""
     platform, found = record["device"].split()[0], []
     for row, label in itertools.product(_raced(record), PASSES[:3]):
         case = next(case for case in CASES if case.name == row["name"])
@@ -209,7 +217,7 @@ def choices(record: Record) -> list[tuple[float, str]]:
 
 
 def chosen_algorithm(platform: str, label: str, case: Case) -> str:
-    """The name of the algorithm that dilax chooses for a pass of a case."""
+    """Return the name of the algorithm that dilax chooses for a pass of a case."""
     from dilax._choice import Problem, choose
     from dilax.geometry import ConvGeometry
 
@@ -222,7 +230,7 @@ def chosen_algorithm(platform: str, label: str, case: Case) -> str:
 
 
 def by_itself(record: Record) -> list[float]:
-    """Time of an algorithm by name in units of its time as dilax's choice, in another process."""
+    """Return the ratios of the times of ``shift_and_add`` by name and as dilax's choice."""
     name = "dilax:shift_and_add"
     timed = [_times(row, BOTH) for row in _raced(record) if row["depthwise_2d"]]
     return [times[name] for times in timed if name in times]
@@ -233,7 +241,7 @@ def _raced(record: Record) -> list[Row]:
 
 
 def _times(row: Row, label: str) -> dict[str, float]:
-    """Times of lax and each algorithm over dilax's own choice; empty if lax was not timed."""
+    """Return the times of lax and each algorithm over dilax's; empty if lax was not timed."""
     found = row["passes"].get(label, {})
     times = {name: found[name]["ratio"]["median"] for name in found if name != "dilax"}
     return times if "lax" in times else {}
@@ -255,7 +263,7 @@ PAGES: Mapping[str, Callable[[Record], str]] = {"baselines": page, "algorithms":
 
 
 def before_and_after(rows: Sequence[Row]) -> str:
-    """Times of another checkout in units of this one's, family by family."""
+    """Make a table of another checkout's times divided by this one's, family by family."""
     lines = []
     for name, group in {**by_family(rows), "**all**": rows}.items():
         least, where = min(against(group, "other"), default=(math.nan, ""))
@@ -263,8 +271,8 @@ def before_and_after(rows: Sequence[Row]) -> str:
         lines.append((name, str(len(group)), *means, number(least), where))
     header = ("family", "cases", *PASSES, "worst", "where")
     return (
-        f"Times of the other checkout in units of this one's: geometric means, and the worst "
-        f"case; more than 1 is faster here.\n\n{benchmark.table(header, lines)}"
+        f"Times of the other checkout divided by those of this one, as geometric means, and the "
+        f"lowest ratio; above 1, this checkout is faster.\n\n{benchmark.table(header, lines)}"
     )
 
 
@@ -272,7 +280,7 @@ def before_and_after(rows: Sequence[Row]) -> str:
 
 
 def draw(record: Record, path: Path) -> None:
-    """Draw how many times faster dilax is than lax and PyTorch, a line for each family."""
+    """Draw how many times faster dilax is than lax and PyTorch, with a row for each family."""
     import matplotlib.pyplot as plt
 
     groups = by_family([row for row in record["rows"] if BOTH in row["passes"]])

@@ -1,10 +1,10 @@
-"""A process that holds one contestant in one case, and times what it is asked to.
+"""A process that runs one contestant on one case, and answers requests to check and time it.
 
     {"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
     {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
     {"do": "time", "label": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
 
-What goes wrong is answered as ``{"failed": "..."}``.
+If a request fails, the answer is ``{"failed": "..."}``.
 """
 
 import functools
@@ -25,13 +25,13 @@ from operations.cases import CASES, Case
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 MEMORY = BENCHMARKS.parent / "common" / "memory.py"
-"""Run, not imported: its package imports this checkout's dilax, and a worker may time another."""
+"""File that is run, not imported: its package imports this dilax, a worker may time another."""
 LONG = 1.0
-"""Seconds of a call beside which what the first call of a turn costs is nothing."""
+"""Seconds of a call above which no warm-up is needed."""
 
 
 class Worker:
-    """The state between questions: one case, prepared."""
+    """The state of the process between requests: one case, compiled."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Worker:
         self.usual: dict[str, float] = {}
 
     def prepare(self, case: int) -> dict[str, Any]:
-        """Make the operands of a case, and compile its passes."""
+        """Draw the operands of a case, and compile its passes."""
         from operations import by_jax
 
         self.case = CASES[case]
@@ -59,7 +59,7 @@ class Worker:
         return {"passes": list(self.calls), "compile_seconds": compile_seconds, "module": module}
 
     def check(self) -> dict[str, Any]:
-        """Largest errors of a convolution against float64, in units of the largest entry."""
+        """Return the largest difference from float64 in each pass, over the largest entry."""
         from operations import by_jax
 
         if self.case.kind != "conv" or self.case.context not in ("call", "scan", "remat"):
@@ -67,9 +67,9 @@ class Worker:
         return {"errors": by_jax.errors(self.case, self.operands)}
 
     def time(self, label: str, warm_up: float, seconds: float) -> dict[str, Any]:
-        """Median milliseconds of the calls in ``seconds``, after ``warm_up`` seconds of calls.
+        """Return the median milliseconds of calls for ``seconds``, after ``warm_up`` seconds.
 
-        There is no warm-up where a call took longer than ``LONG`` in the turn before.
+        There is no warm-up if a call took longer than ``LONG`` in the previous turn.
         """
         call = self.calls[label]
         if self.usual.get(label, 0.0) < LONG:
@@ -78,7 +78,7 @@ class Worker:
         return {"milliseconds": 1000 * self.usual[label]}
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the answer to a question, or what went wrong."""
+        """Answer a request, or say why it failed."""
         arguments = {name: value for name, value in question.items() if name != "do"}
         try:
             return getattr(self, question["do"])(**arguments)
@@ -87,7 +87,7 @@ class Worker:
 
 
 def _timed(call: Callable[[], object], seconds: float) -> list[float]:
-    """The seconds that each call took: one, and more until ``seconds`` are over."""
+    """Call repeatedly for ``seconds``, but at least once; return the seconds of each call."""
     found: list[float] = []
     started = time.perf_counter()
     while not found or time.perf_counter() - started < seconds:
@@ -98,13 +98,13 @@ def _timed(call: Callable[[], object], seconds: float) -> list[float]:
 
 
 class Contestant:
-    """A worker in a process of its own, which nothing that was timed before has touched.
+    """A worker in a new process.
 
     Args:
-        name: as in ``by_jax.contestant``, or ``torch``.
-        environment: variables to set before anything is computed.
-        fresh_memory: let the process give freed memory back to the system.
-        checkout: the folder of another dilax to time, which this process alone imports.
+        name: Name of the contestant, as in ``by_jax.contestant``, or ``torch``.
+        environment: Environment variables to set before anything is computed.
+        fresh_memory: Let the process return freed memory to the system.
+        checkout: Folder of another dilax, which only this process imports.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Contestant:
         theirs.close()
 
     def ask(self, **question: Any) -> dict[str, Any]:
-        """Ask one question; the end of the process is an answer too."""
+        """Send a request and return the answer; if the process has ended, the answer says so."""
         try:
             self.connection.send(question)
             return self.connection.recv()
@@ -139,7 +139,7 @@ class Contestant:
 def serve(
     questions: Connection, name: str, environment: Mapping[str, str], fresh_memory: bool
 ) -> None:
-    """Answer until there are no more questions."""
+    """Answer requests until the connection is closed."""
     os.environ.update(environment)
     if not fresh_memory:
         runpy.run_path(str(MEMORY))["keep_freed_memory"](one_arena=True)
@@ -153,11 +153,11 @@ def serve(
 
 
 Ending = tuple[Callable[[], object], Callable[[], object]]
-"""How to kill a process, and how to wait for its end."""
+"""Functions that kill a process and that wait for its end."""
 
 
 def _forked(questions: Connection, *arguments: Any) -> Ending:
-    """Serve in a process forked from one that has imported everything and computed nothing."""
+    """Serve in a process forked from a server that has imported everything and computed nothing."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(BENCHMARKS) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCHMARKS), *filter(None, paths)])
@@ -169,7 +169,7 @@ def _forked(questions: Connection, *arguments: Any) -> Ending:
 
 
 def _started(checkout: Path, questions: Connection, *arguments: Any) -> Ending:
-    """Serve in a new interpreter, which finds the dilax of ``checkout`` before any other."""
+    """Serve in a new interpreter, which imports dilax from ``checkout``."""
     number = questions.fileno()
     code = f"from operations import worker as w; w.serve(w.Connection({number}), *{arguments!r})"
     paths = os.pathsep.join([str(checkout), str(BENCHMARKS)])
