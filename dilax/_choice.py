@@ -1,11 +1,11 @@
-"""Which algorithm computes a pass, and with which settings.
+"""The choice of the algorithm that computes a pass, and of its settings.
 
-One plain function for each pass names the algorithm of a platform and a problem; a second one, for
-the algorithms that have settings, fills these in. Every constant that steers an algorithm stands
-here. The choice of algorithms rests on ``experiments/results/algorithms.json``, a measurement of
-every algorithm in every pass of 87 convolutions; the names in brackets are its families. Settings
-rest on ``experiments/results/settings_speed.json``. A platform that nobody has measured runs
-``lax``.
+For each pass, one function returns the algorithm for a platform and a problem. For algorithms with
+settings, another function returns the settings. All constants that steer an algorithm are in this
+file. The choice of algorithms is based on ``experiments/results/algorithms.json``, a measurement of
+the algorithms in every pass of 79 convolutions; comments in brackets name its families. The
+settings are based on ``experiments/benchmarks/settings_speed.py``. Platforms that were not measured
+run ``lax``.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ PassName = Literal["conv", "input_gradient", "kernel_gradient"]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a choice may depend on: the integers of a convolution, its channels and its type."""
+    """All that a choice depends on: the geometry of a convolution, its channels, batch and type."""
 
     geometry: ConvGeometry
     in_features: int
     out_features: int
     batch: Any = 1
-    """Examples; not always an integer, where a program is exported for any number of them."""
+    """Number of examples; symbolic in a program that is exported for any batch size."""
     itemsize: int = 4
 
     @property
     def in_channels_per_group(self) -> int:
-        """Input channels that each output channel sees."""
+        """Number of input channels that each output channel sees."""
         return self.in_features // self.geometry.feature_group_count
 
     @property
     def out_channels_per_group(self) -> int:
-        """Output channels that each input channel reaches."""
+        """Number of output channels that see each input channel."""
         return self.out_features // self.geometry.feature_group_count
 
     @property
@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def strided(self) -> bool:
-        """Whether the windows of neighbouring outputs start more than one entry apart."""
+        """Whether a stride is larger than one."""
         return max(self.geometry.strides) > 1
 
     @property
@@ -60,7 +60,7 @@ class Problem:
 
 
 MEASURED_PLATFORMS = ("cpu",)
-"""All others run ``lax``."""
+"""Platforms with measurements; all others run ``lax``."""
 
 
 class Choice(NamedTuple):
@@ -73,7 +73,7 @@ class Choice(NamedTuple):
 def choose(
     platform: str, pass_name: PassName, problem: Problem, algorithm: Algorithm | None = None
 ) -> Choice:
-    """Choose how to compute a pass: by ``algorithm`` if one is given, else by the fastest known."""
+    """Choose the algorithm of a pass and its settings; ``algorithm``, if given, is taken."""
     chosen = algorithm or _ALGORITHM[pass_name](platform, problem)
     settings = _SETTINGS.get((chosen.name, pass_name), _no_settings)
     return Choice(chosen, settings(problem))
@@ -128,19 +128,19 @@ def kernel_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
 
 
 def _nearly_depthwise(problem: Problem, most_channels: int) -> bool:
-    """Depthwise, or nearly so: an output sees few input channels, other outputs see others."""
+    """Whether there are groups (or one output channel) with at most ``most_channels`` inputs."""
     apart = problem.grouped or problem.out_features == 1
     return apart and problem.in_channels_per_group <= most_channels
 
 
 def _one_product(problem: Problem) -> bool:
-    """A dense kernel of size one, or dense windows that do not overlap: one product of matrices."""
+    """Whether it is one matrix product: a dense kernel of size one, or windows without overlap."""
     geometry = problem.geometry
     return (geometry.taps == 1 or geometry.non_overlapping) and not problem.grouped
 
 
 def _stem(problem: Problem) -> bool:
-    """The first layer of a network: dense, few input channels, a small kernel or few outputs."""
+    """Whether it looks like a first layer: dense, few input channels, a small or cheap kernel."""
     taps = problem.geometry.taps
     entries = taps * problem.in_features * problem.out_features
     small = taps <= (27 if problem.volume else 9) or entries <= 512
@@ -148,28 +148,28 @@ def _stem(problem: Problem) -> bool:
 
 
 def _wide_stem(problem: Problem) -> bool:
-    """A first layer without strides, with a small kernel and many outputs."""
+    """Whether it looks like a first layer without strides, with a small kernel and many outputs."""
     small = problem.geometry.taps <= 9 or problem.volume
     return _stem(problem) and small and not problem.strided and problem.out_features >= 32
 
 
 def _small_and_deep(problem: Problem) -> bool:
-    """Dense, past the first layer, with a small kernel of two axes or three."""
+    """Whether it is dense, with more than 4 input channels and a small kernel of 2 or 3 axes."""
     rank = problem.geometry.rank
     small = rank > 1 and problem.geometry.taps <= 3**rank
     return small and not problem.grouped and problem.in_channels_per_group > 4
 
 
 def _short_rows(problem: Problem) -> bool:
-    """Whether windows, laid out as rows of a matrix, take little memory.
+    """Whether a matrix with a row for each window takes little memory.
 
-    A window may be as large as an image: kernel gradients of transposed convolutions have such.
+    Kernel gradients of transposed convolutions have windows as large as the image.
     """
     return problem.geometry.taps <= (128 if problem.in_channels_per_group <= 4 else 32)
 
 
 def _by_plane(problem: Problem) -> Algorithm:
-    """Volumes plane by plane; a kernel of more than 16 planes would take long to compile."""
+    """Choose ``per_plane`` for volumes, but not for kernels of over 16 planes: slow to compile."""
     shallow = problem.geometry.kernel_size[0] <= 16
     return per_plane if problem.volume and shallow else per_group
 
@@ -190,13 +190,13 @@ def _no_settings(problem: Problem) -> dict[str, Any]:
 
 
 def _unrolled_groups(problem: Problem) -> dict[str, Any]:
-    """More groups would take long to compile, written out one by one."""
+    """Unroll up to 32 groups; more would take long to compile."""
     del problem
     return {"unrolled_groups": 32}
 
 
 UNROLLED_TAPS = 64
-"""Sums of more taps would take long to compile, written out for XLA to fuse."""
+"""Largest number of taps to write out for XLA to fuse; more would take long to compile."""
 
 
 def _conv_by_shift_and_add(problem: Problem) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _input_gradient_by_shift_and_add(problem: Problem) -> dict[str, Any]:
 
 
 def _conv_by_window_sums(problem: Problem) -> dict[str, Any]:
-    """A product by one is no more than what it reads: padding is sooner worth it."""
+    """Pad sooner than ``shift_and_add`` does, because multiplying by one costs nothing."""
     padded = _better_padded(problem.geometry, 1, 4)
     return {"padded": padded, "unrolled_taps": UNROLLED_TAPS}
 
@@ -228,9 +228,9 @@ def _input_gradient_by_window_sums(problem: Problem) -> dict[str, Any]:
 def _better_padded(geometry: ConvGeometry, channels: int, few_terms: int) -> bool:
     """Whether a padded copy is read faster than the array itself.
 
-    A sum of few terms is computed faster from the array as it is: XLA then computes products only
-    where they lie inside, and reads no zeros. With few channels, neighbours in memory differ in
-    whether they lie inside, and fewer terms are few.
+    A sum of at most ``few_terms`` terms is faster without a padded copy: XLA computes products only
+    inside the array, and reads no zeros. With few channels, entries that are neighbours in memory
+    lie partly inside and partly outside, so the limit is 4 terms.
     """
     many_channels = geometry.feature_group_count >= 24 or max(geometry.strides) > 1
     few = few_terms if many_channels else 4
@@ -238,7 +238,7 @@ def _better_padded(geometry: ConvGeometry, channels: int, few_terms: int) -> boo
 
 
 def _few_phases(geometry: ConvGeometry) -> bool:
-    """Whether strides leave several phases, and not so many that their code would be long."""
+    """Whether strides make 2 to 16 phases; the code of more would be long."""
     return 1 < math.prod(geometry.strides) <= 16
 
 
@@ -247,12 +247,12 @@ def _input_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
 
 
 def _kernel_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
-    """Patches of 4 MB at a time stay in the cache until they are multiplied."""
+    """Make patches of 4 MB at a time, which stay in the cache until they are multiplied."""
     return {"block": _patch_block(problem, 1 << 22) if problem.batch else None}
 
 
 def _patch_block(problem: Problem, patch_bytes: int) -> tuple[int, int]:
-    """Examples, and outputs of their first axis, whose patches take so many bytes."""
+    """Return how many examples, and outputs along their first axis, fill ``patch_bytes``."""
     geometry, batch = problem.geometry, problem.batch
     length, *others = geometry.output_size
     taps = geometry.taps * problem.in_features
@@ -264,7 +264,7 @@ def _patch_block(problem: Problem, patch_bytes: int) -> tuple[int, int]:
 
 
 TAPS_AT_ONCE = 16
-"""Taps that one kernel of the gradient multiplies: their sums stay near."""
+"""Largest number of taps that one kernel of the gradient multiplies; their sums fit a cache."""
 
 
 def _kernel_gradient_by_shift_and_add(problem: Problem) -> dict[str, Any]:
@@ -274,10 +274,11 @@ def _kernel_gradient_by_shift_and_add(problem: Problem) -> dict[str, Any]:
 def _blocks(
     problem: Problem, *, sums_bytes: int = 3 << 19, few_products: int = 1 << 13
 ) -> Blocks | None:
-    """Blocks whose running sums, of ``sums_bytes``, stay in a core's cache.
+    """Return blocks whose running sums, of up to ``sums_bytes``, stay in the cache of a core.
 
-    Where there are few products, they are summed as they stand: a loop would take longer to run. A
-    loop of fewer than 8 rounds XLA takes apart, into code that it does not fuse.
+    Return None if there are at most ``few_products`` products, because a loop would take longer.
+    The loop has at least 8 rounds where possible: XLA breaks up shorter ones into code that it
+    does not fuse.
     """
     geometry, batch, channels = problem.geometry, problem.batch, problem.out_features
     length, *others = geometry.output_size
@@ -301,13 +302,13 @@ def _blocks(
 
 
 def _even_part(number: int, most: int) -> int:
-    """The size of equal parts, none larger than ``most``: a divisor, or else the last ends late."""
+    """Return a size of parts, at most ``most``: a divisor of ``number`` if one is near."""
     least = -(-number // -(-number // most))
     return next((size for size in range(least, least // 2, -1) if number % size == 0), least)
 
 
 def _largest_divisor(number: Any, limit: int) -> int:
-    """The largest divisor of ``number`` up to ``limit``; 1 of a number not known until it runs."""
+    """Return the largest divisor of ``number`` up to ``limit``; 1 for a symbolic number."""
     if not isinstance(number, int):
         return 1
     return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)

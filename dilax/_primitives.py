@@ -7,13 +7,13 @@ gives a bilinear map to that argument's space:
     input_gradient(g, w)  = T(., w, g)
     kernel_gradient(x, g) = T(x, ., g)
 
-So each is linear in both of its arguments, and its transpose in either is one of the other two:
-with three rules every order of forward and reverse differentiation is there.
+Each map is linear in each of its arguments, and its transpose in an argument is one of the other
+two maps. So three rules are enough for forward and reverse differentiation of any order.
 
-Batching is as short. Write the arrays with their indices as ``x[N, S, G, I]``, ``w[K, I, G, O]``
-and ``g[N, S', G, O]`` (G groups, I and O features in each). A mapped axis is carried by two of the
-three, or by all; it joins the index that exactly those share: N for x and g, O for w and g, I for x
-and w, G for all three. The result is again a convolution, larger in that index.
+For batching, write the arrays with their indices as ``x[N, S, G, I]``, ``w[K, I, G, O]`` and
+``g[N, S', G, O]``, with G groups, and I and O features in each. Two of the three arrays have the
+mapped axis, or all of them. The axis becomes part of the index that exactly these arrays share: N
+for x and g, O for w and g, I for x and w, G for all three. The result is a larger convolution.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _bind(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -
 
 
 def problem(lhs: Any, rhs: Any, roles: tuple[Role, Role, Role], geometry: ConvGeometry) -> Problem:
-    """Give the convolution that two of its three arrays (or their types) belong to."""
+    """Return the problem for the choice, from two of the three arrays or their types."""
     arrays = dict(zip(roles, (lhs, rhs), strict=False))
     groups = geometry.feature_group_count
     in_features = arrays["x"].shape[-1] if "x" in arrays else arrays["w"].shape[-2] * groups
@@ -89,7 +89,7 @@ def problem(lhs: Any, rhs: Any, roles: tuple[Role, Role, Role], geometry: ConvGe
 
 
 def roles(primitive: Primitive) -> tuple[Role, Role, Role]:
-    """Which of ``x``, ``w`` and ``g`` a primitive's operands and result are."""
+    """Return which of ``x``, ``w`` and ``g`` the operands and the result of a primitive are."""
     return _ROLES[primitive]
 
 
@@ -127,7 +127,7 @@ def _compute(
     dtype: Any,
     algorithm: Algorithm | None,
 ) -> jax.Array:
-    """Compute the live part of a pass by the algorithm that is chosen, and fill up its result."""
+    """Compute the live part of a pass by the chosen algorithm, and pad its result with zeros."""
     name, roles = _PASS_NAMES[primitive], _ROLES[primitive]
     live = LivePart.of(geometry)
     if live is None:
@@ -160,7 +160,7 @@ def _compiled(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: An
 def _transpose(
     primitive: Primitive, known: int, cotangent: Any, lhs: Any, rhs: Any, **params: Any
 ) -> jax.Array:
-    """The cotangent of the operand that is not ``known``, from the result's."""
+    """Compute the cotangent of the operand that is not ``known``."""
     roles = _ROLES[primitive]
     wanted = 1 - known
     arrays = {roles[known]: (lhs, rhs)[known], roles[2]: cotangent}
@@ -180,7 +180,7 @@ _SHARED_INDEX: dict[frozenset[Role], Index] = {
 }
 
 _AXIS_OF_INDEX: dict[tuple[Role, Index], tuple[int, bool]] = {
-    # The axis that holds the index, and whether the groups come before it on that axis.
+    # The axis that contains the index, and whether the group index comes before it on that axis.
     ("x", "N"): (0, False),
     ("g", "N"): (0, False),
     ("w", "I"): (-2, False),
@@ -221,7 +221,7 @@ def _batch(
 def _batch_of_none(
     primitive: Primitive, operands: Any, mapped_axes: Any, params: dict[str, Any]
 ) -> jax.Array:
-    """The empty batch of results; there are no groups of size 0 to fold it into."""
+    """Return an empty batch of results, which cannot be folded into groups."""
     one = [
         jax.ShapeDtypeStruct(
             array.shape if axis is None else (*array.shape[:axis], *array.shape[axis + 1 :]),
@@ -238,7 +238,7 @@ def _with_groups(geometry: ConvGeometry, groups: int) -> ConvGeometry:
 
 
 def _fold(array: jax.Array, mapped: int, place: tuple[int, bool], groups: int) -> jax.Array:
-    """Make the mapped axis part of the axis at ``place``, inside its groups or before them."""
+    """Fold the mapped axis into the axis at ``place``, after its group index or before it."""
     array = jnp.moveaxis(array, mapped, 0)
     axis, inside_groups = place
     axis = axis % (array.ndim - 1)
@@ -250,7 +250,7 @@ def _fold(array: jax.Array, mapped: int, place: tuple[int, bool], groups: int) -
 
 
 def _unfold(array: jax.Array, size: int, place: tuple[int, bool], groups: int) -> jax.Array:
-    """Undo ``_fold``: the mapped axis of ``size`` comes out in front."""
+    """Undo ``_fold``: make the mapped axis of ``size`` the first axis."""
     axis, inside_groups = place
     axis = axis % array.ndim
     shape = array.shape

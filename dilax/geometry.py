@@ -1,9 +1,9 @@
-"""Where a convolution's numbers come from: plain integers, no arrays, no JAX.
+"""Sizes and padding of a convolution, computed from plain integers without JAX.
 
 Along one axis of ``n`` inputs, a kernel of ``k`` taps at dilation ``d`` covers
 ``d (k - 1) + 1`` inputs, its *effective* size. With ``low + high`` padded entries and a stride of
-``s`` it fits ``floor((n + low + high - d (k - 1) - 1) / s) + 1`` times. Everything here is that
-sentence, made canonical once so that the rest of the library meets only tuples of integers.
+``s`` it fits ``floor((n + low + high - d (k - 1) - 1) / s) + 1`` times. The functions here compute
+such numbers, and convert the arguments of convolutions and pools to tuples of integers.
 
 Sources: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), for the
 arithmetic; ``jax.lax.padtype_to_pads`` for the meaning of SAME.
@@ -39,11 +39,11 @@ _MOST_AXES = 64
 
 
 def effective_kernel_size(kernel_size: int, dilation: int) -> int:
-    """Compute the inputs that a dilated kernel spans along one axis, ``d (k - 1) + 1``.
+    """Compute the number of inputs that a dilated kernel spans along an axis, ``d (k - 1) + 1``.
 
     Raises:
         TypeError: if an argument is not an integer.
-        ValueError: if one is below 1.
+        ValueError: if an argument is below 1.
 
     >>> effective_kernel_size(3, dilation=2)
     5
@@ -55,9 +55,9 @@ def effective_kernel_size(kernel_size: int, dilation: int) -> int:
 def output_size(
     input_size: int, kernel_size: int, stride: int, dilation: int, padding: AxisPadding
 ) -> int:
-    """Compute the outputs along one axis, ``floor((n + low + high - d (k - 1) - 1) / s) + 1``.
+    """Compute the size of the output, ``floor((n + low + high - d (k - 1) - 1) / s) + 1``.
 
-    It is 0 where the kernel does not fit.
+    It is 0 if the kernel does not fit.
 
     Raises:
         TypeError: if an argument is not made of integers.
@@ -75,7 +75,7 @@ def output_size(
 def exact_padding(
     input_size: int, output_size: int, kernel_size: int, stride: int, dilation: int, low: int
 ) -> AxisPadding:
-    """Compute the padding of an axis whose last window ends where the padded input ends.
+    """Compute the padding with which the last window ends exactly at the end of the padded input.
 
     It is ``(low, s (m - 1) + d (k - 1) + 1 - n - low)`` for ``m`` outputs; a negative entry crops.
 
@@ -98,14 +98,14 @@ def exact_padding(
 def canonical_tuple(
     value: int | Sequence[int], rank: int, name: str, *, minimum: int = 1
 ) -> tuple[int, ...]:
-    """Give each of ``rank`` window axes its integer, from one integer or a sequence of them.
+    """Convert one integer, or a sequence of ``rank`` integers, to a tuple of ``rank`` integers.
 
-    NumPy's integers and arrays of integers are taken as Python's.
+    NumPy integers and integer arrays are accepted.
 
     Raises:
         TypeError: if an entry is not an integer.
-        ValueError: if there are not ``rank`` entries, or one is below ``minimum`` or too large for
-            32 bits.
+        ValueError: if a sequence has not ``rank`` entries, or an entry is below ``minimum`` or too
+            large for 32 bits.
 
     >>> canonical_tuple(2, 3, "strides")
     (2, 2, 2)
@@ -140,14 +140,14 @@ def resolve_padding(
 ) -> tuple[AxisPadding, ...]:
     """Compute the ``(low, high)`` padding of each window axis.
 
-    ``"SAME"`` gives ``ceil(n / s)`` outputs, its odd entry at the high end (``"SAME_LOWER"``: at
-    the low end); ``"VALID"`` pads nothing; ``"CAUSAL"`` puts ``d (k - 1)`` entries at the low end
-    of every axis, so that no output looks ahead. An integer pads both ends of every axis, a
-    sequence gives each axis its integer or its pair.
+    ``"SAME"`` gives ``ceil(n / s)`` outputs; if the padding is odd, the high end gets one more
+    entry (with ``"SAME_LOWER"``, the low end). ``"VALID"`` pads nothing. ``"CAUSAL"`` puts
+    ``d (k - 1)`` entries at the low end of every axis, so that no output sees later inputs. An
+    integer pads both ends of every axis; a sequence has an integer or a pair for each axis.
 
     Raises:
         TypeError: if an entry is not an integer.
-        ValueError: for an unknown name, or a sequence that does not match the axes.
+        ValueError: if a name is unknown, or a sequence does not match the axes.
 
     >>> resolve_padding("SAME", (28, 28), (3, 3), (2, 1), (1, 4))
     ((0, 1), (4, 4))
@@ -169,11 +169,11 @@ def canonical_geometry(
     kernel_dilation: int | Sequence[int],
     feature_group_count: int = 1,
 ) -> ConvGeometry:
-    """Resolve the arguments of a convolution or pool, checked here and nowhere below.
+    """Check the arguments of a convolution or pool, and resolve them to a ``ConvGeometry``.
 
     Raises:
         TypeError: if an argument is not made of integers.
-        ValueError: if one does not match the window axes, or the padding is unknown.
+        ValueError: if an argument does not match the window axes, or the padding is unknown.
     """
     rank = len(kernel_size)
     kernel_size = canonical_tuple(kernel_size, rank, "kernel_size")
@@ -184,7 +184,7 @@ def canonical_geometry(
 
 
 def unknown_padding(name: str, known: Sequence[str]) -> str:
-    """Say that a padding's name is not known, and which one was likely meant."""
+    """Make the error for an unknown name of a padding, which suggests the nearest known one."""
     nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
     return (
         f"padding must be one of {list(known)} or integers, got {shown(name)}; is it {nearest!r}?"
@@ -193,10 +193,11 @@ def unknown_padding(name: str, known: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class ConvGeometry:
-    """All the integers of one convolution, resolved: what an algorithm needs beside its arrays.
+    """The integers of a convolution: its sizes, strides, padding, dilation and number of groups.
 
-    One entry for each window axis everywhere. Hashable, so it can be static under ``jax.jit``.
-    Nothing is checked here: ``canonical_geometry`` makes one from what a caller passed.
+    All tuples have one entry for each window axis. A geometry is hashable, so it can be a static
+    argument of ``jax.jit``. The constructor checks nothing; ``canonical_geometry`` checks arguments
+    and makes a geometry from them.
 
     >>> geometry = ConvGeometry((28, 28), (3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 16)
     >>> geometry.output_size
@@ -217,35 +218,35 @@ class ConvGeometry:
 
     @cached_property
     def taps(self) -> int:
-        """Number of kernel positions, the product of the kernel's sizes."""
+        """Number of taps of the kernel, the product of its sizes."""
         return math.prod(self.kernel_size)
 
     @cached_property
     def effective_kernel_size(self) -> tuple[int, ...]:
-        """Inputs that the dilated kernel spans, axis by axis."""
+        """Number of inputs that the dilated kernel spans along each window axis."""
         return tuple(map(_span, self.kernel_size, self.kernel_dilation))
 
     @cached_property
     def output_size(self) -> tuple[int, ...]:
-        """Outputs along each window axis."""
+        """Size of the output along each window axis."""
         spans = self.effective_kernel_size
         return tuple(map(_outputs, self.input_size, spans, self.strides, self.padding))
 
     @cached_property
     def padded_size(self) -> tuple[int, ...]:
-        """Inputs with their padding, axis by axis."""
+        """Size of the padded input along each window axis."""
         return tuple(n + sum(edges) for n, edges in zip(self.input_size, self.padding, strict=True))
 
     @property
     def axes(self) -> tuple[tuple[int, int, int, int, int, int], ...]:
-        """Of each window axis: inputs, outputs, taps, stride, dilation, padding at the low end."""
+        """Input size, output size, kernel size, stride, dilation and low padding of each axis."""
         lows = [low for low, _ in self.padding]
         sizes = self.input_size, self.output_size, self.kernel_size
         return tuple(zip(*sizes, self.strides, self.kernel_dilation, lows, strict=True))
 
     @property
     def non_overlapping(self) -> bool:
-        """Whether neighbouring windows touch but do not overlap, as in a patch embedding."""
+        """Whether neighbouring windows touch without overlap, as in a patch embedding."""
         return self.kernel_size == self.strides and max(self.kernel_dilation) == 1
 
 
@@ -270,7 +271,7 @@ def _padding(
     strides: tuple[int, ...],
     kernel_dilation: tuple[int, ...],
 ) -> tuple[AxisPadding, ...]:
-    """What ``resolve_padding`` computes, of canonical sizes."""
+    """Compute the padding of ``resolve_padding`` from tuples that are already checked."""
     if isinstance(padding, str):
         spans = map(_span, kernel_size, kernel_dilation)
         axes = zip(input_size, spans, strides, strict=True)

@@ -1,6 +1,6 @@
-"""Any JAX program, unchanged, with its convolutions and pools computed faster.
+"""``accelerate`` and ``explain``: replace the convolutions and pools of any JAX function.
 
-A program is traced, rewritten equation by equation after a table of rules, and run.
+The function is traced, its equations are rewritten by a table of rules, and the result is run.
 """
 
 from dilax._accelerate.explain import Explanation, Finding, explain

@@ -1,7 +1,7 @@
-"""A call of a function as a tree of arrays: what is not an array becomes part of its structure.
+"""Calls of functions as pytrees of arrays; other values become part of the structure.
 
-So a call can be traced whatever its arguments and results are, as ``train=True`` or a string, and
-its structure, which holds them, says whether two calls are alike.
+So a call can be traced whatever its arguments and results are, such as ``train=True`` or a string.
+Two calls can share a traced program if their structures are equal.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from jax.extend.core import ClosedJaxpr
 
 
 class UntraceableError(Exception):
-    """A call that cannot be traced, or not without a change of what it means."""
+    """A call cannot be traced, or tracing would change its meaning."""
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A leaf that is no array; equal to one of the same type and value only, -0.0 not to 0.0."""
+    """A leaf that is not an array; equal only if type and value agree, and -0.0 is not 0.0."""
 
     kind: type
     value: Any

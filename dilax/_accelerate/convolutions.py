@@ -1,14 +1,14 @@
-"""The rule for ``conv_general_dilated``: which of a convolution's three passes is it?
+"""The rule for ``conv_general_dilated``, which recognises the three passes of a convolution.
 
-JAX has one primitive for all three, so a gradient that it derived is told by its form:
+JAX has one primitive for all three passes. A gradient that JAX derived is recognised by its form:
 
     forward          nothing spread, one batch group
     input gradient   the cotangent spread by the forward strides (``lhs_dilation``)
     kernel gradient  batch and features exchanged, groups of the batch where there were of features
 
-Every form is computed as what it is: all three are one trilinear sum over the same integers, read
-off by solving the forward convolution's equations for them. Each reading is exact for any program,
-derived by JAX or written by hand; the form only says which reading is the fast one.
+All three forms are one trilinear sum over the same integers, so the integers of the forward
+convolution follow from those of its gradients. Each form can be computed as any of the passes with
+the same result, whether JAX derived it or a user wrote it. The form only tells which is fast.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ALL_PASSES: tuple[PassName, ...] = ("conv", "input_gradient", "kernel_gradient")
 
 
 def convolution(equation: Equation) -> Replacement | Left:
-    """A convolution of floats, of one to three window axes, in any order of dimensions."""
+    """Replace a convolution of floats with one to three window axes, in any order of dimensions."""
     lhs, rhs = equation.operands
     params = equation.params
     if {str(array.dtype) for array in (*equation.operands, *equation.results)} - set(FLOATS):

@@ -1,4 +1,4 @@
-"""The report: what ``accelerate`` replaces in a function, what it leaves, and why."""
+"""The report of what ``accelerate`` replaces in a function, what it does not, and why."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from dilax._jaxprs import Program, inner_programs, source_line
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One convolution or pool: where it is, what it takes and gives, what becomes of it.
+    """One convolution or pool of a function, and how ``accelerate`` computes it.
 
-    ``where`` is its way from the function's body inwards, as ``scan/jit(relu)``; ``source`` the
-    line it came from. ``passes`` pairs each pass with what computes it on the default platform, and
-    is empty where the operation is left for ``reason``.
+    ``where`` is its path from the function's body inwards, such as ``scan/jit(relu)``, and
+    ``source`` is the line of code that it comes from. ``passes`` pairs each pass with the algorithm
+    that computes it on the default platform. If the operation is not replaced, ``passes`` is empty
+    and ``reason`` says why.
     """
 
     where: str
@@ -37,15 +38,16 @@ class Finding:
 
     @property
     def replaced(self) -> bool:
-        """Whether ``accelerate`` puts something in its place."""
+        """Whether ``accelerate`` replaces the operation."""
         return not self.reason
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """All convolutions and pools of a function, in order; as text, a table of them.
+    """All convolutions and pools of a function, in order; printed, it is a table.
 
-    ``untraceable`` says why the function cannot be traced, if so: it is then called as it is.
+    If the function cannot be traced, ``untraceable`` says why, and ``accelerate`` calls it
+    unchanged.
     """
 
     findings: tuple[Finding, ...]
@@ -70,7 +72,7 @@ class Explanation:
 
 
 def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
-    """List the convolutions and pools of a call, and what ``accelerate`` makes of each.
+    """List the convolutions and pools of a call, and how ``accelerate`` computes each of them.
 
     Nothing is computed: ``args`` may hold ``jax.ShapeDtypeStruct`` for arrays.
 
@@ -83,7 +85,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
       An ``Explanation``; printed, it is a table.
 
     Raises:
-      TypeError: if ``function`` cannot be called. One that cannot be traced is reported as such.
+      TypeError: if ``function`` is not callable. If it cannot be traced, the result says so.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax

@@ -1,7 +1,7 @@
-"""All that is used of JAX beyond its public names, in one place.
+"""All uses of JAX's private interfaces.
 
-Traced programs and their equations are public as types (``jax.extend.core``); how JAX keeps the
-rules of ``custom_jvp`` and ``custom_vjp`` in them is not.
+The types of traced programs and equations are public (``jax.extend.core``), but the way in which
+they store the rules of ``custom_jvp`` and ``custom_vjp`` is private.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The rules for the largest entry of each window, and for its gradient.
+"""The rules for maximum pools and their gradients.
 
-XLA's gradient of a maximum searches every window again (select-and-scatter), which takes twenty
-times as long on CPU as the fold of slices that ``dilax.max_pool`` is. Other platforms keep it.
+XLA's gradient of a maximum pool searches every window again (select-and-scatter). On CPU this is
+much slower than the gradient of ``dilax.max_pool``, which folds slices. On other platforms, pools
+stay as they are.
 """
 
 from __future__ import annotations

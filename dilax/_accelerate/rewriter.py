@@ -1,8 +1,8 @@
-"""From a traced program to a faster one that takes and gives the same.
+"""Rewriting of a traced program to a faster one with the same arguments and results.
 
-Nothing is evaluated: an equation that a rule replaces becomes one call of a jitted function, an
-equation that holds programs gets them rewritten, and every other stands where it stood, the same
-object, with its parameters, effects, context and source.
+Nothing is evaluated. An equation that a rule replaces becomes one call of a jitted function, and
+programs inside an equation, such as the body of a loop, are rewritten. All other equations remain
+the same objects, with their parameters, effects, context and source.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a rule is: it looks at one equation, and gives a faster computation or a reason to leave it.
+"""The types of a rule, which maps an equation to a replacement or to a reason to leave it.
 
-A rule sees types only, never values: everything it decides is decided when a program is traced.
+A rule sees only types, not values, because it runs when a program is traced.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of rules, by the name of the primitive: what is looked at, and by whom."""
+"""The table of rules, by the names of primitives."""
 
 from __future__ import annotations
 

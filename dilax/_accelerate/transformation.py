@@ -17,43 +17,43 @@ Result = TypeVar("Result")
 
 
 class _ReadsArrays(Exception):  # noqa: N818 - a message to the caller, not an error
-    """The function closes over arrays, which may be others at the next call."""
+    """The function closes over arrays, which may have changed at the next call."""
 
 
 def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Give a function with every convolution and maximum pool computed as dilax computes them.
+    """Transform a function so that dilax computes its convolutions and maximum pools.
 
-    Whatever library wrote ``function``, it is traced to its operations; those that dilax does
-    faster are replaced, and everything else stays as it is. Replaced are convolutions of floats
-    (forward, and both gradients in the form that JAX derives) and, on CPU, maximum pools and their
-    gradients. ``accelerate(jax.grad(f))`` and ``jax.grad(accelerate(f))`` are equally fast, and
-    ``jit``, ``vmap``, ``scan`` and ``checkpoint`` may stand on either side. The bodies of ``jit``,
-    ``scan``, ``while_loop``, ``cond``, ``checkpoint``, ``custom_jvp`` and ``custom_vjp`` are
-    rewritten, with the rules of the latter two; those of ``shard_map``, of kernels and of
-    primitives that dilax does not know are not. ``explain`` lists what is replaced, what is not,
-    and why.
+    ``function`` may be written with any library. It is traced, the operations that dilax computes
+    faster are replaced, and all others stay as they are. Replaced are convolutions of floats (the
+    forward pass, and both gradients in the form that JAX derives) and, on CPU, maximum pools and
+    their gradients. ``accelerate(jax.grad(f))`` and ``jax.grad(accelerate(f))`` are equally fast,
+    and ``jit``, ``vmap``, ``scan`` and ``checkpoint`` may be applied before or after. The bodies of
+    ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``, ``custom_jvp`` and ``custom_vjp``
+    are rewritten, and also the rules of the last two. The bodies of ``shard_map``, of kernels and
+    of unknown primitives are not. ``explain`` lists what is replaced, what is not, and why.
 
     A call outside of ``jit`` is compiled. As under ``jit``, the program is kept for the next call
     with arguments of the same structure, shapes and types; arguments that are not arrays
     (``train=True``) belong to the structure. Unlike under ``jit``, JAX arrays that ``function``
-    closes over are read anew at every call: such a function is traced each time and run operation
+    closes over are read again at every call. Such a function is traced each time and runs operation
     by operation, so pass parameters as arguments where speed matters.
 
     A function that cannot be traced (Python control flow on values, arguments changed in place) is
-    called as it is: same result, nothing gained. ``function`` must have no other side effects, as
-    under ``jit``.
+    called unchanged: the result is the same, but not faster. ``function`` must have no other side
+    effects, as under ``jit``.
 
-    Results equal those of ``function`` up to rounding. Where a window holds a NaN, or nothing but
-    ``-inf``, the gradient of a pool may go to another of its entries.
+    Results equal those of ``function`` up to rounding, with one exception: if a window of a pool
+    contains a NaN, or only ``-inf``, its gradient may go to a different entry of the window.
 
     Args:
-      function: a function of any arguments, of pytrees of arrays or of anything else.
+      function: a function of any arguments: pytrees of arrays, or other values.
 
     Returns:
-      A function of the same arguments with the same results.
+      A function with the same arguments and results.
 
     Raises:
-      TypeError: if ``function`` cannot be called. Otherwise whatever ``function`` raises.
+      TypeError: if ``function`` is not callable. The accelerated function raises what ``function``
+        raises.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax

@@ -1,4 +1,4 @@
-"""What people call: pure functions over arrays, batch axes first and features last."""
+"""The public functions of arrays, with batch axes first and features last."""
 
 from dilax._functions.blocks import (
     Activation,
@@ -20,7 +20,7 @@ __all__ = [
     "depthwise_conv",
     "pointwise_conv",
     "separable_conv",
-    # lax's own signature
+    # drop-in for lax
     "conv_general_dilated",
     # pooling
     "avg_pool",

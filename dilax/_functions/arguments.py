@@ -1,4 +1,4 @@
-"""Arguments of public functions, checked and made canonical once; nothing below checks again."""
+"""Checks of the arguments of public functions; nothing below checks them again."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from dilax.geometry import (
 PADDING_NAMES = ("SAME", "SAME_LOWER", "VALID", "CAUSAL", "CIRCULAR", "REFLECT")
 
 MOST_PADDED = 2**28
-"""Largest number of entries of an array that is nearly all padding."""
+"""Largest number of entries of a padded array that is mostly padding."""
 MOST_GROWTH = 64
-"""Growth by padding above which an array is nearly all padding."""
+"""An array is mostly padding if padding makes it more than this many times larger."""
 
 _PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
 class Options(NamedTuple):
-    """What a convolution is given beside its arrays and its geometry, checked."""
+    """The checked options of a convolution, besides its arrays and its geometry."""
 
     precision: Any
     dtype: np.dtype
@@ -43,7 +43,7 @@ class Options(NamedTuple):
 
 
 def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
-    """Give both as arrays of one type, by NumPy's promotion."""
+    """Convert both to arrays of one type, by NumPy's rules of promotion."""
     x, kernel = as_array(x, "x"), as_array(kernel, name)
     if x.dtype == kernel.dtype != np.bool_ and not (x.weak_type or kernel.weak_type):
         return x, kernel
@@ -60,7 +60,7 @@ def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[ja
 
 
 def as_scalar(value: Any, name: str) -> Any:
-    """A number, or an array that is one."""
+    """Convert a real number, or an array of shape (), to an array."""
     if isinstance(value, float | int):
         return number(value, name)
     array = as_array(value, name)
@@ -75,7 +75,7 @@ def canonical_options(
     preferred_element_type: DTypeLike | None,
     algorithm: Algorithm | None = None,
 ) -> Options:
-    """Check a precision that lax knows, a type that holds the results, and an algorithm."""
+    """Check the precision, the type of the result, and the algorithm."""
     if precision is not None and not _is_precision(precision):
         raise ValueError(
             f"precision must be None, a jax.lax.Precision, its name ('default', 'high', "
@@ -118,11 +118,12 @@ def geometry_of(
     kernel_dilation: int | Sequence[int],
     feature_group_count: int,
 ) -> tuple[jax.Array, ConvGeometry]:
-    """Resolve the geometry of a convolution; ``x`` is padded where zeros are not what pads it.
+    """Return ``x`` and the geometry of a convolution; CIRCULAR and REFLECT pad ``x`` itself.
 
     Raises:
         TypeError: if an argument is not made of integers.
-        ValueError: if shapes or arguments do not fit, or the dilated kernel not the padded input.
+        ValueError: if shapes or arguments do not fit together, or the dilated kernel is larger than
+            the padded input.
     """
     rank = _rank(x, kernel)
     groups = _groups(x, kernel, feature_group_count)
@@ -144,7 +145,7 @@ def geometry_of(
 
 
 def _rank(x: jax.Array, kernel: jax.Array) -> int:
-    """The number of window axes, one to three, that the kernel has and the input must have."""
+    """Return the number of window axes, 1 to 3, of the kernel; the input must have as many."""
     rank = kernel.ndim - 2
     if not 1 <= rank <= 3:
         raise ValueError(
@@ -160,7 +161,7 @@ def _rank(x: jax.Array, kernel: jax.Array) -> int:
 
 
 def _groups(x: jax.Array, kernel: jax.Array, feature_group_count: int) -> int:
-    """The number of groups; each must see the kernel's in-features, and make as many outputs."""
+    """Return the number of groups; check that they fit the features of input and kernel."""
     (groups,) = canonical_tuple(feature_group_count, 1, "feature_group_count")
     features, channels, outputs = x.shape[-1], *kernel.shape[-2:]
     if channels * groups != features:
@@ -183,7 +184,7 @@ def _pad_beyond_zeros(
     kernel_dilation: int | Sequence[int],
     padding: str,
 ) -> tuple[jax.Array, str]:
-    """Pad the array itself for CIRCULAR and REFLECT, as Flax does; pass other names on."""
+    """Pad the array itself for CIRCULAR and REFLECT, as Flax does; return other paddings."""
     if padding.upper() not in PADDING_NAMES:
         raise ValueError(unknown_padding(padding, PADDING_NAMES))
     mode = _PAD_MODES.get(padding.upper())
@@ -214,7 +215,7 @@ def _check_fit(geometry: ConvGeometry) -> None:
 def check_growth(
     x: jax.Array, input_size: Sequence[int], padding: Sequence[AxisPadding], dilation: str
 ) -> None:
-    """Refuse what would fill the memory with padding, as a mistyped dilation does."""
+    """Refuse padding that would fill the memory, for example by a mistyped dilation."""
     if is_mostly_padding(x, input_size, padding):
         raise ValueError(
             f"padding {_plain(padding)} of x's window {tuple(input_size)} makes an array that is "
@@ -226,13 +227,13 @@ def check_growth(
 def is_mostly_padding(
     x: jax.Array, input_size: Sequence[int], padding: Sequence[AxisPadding]
 ) -> bool:
-    """Whether ``x`` with its padding is large, and hardly anything of it ``x``."""
+    """Whether the padded ``x`` is large and mostly padding."""
     window = math.prod(input_size)
     columns = zip(input_size, padding, strict=True)
     padded = math.prod(max(size + low + high, 0) for size, (low, high) in columns)
     if padded <= MOST_GROWTH * window:
         return False
-    known = math.prod(size for size in x.shape if isinstance(size, int))  # a batch may have a name
+    known = math.prod(size for size in x.shape if isinstance(size, int))  # others are symbolic
     return padded * max(known // max(window, 1), 1) > MOST_PADDED
 
 

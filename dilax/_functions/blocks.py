@@ -1,7 +1,7 @@
-"""Blocks as pure functions: convolution, batch normalisation, activation, perhaps a residual.
+"""Blocks as pure functions: convolution, batch normalisation, activation, optional residual.
 
-A block takes ``(x, params)`` and returns ``(y, params)``: in training, with the running statistics
-moved towards the batch's; otherwise with the params as they came.
+A block takes ``(x, params)`` and returns ``(y, params)``. In training, the returned params have
+updated running statistics; in evaluation, the params are returned unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 class BatchNormParams(NamedTuple):
-    """Batch normalisation of ``C`` features, each field of shape ``(C,)``."""
+    """Parameters and statistics of batch normalisation of ``C`` features, each ``(C,)``."""
 
     scale: jax.Array
     bias: jax.Array
@@ -35,14 +35,14 @@ class BatchNormParams(NamedTuple):
 
 
 class DilatedBlockParams(NamedTuple):
-    """A convolution and its normalisation."""
+    """Parameters of ``dilated_block``: a convolution and its normalisation."""
 
     kernel: jax.Array  # (*window, C // groups, O)
     norm: BatchNormParams  # O features
 
 
 class SeparableBlockParams(NamedTuple):
-    """A depthwise separable convolution and its normalisation."""
+    """Parameters of ``separable_block``: a separable convolution and its normalisation."""
 
     depthwise_kernel: jax.Array  # (*window, 1, C m)
     pointwise_kernel: jax.Array  # (C m, O)
@@ -60,21 +60,21 @@ def batch_norm(
 ) -> tuple[jax.Array, BatchNormParams]:
     """Normalise each feature over all other axes: ``(x - mean) / sqrt(var + eps) scale + bias``.
 
-    Mean and variance are those of the batch (the variance ``E[x^2] - E[x]^2``, in float32), over
-    the devices of ``axis_name`` too where one is given, and the running ones become
-    ``momentum old + (1 - momentum) new``. With ``use_running_average``, as in evaluation, they are
-    the running ones, which stay as they are.
+    In training, ``mean`` and ``var`` are the statistics of the batch, and of all devices along
+    ``axis_name`` if one is given. The variance is ``E[x^2] - E[x]^2``, in float32. The running
+    statistics become ``momentum old + (1 - momentum) new``. With ``use_running_average``, as in
+    evaluation, ``mean`` and ``var`` are the running statistics, which do not change.
 
     Args:
       x: ``(..., C)``.
       params: the statistics, scale and bias, each ``(C,)``.
       use_running_average: whether to normalise by the running statistics.
-      momentum: share of the running statistics that a batch leaves.
+      momentum: share of the old running statistics that each update keeps.
       epsilon: added to the variance.
       axis_name: mapped axis (of pmap, shard_map or vmap) to take the statistics over.
 
     Returns:
-      The normalised array, and the params with their statistics moved.
+      The normalised array, and the params with updated statistics.
 
     Raises:
       ValueError: if the features do not fit, or ``axis_name`` is not mapped.
@@ -105,7 +105,7 @@ def batch_norm(
 
 
 def check_norm(params: Any, name: str, features: tuple[int, ...], whose: str) -> BatchNormParams:
-    """The params of a normalisation as arrays, each with an entry for each feature."""
+    """Check the params of a normalisation, and return them as arrays with an entry per feature."""
     check_instance(params, BatchNormParams, name)
     fields = {
         field: as_array(getattr(params, field), f"{name}.{field}") for field in params._fields
@@ -138,7 +138,7 @@ def dilated_block(
     precision: lax.PrecisionLike = None,
     algorithm: Algorithm | None = None,
 ) -> tuple[jax.Array, DilatedBlockParams]:
-    """Dilated block: ``act(norm(conv(x)))``, ``+ x`` if residual.
+    """Apply a dilated block: ``act(norm(conv(x)))``, plus ``x`` if residual.
 
     Args:
       x: ``(batch..., *window, C)``.
@@ -157,7 +157,7 @@ def dilated_block(
       algorithm: as in ``conv``.
 
     Returns:
-      ``(batch..., *window_out, O)``, and the params with their statistics moved.
+      ``(batch..., *window_out, O)``, and the params with updated statistics.
 
     Raises:
       ValueError: if shapes do not fit.
@@ -208,7 +208,7 @@ def separable_block(
     precision: lax.PrecisionLike = None,
     algorithm: Algorithm | None = None,
 ) -> tuple[jax.Array, SeparableBlockParams]:
-    """Separable dilated block: ``act(norm(pointwise(depthwise(x))))``, ``+ x`` if residual.
+    """Apply a separable block: ``act(norm(pointwise(depthwise(x))))``, plus ``x`` if residual.
 
     Args:
       x: ``(batch..., *window, C)``.
@@ -226,7 +226,7 @@ def separable_block(
       algorithm: as in ``separable_conv``.
 
     Returns:
-      ``(batch..., *window_out, O)``, and the params with their statistics moved.
+      ``(batch..., *window_out, O)``, and the params with updated statistics.
 
     Raises:
       ValueError: if shapes do not fit.
@@ -274,7 +274,7 @@ def _over_devices(
     moments: tuple[jax.Array, jax.Array], axis_name: str
 ) -> tuple[jax.Array, jax.Array]:
     try:
-        if isinstance(axis_name, int):  # which lax would take for the place of an axis
+        if isinstance(axis_name, int):  # an integer, which lax would take for an axis of the array
             raise NameError(axis_name)
         return lax.pmean(moments, axis_name)
     except (NameError, TypeError, ValueError) as error:
@@ -293,7 +293,7 @@ def _over_features(values: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _activated(y: jax.Array, residual: ArrayLike | None, activation: Activation) -> jax.Array:
-    """The activation of ``y``, added to the residual where there is one."""
+    """Apply the activation to ``y``, and add the residual if there is one."""
     y = activation(y)
     if residual is None:
         return y
@@ -301,6 +301,6 @@ def _activated(y: jax.Array, residual: ArrayLike | None, activation: Activation)
     if y.shape != residual.shape:
         raise ValueError(
             f"residual=True needs an output of the input's shape {residual.shape}, got {y.shape}; "
-            f"use strides=1, padding='SAME' and as many out-features as in-features."
+            f"use strides=1, padding='SAME' and equal numbers of in- and out-features."
         )
     return y + residual

@@ -1,4 +1,4 @@
-"""Convolution of one, two or three window axes, dilated, strided, grouped."""
+"""Convolution with one, two or three window axes: dilated, strided and grouped."""
 
 from __future__ import annotations
 
@@ -32,35 +32,38 @@ def conv(
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """Dilated convolution (cross-correlation), channels last.
+    """Convolve (cross-correlate) with dilation, strides and groups, channels last.
 
     For one window axis, with stride ``s``, dilation ``d`` and ``low`` zeros padded in front::
 
         y[..., i, o] = bias[o] + sum_k sum_c x[..., s i + d k - low, c] kernel[k, c, o]
 
-    and so for each of two or three axes. Out-feature ``o`` sees the ``C // groups`` in-features of
-    its own group. Half-precision inputs are summed in float32 and rounded once.
+    Two or three window axes have a sum over taps and an index for each axis. Out-feature ``o`` sees
+    the ``C // groups`` in-features of its own group. Half-precision inputs are summed in float32
+    and rounded once.
 
     Args:
-      x: ``(batch..., *window, C)``, with any number of batch axes, none too.
-      kernel: ``(*window, C // feature_group_count, O)``; its rank says how many window axes.
+      x: ``(batch..., *window, C)``, with any number of batch axes, or none.
+      kernel: ``(*window, C // feature_group_count, O)``; its rank determines the number of window
+        axes.
       strides: entries between neighbouring outputs, one integer or one for each window axis.
-      padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, ``"CAUSAL"`` (no output looks ahead, on
-        any axis), ``"CIRCULAR"``, ``"REFLECT"``, an integer, or for each axis an integer or pair.
+      padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, ``"CAUSAL"`` (no output sees later inputs
+        along any axis), ``"CIRCULAR"``, ``"REFLECT"``, an integer, or an integer or a pair for each
+        window axis.
       kernel_dilation: entries between neighbouring kernel taps.
       feature_group_count: number of groups that the features are split into.
       bias: ``(O,)``.
       precision: as in ``jax.lax.conv_general_dilated``.
       preferred_element_type: type of the result; the inputs' type when left out.
-      algorithm: how to compute this convolution and all its derivatives; left out, each pass is
-        chosen by platform and shape.
+      algorithm: how to compute this convolution and all its derivatives; when left out, it is
+        chosen for each pass by platform and shape.
 
     Returns:
       ``(batch..., *window_out, O)``, along each axis ``floor((n + pads - d (k - 1) - 1) / s) + 1``.
 
     Raises:
-      ValueError: if shapes do not fit each other, or the dilated kernel not the padded input.
-      TypeError: if an array is not of numbers, or strides, padding or dilations are no integers.
+      ValueError: if shapes do not fit, or the dilated kernel is larger than the padded input.
+      TypeError: if an array is not of numbers, or strides, padding or dilation are not integers.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016).
 
@@ -87,7 +90,7 @@ def conv(
 def conv_canonical(
     x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options
 ) -> jax.Array:
-    """Convolve ``(batch..., *S, C)`` with ``(*K, C // groups, O)``; nothing is checked any more."""
+    """Convolve ``(batch..., *S, C)`` with ``(*K, C // groups, O)``, without checks."""
     batch = x.shape[: -geometry.rank - 1]
     if len(batch) != 1:
         x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
@@ -102,7 +105,7 @@ def conv_canonical(
 
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
-    """Add ``bias`` over the features, in ``y``'s type."""
+    """Add ``bias`` to the features, in the type of ``y``."""
     bias = as_array(bias, "bias")
     if not holds(y.dtype, bias.dtype):
         raise TypeError(
@@ -119,9 +122,10 @@ def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
 def _as_sharded(
     run: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Give ``run`` itself, or for arrays whose types name mesh axes, a form that types its result.
+    """Return ``run``; under explicit sharding, wrapped so that its result has a sharding.
 
-    Batches stay sharded as the input's, features as the kernel's; inside, the compiler decides.
+    The result is sharded over the batch like the input, and over the features like the kernel.
+    Inside ``run``, the compiler decides.
     """
     specs: list[Any] = [jax.typeof(array).sharding.spec for array in (x, kernel)]
     if all(entry is None for spec in specs for entry in spec):

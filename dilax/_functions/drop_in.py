@@ -1,4 +1,4 @@
-"""``lax.conv_general_dilated``, argument for argument, computed faster where dilax can."""
+"""A drop-in for ``lax.conv_general_dilated``, computed faster where dilax can."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def conv_general_dilated(
     *,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """Convolve as ``jax.lax.conv_general_dilated``: same arguments, same meaning, same errors.
+    """Convolve like ``jax.lax.conv_general_dilated``, with the same arguments and the same errors.
 
-    Convolutions of one to three window axes, in any order of dimensions, take dilax's algorithms.
-    Every other, and one with ``lhs_dilation``, ``batch_group_count`` or ``out_sharding``, is handed
-    to lax as it came.
+    Convolutions with one to three window axes, in any order of dimensions, are computed by dilax's
+    algorithms. All others, and those with ``lhs_dilation``, ``batch_group_count`` or
+    ``out_sharding``, are passed to lax unchanged.
 
     Args:
       lhs: input of rank ``n + 2``.
@@ -56,14 +56,14 @@ def conv_general_dilated(
       precision: as in lax.
       preferred_element_type: as in lax.
       out_sharding: as in lax.
-      algorithm: how to compute it where it is not handed to lax; lax has no such argument.
+      algorithm: how to compute a convolution that is not passed to lax; lax has no such argument.
 
     Returns:
       The array that lax returns, equal up to rounding.
 
     Raises:
-      Whatever lax raises for the same arguments; ``ValueError`` where that is of another kind than
-      ``TypeError`` and ``ValueError``.
+      What lax raises for the same arguments, but ``ValueError`` in place of errors that are neither
+      ``TypeError`` nor ``ValueError``.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))
@@ -104,9 +104,9 @@ def conv_general_dilated(
 
 
 def _result_of(by_lax: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) -> Any:
-    """Give the type of lax's result; lax checks the arguments, and says what is wrong.
+    """Return the type of lax's result; lax checks the arguments and raises its own errors.
 
-    Where it fails while it checks, by an error of another kind, that becomes a ``ValueError``.
+    Errors that are neither ``TypeError`` nor ``ValueError`` become a ``ValueError``.
     """
     try:
         with np.errstate(all="ignore"):
@@ -118,7 +118,7 @@ def _result_of(by_lax: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array
 
 
 class Axes(NamedTuple):
-    """Orders of axes: of operands into channels-last ones, and of the result back into lax's."""
+    """Permutations of axes: of the operands to channels-last, and of the result back."""
 
     lhs: tuple[int, ...]
     rhs: tuple[int, ...]
@@ -141,7 +141,7 @@ def _canonical(
     dimension_numbers: Any,
     feature_group_count: int,
 ) -> Call | None:
-    """Understand a call of lax; nothing where it is one for lax to compute, or to refuse."""
+    """Convert a call of lax to dilax's terms; None if lax must compute or refuse it."""
     rank = x.ndim - 2
     if not (1 <= rank <= 3 and kernel.ndim == x.ndim and x.size and kernel.size):
         return None
@@ -167,7 +167,7 @@ def _canonical(
 
 
 def _all_ones(dilation: Sequence[int] | None, rank: int) -> bool:
-    """Whether an input is not dilated; not, where it is for lax to refuse the argument."""
+    """Whether ``lhs_dilation`` has no effect; false if lax must refuse it."""
     if dilation is None:
         return True
     try:
@@ -201,7 +201,7 @@ def _pads(
 
 
 def layout(rank: int, dimension_numbers: Any) -> Axes:
-    """Give the orders of axes that lax's ``dimension_numbers`` mean."""
+    """Return the permutations of axes for lax's ``dimension_numbers``."""
     try:
         return _known_layout(rank, dimension_numbers)
     except TypeError:  # not hashable
@@ -212,7 +212,7 @@ def _layout(rank: int, dimension_numbers: Any) -> Axes:
     shape = (1,) * (rank + 2)
     specs = lax.conv_dimension_numbers(shape, shape, dimension_numbers)
     if any(sorted(spec) != list(range(rank + 2)) for spec in specs):
-        raise ValueError  # lax says what is wrong
+        raise ValueError  # lax raises its own error
     lhs, rhs, out = specs
     return Axes(channels_last(lhs), kernel_last(rhs), inverse(channels_last(out)))
 
@@ -221,19 +221,19 @@ _known_layout = functools.lru_cache(maxsize=256)(_layout)
 
 
 def channels_last(spec: Sequence[int]) -> tuple[int, ...]:
-    """Order axes as batch, window, features, from lax's batch, features, window."""
+    """Reorder axes from lax's batch, features, window to batch, window, features."""
     batch, features, *window = spec
     return (batch, *window, features)
 
 
 def kernel_last(spec: Sequence[int]) -> tuple[int, ...]:
-    """Order axes as window, in-features, out-features, from lax's out, in, window."""
+    """Reorder axes from lax's out, in, window to window, in-features, out-features."""
     out_features, in_features, *window = spec
     return (*window, in_features, out_features)
 
 
 def inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    """Give the permutation that undoes another."""
+    """Return the inverse of a permutation."""
     return tuple(sorted(range(len(axes)), key=lambda place: axes[place]))
 
 

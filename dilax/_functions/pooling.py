@@ -1,10 +1,10 @@
-"""Pooling whose gradients are slices and sums, not a search for the window that won.
+"""Pooling with gradients made of slices and sums, rather than a new search of every window.
 
 A maximum over a box is a maximum along each axis in turn, and along one axis it is a fold of
-shifted, strided slices. XLA fuses those, and their transposes are paddings; the transpose of lax's
-``reduce_window`` maximum (select-and-scatter) is twenty times slower on CPU.
+shifted, strided slices. XLA fuses the slices, and their transposes are paddings. The gradient of
+lax's ``reduce_window`` maximum (select-and-scatter) is much slower on CPU.
 
-A sum over a box is a depthwise convolution by ones, whose gradient is such a sum again.
+A sum over a box is a depthwise convolution with a kernel of ones, whose gradient is again a sum.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from dilax.geometry import (
 )
 
 FOLDED_WINDOW = 32
-"""Longer windows are left to lax: a fold would unroll too many slices."""
+"""Longest window, in entries along an axis, that is folded; lax computes longer ones."""
 
 LEAST_SUM = 5
-"""Sums of fewer entries are left to lax, which is the faster one there."""
+"""Sums of fewer entries are computed by lax, which is faster there."""
 
 LARGEST_BOX = 16
-"""Sums of more entries are taken along one axis after the other."""
+"""Sums over larger boxes are computed along one axis after the other."""
 
 
 def max_pool(
@@ -51,17 +51,17 @@ def max_pool(
     padding: PaddingLike = "VALID",
     kernel_dilation: int | Sequence[int] = 1,
 ) -> jax.Array:
-    """Largest entry of each window: ``y[..., i, c] = max_k x[..., s i + d k - low, c]``.
+    """Compute the maximum of each window: ``y[..., i, c] = max_k x[..., s i + d k - low, c]``.
 
-    Where several entries are largest, the gradient goes to the first, as in lax. A NaN in the
-    window makes the result NaN.
+    If several entries are equal to the maximum, the gradient goes to the first, as in lax. If a
+    window contains a NaN, its maximum is NaN.
 
     Args:
       x: ``(batch..., *window, features)``.
-      window_shape: entries of the window along each window axis; an integer stands for that many
-        along every axis between the first, then the batch, and the last.
+      window_shape: size of the window along each window axis. An integer is the size along all axes
+        except the first, which is the batch, and the last.
       strides: entries between neighbouring windows; ones when left out, as in Flax.
-      padding: as in ``conv``, without "CIRCULAR" and "REFLECT"; padding is never the largest.
+      padding: as in ``conv``, but not ``"CIRCULAR"`` or ``"REFLECT"``; padded entries never count.
       kernel_dilation: entries between neighbouring entries of a window.
 
     Returns:
@@ -93,7 +93,7 @@ def fold_max(
     padding: Sequence[AxisPadding],
     window_dilation: Sequence[int],
 ) -> jax.Array:
-    """``max_pool`` in the words of ``lax.reduce_window``: an entry for every axis of ``x``."""
+    """``max_pool`` with the arguments of ``lax.reduce_window``: one for each axis of ``x``."""
     columns = zip(window_dimensions, window_strides, window_dilation, padding, strict=True)
     pooled = [
         _WindowAxis(axis, x.shape[axis], *column)
@@ -105,9 +105,9 @@ def fold_max(
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
 def _fold_max(x: jax.Array, axes: tuple[_WindowAxis, ...]) -> jax.Array:
-    """Fold the last axis first, so that the first in row-major order of equal entries is kept.
+    """Fold the axes from last to first, so that of equal entries the first in row-major order wins.
 
-    Compiled as one, for calls outside of ``jit``; inside, it leaves no call of its own.
+    A call outside of ``jit`` is compiled as a whole; inside ``jit`` it is inlined.
     """
     for axis in reversed(axes):
         x = _largest_along(x, axis)
@@ -123,16 +123,17 @@ def avg_pool(
     kernel_dilation: int | Sequence[int] = 1,
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """Mean of each window: ``y[..., i, c] = sum_k x[..., s i + d k - low, c] / count``.
+    """Compute the mean of each window: ``y[..., i, c] = sum_k x[..., s i + d k - low, c] / count``.
 
     Args:
       x: ``(batch..., *window, features)``, floating point; half precision is summed in float32.
-      window_shape: entries of the window along each window axis; an integer stands for that many
-        along every axis between the first, then the batch, and the last.
+      window_shape: size of the window along each window axis. An integer is the size along all axes
+        except the first, which is the batch, and the last.
       strides: entries between neighbouring windows; ones when left out, as in Flax.
-      padding: as in ``conv``, without "CIRCULAR" and "REFLECT".
+      padding: as in ``conv``, but not ``"CIRCULAR"`` or ``"REFLECT"``.
       kernel_dilation: entries between neighbouring entries of a window.
-      count_include_pad: divide by the window's size; if false, by its entries that are not padding.
+      count_include_pad: whether ``count`` is the size of the window; if false, ``count`` is the
+        number of its entries that are not padding.
 
     Returns:
       ``(batch..., *window_out, features)``.
@@ -158,7 +159,7 @@ def avg_pool(
 
 
 def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
-    """What each window of an array of ``ndim`` axes divides by; one number if all do alike."""
+    """Return the ``count`` of every window for ``ndim`` axes, or a scalar if all are equal."""
     counts = np.ix_(*(axis.counts(include_pad) for axis in axes))
     count = functools.reduce(np.multiply, counts)[..., None]
     if (count == count.flat[0]).all():
@@ -175,7 +176,7 @@ def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
 
 
 def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
-    """Sum over windows of neighbouring axes: those before are the batch, those after features."""
+    """Sum over windows of adjacent axes; axes before them are the batch, those after, features."""
     batch, rest = x.shape[: axes[0].axis], x.shape[axes[-1].axis + 1 :]
     features = math.prod(rest)
     columns = zip(*(axis[1:] for axis in axes), strict=True)
@@ -188,7 +189,7 @@ def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
 
 
 class _WindowAxis(NamedTuple):
-    """One axis of a pool: which axis of the array, and the integers of its windows."""
+    """A window axis of a pool: its index in the array, and its sizes."""
 
     axis: int
     length: int
@@ -204,11 +205,11 @@ class _WindowAxis(NamedTuple):
         return max((self.length + sum(self.padding) - span) // self.stride + 1, 0)
 
     def starts(self) -> range:
-        """Where each entry of a window begins in the padded input."""
+        """Offsets of the entries of a window in the padded input."""
         return range(0, self.size * self.dilation, self.dilation)
 
     def counts(self, include_pad: bool) -> np.ndarray:
-        """Entries that each window divides by."""
+        """Number of entries that count in each window."""
         if include_pad:
             return np.full(self.outputs, self.size)
         first = np.arange(self.outputs) * self.stride - self.padding[0]
@@ -268,13 +269,13 @@ def _check_fit(axis: _WindowAxis) -> None:
 
 
 def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
-    """The result where the input is empty, or no window fits along an empty axis."""
+    """Return the result for an empty input, or for an axis without outputs."""
     batch = x.shape[: axes[0].axis]
     return jnp.zeros((*batch, *(axis.outputs for axis in axes), x.shape[-1]), x.dtype)
 
 
 def _largest_along(x: jax.Array, window: _WindowAxis) -> jax.Array:
-    """Fold, along one axis, the slices that each entry of the windows sees, first to last."""
+    """Compute the maximum along one axis, by folding a slice for each entry of the window."""
     config = [(0, 0, 0)] * x.ndim
     config[window.axis] = (*window.padding, 0)
     padded = lax.pad(x, _lowest(x.dtype), config)
@@ -287,7 +288,7 @@ def _largest_along(x: jax.Array, window: _WindowAxis) -> jax.Array:
 
 
 def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
-    """The larger one; the first if equal, and NaN if either is."""
+    """Return the larger value, or the first if both are equal, or NaN if one is NaN."""
     keep = (best >= candidate) | (best != best)
     return jnp.where(keep, best, candidate)
 

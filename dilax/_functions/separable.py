@@ -1,4 +1,4 @@
-"""Convolution taken apart: over space for each feature alone, then over features at each place."""
+"""Depthwise, pointwise and separable convolution."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def depthwise_conv(
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """Dilated convolution of each feature with kernels of its own.
+    """Convolve each feature with kernels of its own.
 
     With ``m`` kernels for each of ``C`` features (the channel multiplier)::
 
@@ -37,7 +37,7 @@ def depthwise_conv(
 
     Args:
       x: ``(batch..., *window, C)``.
-      kernel: ``(*window, 1, C m)``, one to three window axes.
+      kernel: ``(*window, 1, C m)``, with one to three window axes.
       strides: entries between neighbouring outputs, one integer or one for each window axis.
       padding: as in ``conv``.
       kernel_dilation: entries between neighbouring kernel taps.
@@ -50,7 +50,7 @@ def depthwise_conv(
       ``(batch..., *window_out, C m)``.
 
     Raises:
-      ValueError: if the kernel's second-last axis is not 1, or shapes do not fit.
+      ValueError: if the second-last axis of the kernel is not of size 1, or shapes do not fit.
 
     Source: Chollet, "Xception: deep learning with depthwise separable convolutions" (2017).
 
@@ -91,13 +91,13 @@ def pointwise_conv(
     precision: jax.lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
-    """Convolution of size one: a matrix product over the features, at every place alike.
+    """Mix the features at each position: a convolution with a kernel of size one.
 
     ``y[..., o] = bias[o] + sum_c x[..., c] kernel[..., c, o]``
 
     Args:
       x: ``(..., C)``.
-      kernel: ``(C, O)``, or ``(1, ..., 1, C, O)`` as a convolution of size one has it.
+      kernel: ``(C, O)``, or ``(1, ..., 1, C, O)`` as in a convolution of size one.
       bias: ``(O,)``.
       precision: as in ``jax.lax.dot_general``.
       preferred_element_type: type of the result; the inputs' type when left out.
@@ -153,22 +153,22 @@ def separable_conv(
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """Depthwise separable dilated convolution: ``depthwise_conv``, then ``pointwise_conv``.
+    """Convolve by a depthwise separable kernel: ``depthwise_conv``, then ``pointwise_conv``.
 
-    For ``k`` taps, ``C`` features in and ``O`` out it has ``k C + C O`` weights where a dense
-    kernel has ``k C O``: a share of ``1 / O + 1 / k``.
+    For ``k`` taps, ``C`` in-features and ``O`` out-features, it has ``k C + C O`` weights. A dense
+    kernel has ``k C O``, so the ratio is ``1 / O + 1 / k``.
 
     Args:
       x: ``(batch..., *window, C)``.
       depthwise_kernel: ``(*window, 1, C m)``.
       pointwise_kernel: ``(C m, O)`` or ``(1, ..., 1, C m, O)``.
-      strides: of the depthwise part.
-      padding: of the depthwise part, as in ``conv``.
-      kernel_dilation: of the depthwise part.
+      strides: strides of the depthwise convolution, as in ``conv``.
+      padding: padding of the depthwise convolution, as in ``conv``.
+      kernel_dilation: dilation of the depthwise convolution, as in ``conv``.
       bias: ``(O,)``.
-      precision: of both parts.
+      precision: precision of both convolutions, as in ``jax.lax.conv_general_dilated``.
       preferred_element_type: type of the result; the inputs' type when left out.
-      algorithm: of the depthwise part.
+      algorithm: algorithm of the depthwise convolution, as in ``conv``.
 
     Returns:
       ``(batch..., *window_out, O)``.

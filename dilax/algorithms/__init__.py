@@ -1,8 +1,8 @@
-"""Ways to compute one and the same convolution; one file each, one signature.
+"""Algorithms: different ways to compute a convolution, with equal results up to rounding.
 
-``lax`` is the definition, one call of ``lax.conv_general_dilated``; the others are tested to give
-equal results. Pass one by value, ``dilax.conv(..., algorithm=dilax.algorithms.shift_and_add)``, to
-use it for a call and all its derivatives; left out, it is chosen by platform, pass and shape.
+``lax`` is one call of ``lax.conv_general_dilated``. To use an algorithm for a call and all its
+derivatives, pass it: ``dilax.conv(..., algorithm=dilax.algorithms.shift_and_add)``. Without this
+argument, algorithms are chosen by platform, pass and shape.
 
 >>> import dilax
 >>> dilax.algorithms.shift_and_add

@@ -12,11 +12,12 @@ from dilax.geometry import ConvGeometry
 
 
 class Pass(Protocol):
-    """One of the three passes: two arrays and a geometry in, one array out.
+    """One of the three passes, a function from two arrays and a geometry to one array.
 
-    ``preferred_element_type`` is the type of the result, that of the first array when left out;
-    half-precision products are summed in float32 and rounded once. A pass may take settings beyond
-    these, each with a default: they change its speed, never its result beyond rounding.
+    The result has the type ``preferred_element_type``, or the type of the first array if this is
+    left out. Half-precision products are summed in float32 and rounded once. A pass may have
+    further arguments, its settings, each with a default. They change the speed of the pass, but not
+    its result, except by rounding.
     """
 
     def __call__(
@@ -52,12 +53,12 @@ class Algorithm:
 
 
 def result_type(lhs: jax.Array, preferred_element_type: Any) -> jnp.dtype:
-    """Give the type of a pass's result: the preferred one, or that of its first array."""
+    """Return the type of a pass's result: the preferred type, or the first array's type."""
     return jnp.dtype(lhs.dtype if preferred_element_type is None else preferred_element_type)
 
 
 def accumulation_type(*types: Any) -> jnp.dtype:
-    """Give the type to sum in: the common type, and at least float32 for floating point."""
+    """Return the type to sum in: the common type, but at least float32 for floating point."""
     common = jnp.result_type(*types)
     half = jnp.issubdtype(common, jnp.floating) and jnp.finfo(common).bits < 32
     return jnp.dtype(jnp.float32) if half else common

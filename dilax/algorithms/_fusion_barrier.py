@@ -1,9 +1,9 @@
 """A barrier that stops XLA on CPU from fusing an expression into the operations that read it.
 
 XLA on CPU hands a reduction to a library together with the multiplications and additions before it.
-If those are a convolution written as shifted slices, every slice is then written to memory of its
-own, and a layer normalisation or a mean over the image costs many times the convolution before it.
-Nothing is fused across the edge of a branch.
+If those are a convolution written as shifted slices, every slice is then written to memory
+separately, and a layer normalisation or a mean over the image takes many times as long as the
+convolution before it. XLA fuses nothing across the edge of a conditional branch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dilax.algorithms._vma import vary, varying_axes
 def fusion_barrier(
     compute: Callable[[], jax.Array], shape: tuple[int, ...], dtype: Any, operand: jax.Array
 ) -> jax.Array:
-    """Run ``compute()``, on CPU in a branch of its own that is always taken.
+    """Run ``compute()``; on CPU, inside a conditional branch that is always taken.
 
-    Nothing is fused across the edge of a branch. An optimisation barrier hides from XLA on CPU that
-    the other branch is never taken; on other platforms XLA sees it, and removes the branch. (Around
-    the result itself a barrier would do nothing: it is removed before anything is fused.) The
-    result has ``shape`` and ``dtype``, and varies over the mesh axes that ``operand`` varies over.
+    An optimisation barrier hides from XLA on CPU that the other branch is never taken. On other
+    platforms the condition is a constant, and XLA removes the branch. (A barrier around the result
+    itself would have no effect, because XLA removes it before fusion.) The result has ``shape`` and
+    ``dtype``, and varies over the mesh axes that ``operand`` varies over.
     """
     never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
     return lax.cond(never, lambda: vary(jnp.zeros(shape, dtype), varying_axes(operand)), compute)

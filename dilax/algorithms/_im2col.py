@@ -2,14 +2,17 @@
 
     y = P(x) W,        P(x)[n, i, (k, c)] = x[n, s i + d k - low, c],      W[(k, c), o] = w[k, c, o]
 
-The kernel's gradient is ``P(x)^T g``, summed over blocks whose patches stay in the cache. The
-input's is ``g W^T``, every tap of which is moved to where it belongs and added. Where windows do
-not overlap, as those of a kernel of size one, the patches are the input itself, cut into pieces.
-Elsewhere forward pass and input gradient are worth their memory while ``taps * C`` is small beside
-the arrays: the first layer of a network, strided layers. Settings, of which speed alone depends:
+The kernel gradient is ``P(x)^T g``, summed over blocks whose patches stay in the cache. The input
+gradient adds each entry of ``g W^T`` to the input that its tap reads. If windows do not overlap, as
+with a kernel of size one, the patches are the input itself, cut into pieces. In other cases, the
+matrix of patches is worth its memory for the forward pass and the input gradient only if
+``taps * C`` is small: in the first layer of a network, and in strided layers.
 
-- ``by_phase``: add up the gradient of a strided input phase by phase, rather than spread by zeros;
-- ``block``: examples, and outputs of their first axis, whose patches are laid out at a time.
+The settings affect only speed:
+
+- ``by_phase``: add up the gradient of a strided input phase by phase, not spread by zeros;
+- ``block``: the numbers of examples, and of outputs along their first axis, whose patches are made
+  at a time.
 """
 
 from __future__ import annotations
@@ -119,7 +122,7 @@ def _sum_over_blocks(
     dtype: jnp.dtype,
     block_size: tuple[int, int] | None,
 ) -> jax.Array:
-    """``P(x)^T g`` as ``(G, taps C, O)``, summed over some rows or some examples at a time."""
+    """Compute ``P(x)^T g`` as ``(G, taps C, O)``, for a block of rows or examples at a time."""
     (batch, length), groups, stride = g.shape[:2], geometry.feature_group_count, geometry.strides[0]
     examples, rows = block_size or (1, length)
     across, span = -(-length // rows), stride * (rows - 1) + geometry.effective_kernel_size[0]
@@ -131,7 +134,7 @@ def _sum_over_blocks(
     )
 
     def product(place: jax.Array) -> jax.Array:
-        place = place.astype(jnp.uint32)  # no sign to ask for, and so less to compile
+        place = place.astype(jnp.uint32)  # unsigned: no code for negative indices
         first, row = place // across * examples, place % across * rows
         some = _by_group(block(g, (first, row), (examples, rows)), groups)
         seen = block(x, (first, row * stride), (examples, span))
@@ -145,13 +148,13 @@ def _sum_over_blocks(
 
 
 def _fill(x: jax.Array, examples: int, rows: int) -> jax.Array:
-    """Append examples and rows of zeros; a negative number of them appends none."""
+    """Append examples and rows of zeros; if a number is negative, append none."""
     ends = (max(examples, 0), max(rows, 0), *(0 for _ in x.shape[2:]))
     return lax.pad(x, x.dtype.type(0), [(0, end, 0) for end in ends]) if max(ends) else x
 
 
 def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """Lay out what each output sees, as ``(G, N S, taps C)``."""
+    """Lay out the window of each output as a row: ``(G, N S, taps C)``."""
     groups = geometry.feature_group_count
     if geometry.non_overlapping:
         pieces = _by_group(_cut(x, geometry), groups)
@@ -166,7 +169,7 @@ def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """Cut an input into its windows, which do not overlap: ``(N, *S, *K, G C)``."""
+    """Cut an input into windows that do not overlap: ``(N, *S, *K, G C)``."""
     lows = [low for low, _ in geometry.padding]
     places = list(zip(geometry.output_size, geometry.strides, strict=True))
     sizes, ones = [count * step for count, step in places], (1,) * geometry.rank
@@ -178,7 +181,7 @@ def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def _joined(pieces: jax.Array, geometry: ConvGeometry) -> jax.Array:
-    """Undo ``_cut``: put the pieces together, and zeros where no piece was cut."""
+    """Undo ``_cut``: join the pieces, with zeros for inputs that no window sees."""
     rank = geometry.rank
     inner = [axis for pair in zip(range(rank), range(rank, 2 * rank), strict=True) for axis in pair]
     axes = pieces.transpose(0, *(1 + axis for axis in inner), 2 * rank + 1)
@@ -189,7 +192,7 @@ def _joined(pieces: jax.Array, geometry: ConvGeometry) -> jax.Array:
 
 
 def _overlapped(by_tap: jax.Array, geometry: ConvGeometry, by_phase: bool) -> jax.Array:
-    """Sum what ``(N, *S, *K, C)`` gives to each input."""
+    """Add the entries of ``(N, *S, *K, C)`` to the inputs that their taps read."""
     phases = Phases.of(geometry, split=by_phase)
 
     def part(phase: Phase) -> jax.Array:
@@ -221,7 +224,7 @@ def _matrices(kernel: jax.Array, groups: int) -> jax.Array:
 def _product(
     equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any, dtype: jnp.dtype
 ) -> jax.Array:
-    """Multiply matrices group by group; a single group needs no axis of groups."""
+    """Multiply matrices group by group; for a single group, drop the axis of groups."""
     common = jnp.result_type(lhs, rhs)
     alone = lhs.shape[0] == 1
     product = jnp.einsum(

@@ -1,4 +1,4 @@
-"""The definition: one call of ``lax.conv_general_dilated``, and the gradients that JAX derives."""
+"""One call of ``lax.conv_general_dilated``, and the gradients that JAX derives from it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def input_gradient(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """The transpose of ``conv`` in ``x``, as JAX derives it from lax."""
+    """Compute the transpose of ``conv`` in ``x``, as JAX derives it from lax."""
     batch, features = lhs.shape[0], rhs.shape[-2] * geometry.feature_group_count
     shape = (batch, *geometry.input_size, features)
     dtype = result_type(lhs, preferred_element_type)
@@ -64,7 +64,7 @@ def kernel_gradient(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """The transpose of ``conv`` in ``kernel``, as JAX derives it from lax."""
+    """Compute the transpose of ``conv`` in ``kernel``, as JAX derives it from lax."""
     in_features = lhs.shape[-1] // geometry.feature_group_count
     shape = (*geometry.kernel_size, in_features, rhs.shape[-1])
     dtype = result_type(lhs, preferred_element_type)
@@ -77,7 +77,7 @@ def kernel_gradient(
 
 
 def channels_last(rank: int) -> jax.lax.ConvDimensionNumbers:
-    """Dimension numbers of ``(N, *S, C)`` and ``(*K, C, O)`` with ``rank`` window axes."""
+    """Return lax's dimension numbers for ``(N, *S, C)`` and ``(*K, C, O)``."""
     outside = (0, rank + 1, *range(1, rank + 1))
     return jax.lax.ConvDimensionNumbers(outside, (rank + 1, rank, *range(rank)), outside)
 

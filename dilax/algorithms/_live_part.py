@@ -1,12 +1,12 @@
-"""The live part of a convolution: the inputs, taps and outputs that can meet one another.
+"""The live part of a convolution: the inputs, taps and outputs that affect its result.
 
-Tap ``k`` of an axis reads input ``s o + d k - low`` for output ``o``. A tap that never reads one of
-the ``n`` inputs sees padding alone: it adds nothing to the output, and its own gradient is zero. A
-kernel dilated beyond the image has many such taps. An output whose whole window lies in the padding
-is zero. Negative padding crops the input. All three are cut off before a convolution is computed.
-What is left has no negative padding, nor has the convolution that is its input gradient; that of
-its kernel gradient may crop inputs at the high end alone. XLA on CPU computes wrong where padding
-is negative at the low end.
+Tap ``k`` of an axis reads input ``s o + d k - low`` for output ``o``. A tap that reads none of the
+``n`` inputs sees only padding: it adds nothing to the output, and its gradient is zero. A kernel
+dilated beyond the image has many such taps. An output whose whole window lies in the padding is
+zero. Inputs cropped by negative padding are not read. All of these are cut off before a convolution
+is computed. The live part has no negative padding, nor has the convolution that computes its input
+gradient; the one for its kernel gradient may crop inputs at the high end only. XLA on CPU computes
+some convolutions with negative padding at the low end wrongly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dilax.geometry import AxisPadding, ConvGeometry
 
 
 class LivePart(NamedTuple):
-    """What is live, a slice of each window axis, and the convolution that it makes up."""
+    """The live inputs, taps and outputs as slices, and the geometry of their convolution."""
 
     inputs: tuple[slice, ...]
     taps: tuple[slice, ...]
@@ -29,7 +29,7 @@ class LivePart(NamedTuple):
 
     @classmethod
     def of(cls, geometry: ConvGeometry) -> LivePart | None:
-        """Find the live part; none where no tap of an axis meets an input."""
+        """Find the live part; None if along some axis no tap reads an input."""
         found = [
             _live_axis(*axis, edges[1])
             for axis, edges in zip(geometry.axes, geometry.padding, strict=True)
@@ -56,7 +56,7 @@ class LivePart(NamedTuple):
         return lax.slice(array, [part.start for part in kept], [part.stop for part in kept])
 
     def fill(self, array: jax.Array, role: str, whole: ConvGeometry) -> jax.Array:
-        """Undo ``crop``: put zeros where ``whole`` has what is not live."""
+        """Undo ``crop``: pad with zeros to the size in ``whole``."""
         window = {"x": whole.input_size, "w": whole.kernel_size, "g": whole.output_size}[role]
         kept = self._kept(array.shape, role)
         first = 0 if role == "w" else 1
@@ -80,11 +80,11 @@ def _sizes(parts: tuple[slice, ...]) -> tuple[int, ...]:
 def _live_axis(
     input_size: int, output_size: int, taps: int, stride: int, dilation: int, low: int, high: int
 ) -> tuple[slice, slice, slice, AxisPadding] | None:
-    """The live inputs, taps and outputs of an axis, and the padding that is left."""
+    """Find the live inputs, taps and outputs of an axis, and the remaining padding."""
 
     def meets(tap: int) -> bool:
         before = max(low - dilation * tap, 0)  # entries of padding left of the first output
-        output = -(-before // stride)  # the first output whose tap stands past them
+        output = -(-before // stride)  # the first output whose tap reads beyond that padding
         return output < output_size and stride * output + dilation * tap - low < input_size
 
     first = next((tap for tap in range(taps) if meets(tap)), None)
@@ -100,6 +100,6 @@ def _live_axis(
 
 
 def _live_outputs(input_size: int, output_size: int, reach: int, stride: int, low: int) -> slice:
-    """The outputs whose windows, from ``s o - low`` to ``reach`` further, touch the input."""
+    """Find the outputs whose windows, from ``s o - low`` to ``s o - low + reach``, see an input."""
     first = max(-(-(low - reach) // stride), 0)
     return slice(first, min((input_size - 1 + low) // stride + 1, output_size))

@@ -1,10 +1,11 @@
-"""Group by group, as the dense channels-last convolutions that XLA on CPU computes well.
+"""One dense channels-last convolution for each group, as XLA on CPU computes them well.
 
-XLA's fast CPU routine takes one kind of convolution: channels-last, all channels in one group.
-Groups run through it one by one with strided memory, the gradient of a grouped kernel is computed
-for all pairs of channels, and the permuted convolutions that JAX derives for gradients are brought
-into the routine's order outside of loops only: in the body of a ``scan`` they run as scalar code.
-So each group becomes a convolution of its own here, and the permutations are written out:
+XLA's fast CPU routine takes only channels-last convolutions with one group. XLA runs the groups of
+a grouped convolution through it one by one, on strided memory, and computes the gradient of a
+grouped kernel for all pairs of channels. JAX derives gradients as convolutions with permuted axes,
+and XLA brings these into the routine's order only outside of loops: in the body of a ``scan`` they
+run as scalar code. So here each group is a convolution of its own, and its axes are permuted
+explicitly:
 
     conv              x[N, S, I]   *  w[K, I, O],   strided by s, dilated by d
     input gradient    g'[N, S, O]  *  w[K, O, I],   taps reversed, dilated by d
@@ -12,7 +13,7 @@ So each group becomes a convolution of its own here, and the permutations are wr
 
 where ``g'`` is ``g`` spread by the strides and padded.
 
-Source of the cause: ``xla/service/cpu/conv_canonicalization.cc`` walks the entry computation only.
+Source: ``xla/service/cpu/conv_canonicalization.cc``, which visits only the entry computation.
 """
 
 from __future__ import annotations
@@ -126,9 +127,9 @@ def _each_group(
     groups: int,
     unrolled_groups: int,
 ) -> jax.Array:
-    """Apply a function to each group's features, the last axis of both arrays and of the result.
+    """Apply a function to the features of each group, which are on the last axis of all arrays.
 
-    Up to ``unrolled_groups`` groups are written out; more run in a loop.
+    Up to ``unrolled_groups`` groups are unrolled; more run in a loop.
     """
     if groups == 1:
         return function(lhs, rhs)
@@ -175,7 +176,7 @@ def _convolve(
 
 
 def _cropped(x: jax.Array, edges: Sequence[AxisPadding]) -> jax.Array:
-    """Cut off what negative edges crop: XLA's own cropping in a convolution is wrong on CPU."""
+    """Crop by slicing where ``edges`` are negative, because XLA on CPU crops wrongly."""
     starts = [0, *(max(-low, 0) for low, _ in edges), 0]
     ends = [0, *(max(-high, 0) for _, high in edges), 0]
     if not any((*starts, *ends)):
@@ -184,7 +185,7 @@ def _cropped(x: jax.Array, edges: Sequence[AxisPadding]) -> jax.Array:
 
 
 def _kernel_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
-    """Padding under which the output, used as a kernel, fits once for each tap."""
+    """Compute the padding with which the output, used as a kernel, fits once for each tap."""
     return tuple(_exact_padding(*axis) for axis in geometry.axes)
 
 

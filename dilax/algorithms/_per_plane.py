@@ -1,13 +1,12 @@
-"""Volumes as batches of planes: a sum along the first window axis, tap by tap.
+"""A convolution of volumes as a sum, over taps of the first axis, of convolutions of planes.
 
     conv             y[n, i]   =  sum_k       conv(x[n, s i + d k - low], w[k])
     input gradient   x'[n, t]  =  sum_{k, i}  input_gradient(g[n, i], w[k]),  s i + d k - low = t
     kernel gradient  w'[k]     =  sum_{n, i}  kernel_gradient(x[n, s i + d k - low], g[n, i])
 
-The convolutions on the right have one axis less, and are computed group by group: XLA's fast
-routine on CPU takes two window axes, and a volume runs as slow scalar code. What one tap sees is
-stored, and no more. With fewer than three window axes there is nothing to take apart, and
-``per_group`` does it all.
+The convolutions on the right have two window axes, as XLA's fast routine on CPU needs, and are
+computed group by group; with three axes, XLA runs slow scalar code. At any time, only the planes
+that one tap sees are stored. With fewer than three window axes, ``per_group`` is used.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def _options(
     dtype: jnp.dtype,
     unrolled_groups: int,
 ) -> dict[str, Any]:
-    """Options of a plane's pass: several planes are summed in a wide type, and rounded once."""
+    """Return options of the pass of a plane; sums of several planes get a wide type."""
     return {
         "precision": precision,
         "preferred_element_type": dtype
@@ -133,12 +132,12 @@ def _as_batch(x: jax.Array) -> jax.Array:
 
 
 def _start(tap: int, geometry: ConvGeometry) -> int:
-    """Give the plane that a tap sees for the first output; outside of the input it is padding."""
+    """Return the index of the plane that a tap reads for the first output; it may be padding."""
     return geometry.kernel_dilation[0] * tap - geometry.padding[0][0]
 
 
 def _seen(x: jax.Array, tap: int, geometry: ConvGeometry) -> jax.Array:
-    """Take the planes that a tap sees, one for each output of each example."""
+    """Return the planes that a tap reads, one for each output of each example."""
     rest = geometry.input_size[1:]
     offset, ones = (0,) * len(rest), (1,) * len(rest)
     sizes, strides = (geometry.output_size[0], *rest), (geometry.strides[0], *ones)
@@ -146,7 +145,7 @@ def _seen(x: jax.Array, tap: int, geometry: ConvGeometry) -> jax.Array:
 
 
 def _returned(parts: jax.Array, tap: int, geometry: ConvGeometry) -> jax.Array:
-    """Undo ``_seen``: put each plane where it was seen, and zeros between and beside them."""
+    """Undo ``_seen``: put each plane back where the tap read it, and zeros elsewhere."""
     start, stride = _start(tap, geometry), geometry.strides[0]
     after = geometry.input_size[0] - start - stride * (geometry.output_size[0] - 1) - 1
     edges = [(0, 0, 0), (start, after, stride - 1), *[(0, 0, 0)] * (parts.ndim - 2)]

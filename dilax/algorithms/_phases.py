@@ -2,10 +2,11 @@
 
 Output ``o`` of an axis reads input ``i`` through tap ``k`` if ``i + low = s o + d k``. So the
 inputs ``i = s t + f`` of a phase ``f`` see only the taps with ``d k = f + low`` modulo ``s``. These
-lie ``s / gcd(s, d)`` apart, and over ``t`` they are the taps of a convolution of stride 1 and
-dilation ``d / gcd(s, d)``. Its gradients for all phases, interleaved, are the gradient.
+taps lie ``s / gcd(s, d)`` apart. As a function of ``t``, the phase is the input of a convolution
+with these taps, of stride 1 and dilation ``d / gcd(s, d)``. The input gradients of all phases,
+interleaved, are the input gradient of the strided convolution.
 
-Source of the idea: Shi et al., "Is the deconvolution layer the same as a convolutional layer?",
+Source: Shi et al., "Is the deconvolution layer the same as a convolutional layer?",
 https://arxiv.org/abs/1609.07009
 """
 
@@ -30,13 +31,13 @@ from dilax.geometry import AxisPadding, ConvGeometry, _exact_padding
 
 
 class Phase(NamedTuple):
-    """The taps that inputs of one phase see, a slice for each axis, and their convolution."""
+    """The taps that the inputs of a phase see, as slices, and the geometry of their convolution."""
 
     taps: tuple[slice, ...]
     geometry: ConvGeometry
 
     def offsets(self, edges: tuple[AxisPadding, ...]) -> list[tuple[int, ...]]:
-        """Give where each tap starts to read in the cotangent padded by ``edges``."""
+        """Return where each tap starts to read in the cotangent padded by ``edges``."""
         own = cotangent_padding(self.geometry)
         starts = [low - own_low for (low, _), (own_low, _) in zip(edges, own, strict=True)]
         return [
@@ -45,9 +46,9 @@ class Phase(NamedTuple):
 
 
 class Phases(NamedTuple):
-    """All phases of a geometry, row by row, ``None`` where no tap sees the inputs.
+    """All phases of a geometry in row-major order; ``None`` for a phase that no tap reads.
 
-    ``edges`` is the padding of the cotangent in which all of them find what they read.
+    ``edges`` is a padding of the cotangent that is large enough for all phases.
     """
 
     geometry: ConvGeometry
@@ -56,7 +57,7 @@ class Phases(NamedTuple):
 
     @classmethod
     def of(cls, geometry: ConvGeometry, *, split: bool) -> Phases:
-        """Make a phase of each remainder of the strides, or one of the whole if not ``split``."""
+        """Make a phase for each remainder of the strides, or only one if not ``split``."""
         whole: list[Phase | None] = [Phase((slice(None),) * geometry.rank, geometry)]
         found = _split(geometry) if split else whole
         paddings = [cotangent_padding(phase.geometry) for phase in found if phase]
@@ -67,11 +68,11 @@ class Phases(NamedTuple):
         return cls(geometry, found, edges)
 
     def pad(self, g: jax.Array) -> jax.Array:
-        """Spread the cotangent by the strides that are left, and pad it by the edges."""
+        """Spread the cotangent by the remaining strides, and pad it by ``edges``."""
         return pad_and_spread(g, self.edges, self._strides_left)
 
     def spread(self, g: jax.Array) -> jax.Array:
-        """Spread the cotangent by the strides that are left."""
+        """Spread the cotangent by the remaining strides."""
         return pad_and_spread(g, ((0, 0),) * self.geometry.rank, self._strides_left)
 
     @property
@@ -79,7 +80,7 @@ class Phases(NamedTuple):
         return next(phase for phase in self.found if phase).geometry.strides
 
     def gradient(self, part: Callable[[Phase], jax.Array]) -> jax.Array:
-        """Compute the gradient of all inputs; ``part`` computes that of one phase."""
+        """Compute the gradient of all inputs; ``part`` computes the gradient of one phase."""
         parts = [part(phase) if phase else None for phase in self.found]
         one = next(part for part in parts if part is not None)
         if len(parts) == 1:
@@ -96,7 +97,7 @@ def _split(geometry: ConvGeometry) -> list[Phase | None]:
 
 
 class _AxisPhase(NamedTuple):
-    """A phase of one axis: its taps, and the convolution of stride 1 that they make."""
+    """A phase along one axis: its taps, and the numbers of their convolution of stride 1."""
 
     taps: slice
     input_size: int
@@ -108,7 +109,7 @@ class _AxisPhase(NamedTuple):
 def _axis_phases(
     input_size: int, output_size: int, kernel_size: int, stride: int, dilation: int, low: int
 ) -> list[_AxisPhase | None]:
-    """The phases ``0`` to ``s - 1``, all of ``ceil(n / s)`` inputs."""
+    """Make the phases ``0`` to ``s - 1`` of an axis, each with ``ceil(n / s)`` inputs."""
     size, common = math.ceil(input_size / stride), math.gcd(stride, dilation)
     phases: list[_AxisPhase | None] = []
     for first in range(stride):
@@ -124,7 +125,7 @@ def _axis_phases(
 
 
 def _together(phases: Sequence[_AxisPhase | None], geometry: ConvGeometry) -> Phase | None:
-    """A phase of every axis as one of them all; ``None`` if that of an axis is."""
+    """Combine one phase of each axis into a phase; ``None`` if one of them is ``None``."""
     seen = [phase for phase in phases if phase is not None]
     if len(seen) < len(phases):
         return None
@@ -134,7 +135,7 @@ def _together(phases: Sequence[_AxisPhase | None], geometry: ConvGeometry) -> Ph
 
 
 def _interleave(parts: list[jax.Array], strides: tuple[int, ...]) -> jax.Array:
-    """Phases in row-major order, ``(N, *T, C)`` each, as one array ``(N, *(T s), C)``."""
+    """Interleave phases ``(N, *T, C)``, in row-major order, to an array ``(N, *(T s), C)``."""
     for axis, stride in reversed(list(enumerate(strides, start=1))):
         together = [parts[place : place + stride] for place in range(0, len(parts), stride)]
         parts = [_alternate(some, axis) for some in together]
@@ -142,7 +143,7 @@ def _interleave(parts: list[jax.Array], strides: tuple[int, ...]) -> jax.Array:
 
 
 def _alternate(parts: list[jax.Array], axis: int) -> jax.Array:
-    """The first entries of all parts along ``axis``, then their second ones, and so on."""
+    """Interleave arrays along ``axis``: all first entries, then all second entries, and so on."""
     shape = parts[0].shape
     entries = len(parts) * shape[axis]
     return jnp.stack(parts, axis + 1).reshape(*shape[:axis], entries, *shape[axis + 1 :])

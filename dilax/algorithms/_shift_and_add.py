@@ -1,4 +1,4 @@
-"""A convolution as a sum over kernel taps of shifted slices: multiply, add, never inflate.
+"""A convolution as a sum over kernel taps: each term is a shifted slice times a weight.
 
 A grouped convolution whose groups have ``I`` input channels is the sum of ``I`` depthwise ones: in
 the ``j``-th of them, output channel ``o`` of group ``g`` reads input channel ``g I + j``. So all
@@ -8,15 +8,15 @@ three passes are written for one channel in, one channel out, and summed or stac
     input gradient   x'[n, i] =  sum_k      g[n, i + d (K - 1 - k)]  w[k]     (phase by phase)
     kernel gradient  w'[k]    =  sum_{n, i} x[n, s i + d k - low]  g[n, i]
 
-XLA fuses each of the first two into one pass over memory. Of the third it would make a slow sum;
-``_shift_and_add_gradient`` computes it in blocks. Settings, of which speed alone depends:
+XLA fuses each of the first two into one pass over memory. It would compute the third slowly, so
+``_shift_and_add_gradient`` computes it in blocks. The settings affect only speed:
 
-- ``padded``: read windows of a padded copy, rather than products of the array as it is;
-- ``unrolled_taps``, ``unrolled_outputs``: sums of up to so many terms are written out for XLA to
-  fuse, longer ones run in a loop (taps only where they read a padded copy);
-- ``by_phase``: compute the gradient of a strided input phase by phase, rather than of a cotangent
+- ``padded``: read windows of a padded copy, rather than take windows of products of the array;
+- ``unrolled_taps``, ``unrolled_outputs``: the largest number of terms that a sum writes out for XLA
+  to fuse; longer sums run in a loop (over taps only if they read a padded copy);
+- ``by_phase``: compute the gradient of a strided input phase by phase, rather than from a cotangent
   spread by zeros;
-- ``blocks``: how the kernel gradient is cut; left out, it is one sum for each tap.
+- ``blocks``: the blocks of the kernel gradient; without them, it is one sum for each tap.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def kernel_gradient(
 
 
 def _moved(offsets: list[tuple[int, ...]], edges: Sequence[AxisPadding]) -> list[tuple[int, ...]]:
-    """Turn offsets in an array padded by ``edges`` into offsets in the array itself."""
+    """Convert offsets in an array padded by ``edges`` to offsets in the array itself."""
     lows = [low for low, _ in edges]
     return [tuple(map(operator.sub, offset, lows)) for offset in offsets]
 
@@ -163,10 +163,10 @@ def _sum_over_taps(
     padded: bool,
     unrolled_taps: int,
 ) -> jax.Array:
-    """Sum, over taps, the window at ``offsets[t]`` times ``weights[t]``, one weight a channel.
+    """Sum, over taps, the window at ``offsets[t]`` times ``weights[t]``, a weight per channel.
 
-    If ``x`` is not ``padded``, the window is taken of the product: XLA fuses that into a loop that
-    computes products only where they lie inside, and reads no zeros.
+    If not ``padded``, ``x`` is first multiplied and then shifted. XLA fuses this into a loop that
+    computes products only inside ``x``, and reads no zeros.
     """
 
     def product(tap: Any) -> jax.Array:
@@ -203,7 +203,7 @@ def _spread(x: jax.Array, channel: int, geometry: ConvGeometry, outputs: jax.Arr
 def _planes(x: jax.Array, groups: int) -> jax.Array:
     """Gather channel ``j`` of every group in one array, for each ``j``: ``(I, *, G)``.
 
-    It is written to memory: read from there, every tap finds its channels next to each other.
+    The array is written to memory, so that every tap reads contiguous channels.
     """
     channels = x.shape[-1] // groups
     if channels == 1:
@@ -230,5 +230,5 @@ def _map_channels(x: jax.Array, function: Callable[[jax.Array], jax.Array]) -> j
 shift_and_add = Algorithm("shift_and_add", conv, input_gradient, kernel_gradient)
 
 window_sums = Algorithm("window_sums", conv, input_gradient, kernel_gradient)
-"""``shift_and_add`` of a kernel of ones, whose products cost nothing; a pool of sums is told from a
-convolution by it."""
+"""``shift_and_add`` for kernels of ones, whose products cost nothing. Its name tells the choice
+that a convolution is a sum pool."""

@@ -1,12 +1,13 @@
-"""The kernel gradient of a depthwise convolution: for every tap, its window times ``g``, summed.
+"""The kernel gradient of a depthwise convolution: for each tap, a sum of its window times ``g``.
 
     w'[k]  =  sum_{n, i}  x[n, s i + d k - low]  g[n, i]
 
-XLA computes a sum over pixels channel by channel, far apart in memory. So a loop over blocks of the
-batch adds up products, element by element, and reduces them once. One kernel multiplies each pixel
-of ``g`` by those of ``x`` that all taps see, which a gather finds: what it reads is in the nearest
-cache for all but the first of them. Few channels do not fill a vector; then whole rows of the last
-window axis stand for pixels, and each tap along that axis has a kernel of its own.
+XLA computes a sum over pixels channel by channel, with entries far apart in memory. So a loop over
+blocks of the batch adds up products elementwise, and they are reduced once at the end. One kernel
+multiplies each pixel of ``g`` by the pixels of ``x`` that all taps see. A gather reads these
+pixels, and after the first tap they are in the nearest cache. With few channels, a pixel does not
+fill a vector. Then whole rows of the last window axis take the place of pixels, and each tap along
+that axis has a kernel of its own.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from dilax.geometry import ConvGeometry
 
 
 class Blocks(NamedTuple):
-    """How the work is cut: examples, outputs of their first axis, and taps at a time."""
+    """The size of a block: examples, outputs along their first axis, and taps."""
 
     examples: int
     rows: int
     taps: int
     whole_rows: bool
-    """Whether rows of the last window axis are read whole, rather than pixels one by one."""
+    """Whether to read whole rows of the last window axis rather than single pixels."""
     padded_in_loop: bool
-    """Whether whole examples are padded inside the loop, rather than all before it."""
+    """Whether to pad examples inside the loop, rather than all of them before it."""
 
     def places(self, geometry: ConvGeometry) -> np.ndarray:
-        """``(pixels, taps)``: which pixel of a block of inputs each tap sees for each output."""
+        """Return ``(pixels, taps)``: the pixel of a block that each tap reads for each output."""
         axes = self.pixel_axes(geometry)
         padded = geometry.padded_size
         steps = [math.prod(padded[axis + 1 : axes]) for axis in range(axes)]
@@ -48,7 +49,7 @@ class Blocks(NamedTuple):
         return np.add.outer(outputs, taps).astype(np.int32)
 
     def pixel_axes(self, geometry: ConvGeometry) -> int:
-        """Number of window axes that are walked along pixel by pixel: all, or all but the last."""
+        """Number of window axes that are read pixel by pixel: all, or all but the last."""
         return geometry.rank - 1 if self.whole_rows else geometry.rank
 
 
@@ -76,7 +77,7 @@ def sums_of_products(
 def _as_they_stand(
     padded: jax.Array, g: jax.Array, geometry: ConvGeometry, dtype: jnp.dtype
 ) -> jax.Array:
-    """Sum each tap's products in one go."""
+    """Compute one sum for each tap, without blocks."""
 
     def of(offset: tuple[int, ...]) -> jax.Array:
         seen = window(padded, offset, geometry.output_size, geometry.strides)
@@ -86,7 +87,7 @@ def _as_they_stand(
 
 
 def _multiples(sizes: Sequence[int], strides: Sequence[int], steps: Sequence[int]) -> np.ndarray:
-    """``sum_a i_a strides[a] steps[a]`` for all ``i`` below ``sizes``, the last axis fastest."""
+    """Compute ``sum_a i_a strides[a] steps[a]`` for all ``i < sizes``, in row-major order."""
     along = [np.arange(n) * s * by for n, s, by in zip(sizes, strides, steps, strict=False)]
     return functools.reduce(np.add.outer, along, np.zeros(1, int)).reshape(-1)
 
@@ -99,7 +100,7 @@ def _in_blocks(
     places: jax.Array,
     dtype: jnp.dtype,
 ) -> jax.Array:
-    """``(taps, channels)`` of the taps that see the pixels of a block at ``places``."""
+    """Return ``(taps, channels)`` for the taps that read the pixels of a block at ``places``."""
     across = geometry.output_size[0] // blocks.rows
     pixels, channels = places.shape[0], g.shape[-1]
     windows = _windows(x, geometry, blocks, channels)
@@ -115,7 +116,7 @@ def _in_blocks(
         return _rows(shifted, places).astype(dtype) * one.astype(dtype)
 
     def add(index: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-        index = index.astype(jnp.uint32)  # no sign to ask for, and so less to compile
+        index = index.astype(jnp.uint32)  # unsigned: no code for negative indices
         first, place = index // across * blocks.examples, index % across
         seen = windows(first, place)
         starts = [(first + example, place * count) for example in range(blocks.examples)]
@@ -133,9 +134,9 @@ def _in_blocks(
 def _windows(
     x: jax.Array, geometry: ConvGeometry, blocks: Blocks, channels: int
 ) -> Callable[[jax.Array, jax.Array], list[jax.Array]]:
-    """What gives ``(pixels, entries)`` of inputs, all that a block sees, for each of its examples.
+    """Make the function that returns the inputs of a block, ``(pixels, entries)`` for each example.
 
-    It is called with the first example of a block, and its place among those of an example.
+    Its arguments are the first example of the block, and the index of the block in an example.
     """
     axes = blocks.pixel_axes(geometry)
     inputs = _pixels(x, axes)
@@ -145,9 +146,9 @@ def _windows(
     shape = (span, -1) if axes else (1, span)
 
     def padded(first: jax.Array, place: jax.Array) -> list[jax.Array]:
-        del place  # there is but one
+        del place  # a single block per example
         some = pad_input(lax.dynamic_slice_in_dim(x, first, blocks.examples), geometry)
-        some = lax.optimization_barrier(some)  # cut out and padded by one kernel, not two
+        some = lax.optimization_barrier(some)  # so that one kernel cuts and pads, not two
         return [one[:span].reshape(shape) for one in _pixels(some, axes)]
 
     def cut(first: jax.Array, place: jax.Array) -> list[jax.Array]:
@@ -158,13 +159,13 @@ def _windows(
 
 
 def _pixels(x: jax.Array, axes: int) -> jax.Array:
-    """``(N, pixels, entries)``: so many window axes as one, the rest as one; ``(N, entries)``."""
+    """Flatten the first ``axes`` window axes to pixels, the rest to entries, after ``N``."""
     entries = math.prod(x.shape[axes + 1 :])
     return x.reshape(x.shape[0], *([math.prod(x.shape[1 : axes + 1])] if axes else []), entries)
 
 
 def _rows(x: jax.Array, places: jax.Array) -> jax.Array:
-    """``(*places.shape, entries)``: the rows of a matrix at ``places``."""
+    """Gather the rows of a matrix at ``places``: ``(*places.shape, entries)``."""
     return lax.gather(
         x,
         places[..., None],

@@ -1,8 +1,8 @@
 """Varying manual axes: over which mesh axes of ``shard_map`` an array differs between devices.
 
 An operation on a replicated array and a sharded one first marks the replicated one as varying; the
-transpose of that mark sums its gradient over the devices. JAX does so for its own operations, not
-for new primitives.
+transpose of that mark sums its gradient over the devices. JAX does this for its own operations, but
+not for new primitives.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def match_vma(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def varying_axes(array: jax.Array) -> frozenset[Any]:
-    """Give the mesh axes that an array varies over; none outside ``shard_map``."""
+    """Return the mesh axes that an array varies over; none outside ``shard_map``."""
     aval = jax.typeof(array)
     manual = getattr(aval, "manual_axis_type", None)  # newer JAX; before it, ``vma``
     return manual.varying if manual is not None else aval.vma
 
 
 def vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
-    """Mark the array as varying over ``axes`` too."""
+    """Mark an array as varying over ``axes``, in addition to its own."""
     missing = tuple(axes - varying_axes(array))
     if not missing:
         return array

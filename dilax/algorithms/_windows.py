@@ -1,4 +1,4 @@
-"""Windows: the shifted, strided slices of an array that the taps of a kernel read."""
+"""The windows that taps of a kernel read: shifted, strided slices of an array."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def pad_and_spread(g: jax.Array, edges: Sequence[AxisPadding], strides: Sequence
 
 
 def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
-    """Compute the padding of a spread cotangent in which every input finds all that it reads.
+    """Compute the padding of a spread cotangent that gives every input a whole window.
 
-    Output ``o`` of an axis then stands at ``d (k - 1) - low + s o``, and an axis of ``n`` inputs
-    has ``n + d (k - 1)`` entries.
+    In the padded cotangent, output ``o`` of an axis is at ``d (k - 1) - low + s o``, and the axis
+    has ``n + d (k - 1)`` entries for ``n`` inputs.
     """
     edges = []
     for axis, (low, _) in enumerate(geometry.padding):
@@ -38,13 +38,13 @@ def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
 
 
 def input_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
-    """Give where each tap starts in the padded input, ``d k``, taps in row-major order."""
+    """Return where each tap starts in the padded input, ``d k``, with taps in row-major order."""
     axes = zip(geometry.kernel_size, geometry.kernel_dilation, strict=True)
     return list(itertools.product(*(range(0, size * step, step) for size, step in axes)))
 
 
 def cotangent_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
-    """Give where each tap starts in the padded cotangent: ``d (k - 1) - d k``."""
+    """Return where each tap starts in the padded cotangent, ``d (k - 1) - d k``."""
     last = [size - 1 for size in geometry.effective_kernel_size]
     return [
         tuple(far - near for far, near in zip(last, offset, strict=True))
@@ -60,8 +60,8 @@ def window(
 ) -> jax.Array:
     """Slice ``sizes`` entries of each window axis, ``strides`` apart, from ``offset`` on.
 
-    Entries outside of ``x`` are zeros. ``offset`` may be an array, as in a loop over taps; then all
-    entries must lie inside.
+    Entries outside of ``x`` are zeros. ``offset`` may be an array, as in a loop over taps; in that
+    case all entries must lie inside ``x``.
     """
     spans = [stride * (size - 1) + 1 for size, stride in zip(sizes, strides, strict=True)]
     starts = (0,) * len(spans)
