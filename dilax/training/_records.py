@@ -107,8 +107,9 @@ def versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path = Path(dilax._version.__file__).parent) -> str | None:
-    """Return the git commit of the source in ``folder``, with ``-dirty`` if files differ from it.
+    """Return the git commit of the source in ``folder``, with ``-dirty`` if it has been changed.
 
+    Only changes of Python files of the repository count, because results do not depend on others.
     None outside a git checkout, or if git does not track the files of the folder.
     """
 
@@ -119,7 +120,8 @@ def git_commit(folder: Path = Path(dilax._version.__file__).parent) -> str | Non
 
     try:
         git("ls-files", "--error-unmatch", ".")
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        changed = git("diff", "--name-only", "HEAD", "--", ":/*.py")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

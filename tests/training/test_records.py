@@ -65,6 +65,9 @@ def test_the_commit_is_that_of_the_source_and_says_when_files_differ(tmp_path):
     git("add", ".")
     git("commit", "-q", "-m", "one")
     assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "record.json").write_text("{}")
+    git("add", ".")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")  # a record is not source
     source.write_text("2")
     assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
 
