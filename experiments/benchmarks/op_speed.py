@@ -16,8 +16,9 @@ on which the choice of algorithms is based. It runs on any platform.
 
     python experiments/benchmarks/op_speed.py --other ../before
 
-times another checkout of dilax, older or newer, against this one, and prints the ratios of the
-times; with ``--output before_after.json``, it also writes a record.
+compares another checkout of dilax, older or newer, with this one: it counts the passes for which
+both give XLA the same program, and times the others. With ``--output before_after.json``, it also
+writes a record.
 
 All processes keep the memory that they free. Otherwise, above all in virtual machines, the time in
 which the system provides new memory for each output can exceed the time of a fast convolution.
@@ -27,6 +28,7 @@ which the system provides new memory for each output can exceed the time of a fa
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 import random
@@ -189,7 +191,10 @@ def measure(
         **{"compile_seconds": {}, "errors": {}, "failed": {}},
     }
     times: dict[str, dict[str, list[float]]] = {}
-    for name, answer in prepare(place, contestants, config).items():
+    if config.other:
+        row["same_program"] = same_programs(place, contestants, config.other)
+    same = [label for label, holds in row.get("same_program", {}).items() if holds]
+    for name, answer in prepare(place, contestants, same).items():
         graded = contestants[name].ask(do="check") if name == "dilax" else {}
         failed = answer.get("failed") or graded.get("failed")
         if failed:
@@ -207,26 +212,34 @@ def measure(
             )
             times[label][name].append(answer["milliseconds"])
     row["passes"] = {label: in_numbers(each) for label, each in times.items() if "dilax" in each}
-    if "copy" in times:
+    if "forward" in times and "copy" in times:
         row["share_of_copy"] = share_of_copy(case, times)
     return row
 
 
-def prepare(
-    place: int, contestants: dict[str, Contestant], config: Config
-) -> dict[str, dict[str, Any]]:
-    """Let all contestants compile a case.
+def same_programs(
+    place: int, contestants: dict[str, Contestant], checkout: Path
+) -> dict[str, bool]:
+    """Return for each pass whether both checkouts give XLA the same program.
 
     Raises:
         ValueError: The process for ``--other`` imported dilax from elsewhere.
     """
+    answers = {name: contestants[name].ask(do="lower", case=place) for name in contestants}
+    module = answers["other"].get("module")
+    if module and not Path(module).is_relative_to(checkout.resolve()):
+        raise ValueError(f"--other must be imported from {checkout}, got {module}")
+    programs, others = (answers[name].get("programs", {}) for name in ("dilax", "other"))
+    return {label: program == others.get(label) for label, program in programs.items()}
+
+
+def prepare(
+    place: int, contestants: dict[str, Contestant], without: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Let all contestants compile a case, except the passes ``without``."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        prepared = pool.map(lambda c: c.ask(do="prepare", case=place), contestants.values())
-        answers = dict(zip(contestants, prepared, strict=True))
-    module = answers.get("other", {}).get("module")
-    if config.other and module and not Path(module).is_relative_to(config.other.resolve()):
-        raise ValueError(f"--other must be imported from {config.other}, got {module}")
-    return answers
+        ask = functools.partial(Contestant.ask, do="prepare", case=place, without=without)
+        return dict(zip(contestants, pool.map(ask, contestants.values()), strict=True))
 
 
 def turns(times: dict[str, Any], rounds: int) -> Iterator[tuple[str, list[str]]]:

@@ -186,12 +186,27 @@ def test_the_other_checkout_must_hold_dilax_and_be_imported(other, tmp_path, cap
             return {"module": str(tmp_path / "dilax.py")}
 
     with pytest.raises(ValueError, match="must be imported from"):
-        op_speed.prepare(0, {"other": Elsewhere()}, op_speed.Config(other=other))
+        op_speed.same_programs(0, {"other": Elsewhere()}, other)
+
+
+def test_passes_with_the_same_program_are_not_timed(tmp_path, capsys) -> None:
+    flags = ["--other", str(op_speed.benchmark.RESULTS.parents[1]), "--families", "tiny", *AT_ONCE]
+    output = tmp_path / "before_after.json"
+    assert op_speed.main([*flags, "--output", str(output)]) == 0
+    assert "In 4 of 4 passes, both checkouts give XLA the same program." in capsys.readouterr().out
+    (row,) = json.loads(output.read_text())["rows"]
+    assert set(row["same_program"]) == {
+        *("forward", "forward+backward", "input gradient", "kernel gradient")
+    }
+    assert set(row["passes"]) == {"copy"}
 
 
 def test_two_checkouts_are_compared_family_by_family() -> None:
     rows = [row("a1", other=4), row("a2", other=1), row("b1", other=0.5)]
-    lines = report.before_and_after(rows).splitlines()[2:]
+    rows = [each | {"same_program": {"forward": False}} for each in rows]
+    same = row("c1", other=9) | {"same_program": {"forward": True}}
+    assert report.before_and_after([*rows, same]).startswith("In 1 of 4 passes, ")
+    lines = report.before_and_after([*rows, same]).splitlines()[2:]
     assert lines[2] == "| a | 2 | 2.00 |  |  | 2.00 | 1.00 | a2, forward |"
     assert lines[3] == "| b | 1 | 0.50 |  |  | 0.50 | 0.50 | b1, forward |"
     assert lines[4].startswith("| **all** | 3 | 1.26 |") and "b1, forward" in lines[4]

@@ -1,8 +1,9 @@
 """The operations in dilax, in lax, and as lax's dense convolution of the same shape."""
 
 import functools
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -28,23 +29,39 @@ def operands(case: Case) -> tuple[np.ndarray, ...]:
 
 
 def prepare(
-    name: str, case: Case, arrays: tuple[np.ndarray, ...]
+    name: str, case: Case, arrays: tuple[np.ndarray, ...], without: Sequence[str] = ()
 ) -> tuple[Calls, dict[str, float]]:
     """Compile the passes of a contestant; return them, and the seconds to compile each."""
-    *inputs, g = (jnp.asarray(array, case.dtype) for array in arrays)
-    if name == "dense" and case.kind == "separable":
-        inputs = [inputs[0], inputs[1] * inputs[2]]
-    elif name == "dense":
-        inputs[1] = jnp.repeat(inputs[1], case.features, axis=-2) / case.features
-    function = in_context(case, contestant(name, case))
     calls: Calls = {}
     compile_seconds: dict[str, float] = {}
-    for label, (run, given) in passes(case, function, inputs, g).items():
+    for label, (run, given) in of_contestant(name, case, arrays).items():
+        if label in without:
+            continue
         started = time.perf_counter()
         compiled = jax.jit(run).lower(*given).compile()
         compile_seconds[label] = time.perf_counter() - started
         calls[label] = functools.partial(_run, compiled, given)
     return calls, compile_seconds
+
+
+def programs(name: str, case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, str]:
+    """Return the program of every pass, which XLA compiles, by its SHA-256."""
+    return {
+        label: hashlib.sha256(jax.jit(run).lower(*given).as_text().encode()).hexdigest()
+        for label, (run, given) in of_contestant(name, case, arrays).items()
+    }
+
+
+def of_contestant(
+    name: str, case: Case, arrays: tuple[np.ndarray, ...]
+) -> dict[str, tuple[Function, tuple[Array, ...]]]:
+    """Return every pass of a contestant by name, as a function of arrays and its arguments."""
+    *inputs, g = (jnp.asarray(array, case.dtype) for array in arrays)
+    if name == "dense" and case.kind == "separable":
+        inputs = [inputs[0], inputs[1] * inputs[2]]
+    elif name == "dense":
+        inputs[1] = jnp.repeat(inputs[1], case.features, axis=-2) / case.features
+    return passes(case, in_context(case, contestant(name, case)), inputs, g)
 
 
 def passes(

@@ -264,6 +264,11 @@ PAGES: Mapping[str, Callable[[Record], str]] = {"baselines": page, "algorithms":
 
 def before_and_after(rows: Sequence[Row]) -> str:
     """Make a table of another checkout's times divided by this one's, family by family."""
+    same = [holds for row in rows for holds in row["same_program"].values()]
+    counted = f"In {sum(same)} of {len(same)} passes, both checkouts give XLA the same program."
+    if all(same):
+        return counted
+    rows = [row for row in rows if not all(row["same_program"].values())]
     lines = []
     for name, group in {**by_family(rows), "**all**": rows}.items():
         least, where = min(against(group, "other"), default=(math.nan, ""))
@@ -271,8 +276,9 @@ def before_and_after(rows: Sequence[Row]) -> str:
         lines.append((name, str(len(group)), *means, number(least), where))
     header = ("family", "cases", *PASSES, "worst", "where")
     return (
-        f"Times of the other checkout divided by those of this one, as geometric means, and the "
-        f"lowest ratio; above 1, this checkout is faster.\n\n{benchmark.table(header, lines)}"
+        f"{counted} Of the others: times of the other checkout divided by those of this one, as "
+        f"geometric means, and the lowest ratio; above 1, this checkout is faster.\n\n"
+        f"{benchmark.table(header, lines)}"
     )
 
 

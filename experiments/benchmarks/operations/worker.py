@@ -1,5 +1,6 @@
 """A process that runs one contestant on one case, and answers requests to check and time it.
 
+    {"do": "lower", "case": 3}                ->  {"programs": {"forward": "f00d...", ...}}
     {"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
     {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
     {"do": "time", "label": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
@@ -14,7 +15,7 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,15 @@ class Worker:
         self.calls: dict[str, Callable[[], object]] = {}
         self.usual: dict[str, float] = {}
 
-    def prepare(self, case: int) -> dict[str, Any]:
-        """Draw the operands of a case, and compile its passes."""
+    def lower(self, case: int) -> dict[str, Any]:
+        """Return the programs of the passes of a case, which are not compiled."""
+        from operations import by_jax
+
+        programs = by_jax.programs(self.name, CASES[case], by_jax.operands(CASES[case]))
+        return {"programs": programs, "module": str(by_jax.dilax.__file__)}
+
+    def prepare(self, case: int, without: Sequence[str] = ()) -> dict[str, Any]:
+        """Draw the operands of a case, and compile its passes, except those ``without``."""
         from operations import by_jax
 
         self.case = CASES[case]
@@ -52,11 +60,12 @@ class Worker:
 
             self.calls = by_torch.prepare(self.case, self.operands)
         else:
-            self.calls, compile_seconds = by_jax.prepare(self.name, self.case, self.operands)
+            self.calls, compile_seconds = by_jax.prepare(
+                self.name, self.case, self.operands, without
+            )
         if self.name == "dilax":
             self.calls |= by_jax.copy(self.case, self.operands)
-        module = str(by_jax.dilax.__file__)
-        return {"passes": list(self.calls), "compile_seconds": compile_seconds, "module": module}
+        return {"passes": list(self.calls), "compile_seconds": compile_seconds}
 
     def check(self) -> dict[str, Any]:
         """Return the largest difference from float64 in each pass, over the largest entry."""
