@@ -130,7 +130,7 @@ def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
 
     Args:
       images: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
-      labels: integers ``(N,)`` of any dtype, which must fit into int32.
+      labels: integers ``(N,)`` or ``(N, 1)`` of any dtype, which must fit into int32.
 
     Returns:
       The split: images ``(N, H, W, C)``, with ``C = 1`` where there was no such axis, and int32
@@ -146,12 +146,33 @@ def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
     images, labels = _array(images, "images"), _array(labels, "labels")
     if images.ndim == 3:
         images = images[..., np.newaxis]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if (images.ndim == 4 and images.dtype != np.uint8) or _channels_first(images.shape):
+        raise DataError(
+            f"images must be uint8 (N, H, W, C), got {images.dtype} {images.shape}; convert them "
+            f"by {_conversion(images)}."
+        )
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"labels must be integers (N,), got {labels.dtype} {labels.shape}.")
     limits = np.iinfo(np.int32)
     if labels.size and not (limits.min <= labels.min() and labels.max() <= limits.max):
         raise DataError(f"labels must fit into int32, got values up to {labels.max()}.")
     return Split(images, labels.astype(np.int32, copy=False))
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) > 4
+
+
+def _conversion(images: np.ndarray) -> str:
+    """Return the code that makes 8-bit, channels-last images of others."""
+    if _channels_first(images.shape):
+        return "images.transpose(0, 2, 3, 1)"
+    if images.dtype == np.uint16:
+        return "(images // 257).astype('uint8')"
+    fractions = images.dtype.kind == "f" and images.max(initial=0) <= 1
+    return f"({'images * 255' if fractions else 'images'}).round().astype('uint8')"
 
 
 def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:

@@ -47,8 +47,9 @@ def read_dataset(path: Path) -> Dataset:
 
     A split has an array of images, such as ``train_images``, and one of labels, ``train_labels``;
     or they are called ``x_train`` and ``y_train``, as Keras calls them. Images are uint8
-    ``(N, H, W)`` or ``(N, H, W, C)``, labels integers ``(N,)``. ``class_names``, an array of
-    strings, is optional; without it the classes are ``"0"`` to the largest label.
+    ``(N, H, W)`` or ``(N, H, W, C)``, labels integers ``(N,)`` or ``(N, 1)``. ``class_names``, an
+    array of strings, is optional; without it the classes are ``"0"`` to the largest label, all of
+    which must occur.
     """
     arrays = read_arrays(path, str(path))
     splits = {}
@@ -62,8 +63,21 @@ def read_dataset(path: Path) -> Dataset:
             f"{path} must hold train_images and train_labels (or x_train and y_train), got the "
             f"arrays {sorted(arrays)}."
         )
+    if "class_names" not in arrays:
+        _check_consecutive(splits, path)
     names = arrays.get("class_names", np.array(numbered_classes(splits)))
     return Dataset(path.stem, splits, tuple(map(str, names.reshape(-1))), source=str(path))
+
+
+def _check_consecutive(splits: Mapping[str, Split], path: Path) -> None:
+    """Refuse labels that do not start at 0, or leave some out, without names of the classes."""
+    found = np.unique(np.concatenate([split.labels for split in splits.values()]))
+    if len(found) and not np.array_equal(found, np.arange(len(found))):
+        absent = next(label for label, one in enumerate(found) if label != one)
+        raise DataError(
+            f"{path} must have all labels from 0 to the largest, got {found[0]} to {found[-1]} "
+            f"without {absent}; number the classes from 0, or add an array class_names."
+        )
 
 
 def numbered_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:

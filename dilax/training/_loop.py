@@ -70,14 +70,15 @@ def fit(
     validate: Callable[[TrainState], dict[str, float]] | None = None,
     read_best: bool = False,
     on_nan: Literal["stop", "rollback"] = "stop",
+    on_start: Callable[[], None] = lambda: None,
     console: Console | None = None,
 ) -> Fitted:
     """Train, writing ``metrics.jsonl`` and ``checkpoints/`` to ``folder``.
 
     Runs resume exactly: if the folder holds a checkpoint, the run continues from it and ends bit
     for bit like an uninterrupted one; corrupt checkpoints are detected and skipped. The first
-    Ctrl-C or SIGTERM stops the run after the current chunk of steps, the second one at once. Of
-    several processes, the first one writes.
+    Ctrl-C, SIGTERM or SIGHUP stops the run after the current chunk of steps, the second one at
+    once. Of several processes, the first one writes.
 
     Args:
         state: The state before the first step; its buffers are donated.
@@ -94,6 +95,8 @@ def fit(
         on_nan: What to do when a loss or gradient is not finite: ``"stop"``, or ``"rollback"`` to
             the newest checkpoint and continue with another order of images, at most three times
             (A. Chowdhery et al., "PaLM", 2022, section 5.1, skip batches instead).
+        on_start: Called when the run is sure to start or continue here: ``folder`` holds no
+            checkpoint, or one that fits ``state`` and ``config``.
         console: Where to print.
 
     Raises:
@@ -118,6 +121,7 @@ def fit(
     )
     with checkpoints, StopRequest() as stop, bar:
         run.start()
+        on_start()
         if on_nan == "rollback" and not checkpoints.steps:
             run.save()  # the first rollback may go back to the start
         if run.step < plan.total_steps:

@@ -46,7 +46,7 @@ class ProgressBar(Progress):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C or SIGTERM, and its state is saved."""
+    """A run was stopped by Ctrl-C, SIGTERM or SIGHUP, and its state is saved."""
 
     def __init__(self, signal_number: int, *, step: int, total_steps: int, folder: Path) -> None:
         self.signal_number = signal_number
@@ -56,7 +56,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """A context that records the first SIGINT or SIGTERM in ``received``; the second one acts.
+    """A context that records the first SIGINT, SIGTERM or SIGHUP; the second one acts.
 
     Outside the main thread, to which Python delivers all signals, it does nothing.
 
@@ -67,12 +67,14 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.received: int | None = None  # the number of the signal
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._record) for number in SIGNALS}
+            self._previous = {
+                number: signal.signal(number, self._record) for number in _heeded_signals()
+            }
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,3 +92,11 @@ class StopRequest:
 
 def _numbers(means: dict[str, float]) -> str:
     return f"loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
+
+
+def _heeded_signals() -> tuple[int, ...]:
+    """Return the signals that stop a run: SIGHUP, too, unless ``nohup`` made it be ignored."""
+    hang_up: int | None = getattr(signal, "SIGHUP", None)
+    if hang_up is None or signal.getsignal(hang_up) is signal.SIG_IGN:
+        return SIGNALS
+    return (*SIGNALS, hang_up)

@@ -1,5 +1,6 @@
 """The main function of the training programs; each user error ends in one clear message."""
 
+import os
 import shlex
 import signal
 import sys
@@ -16,6 +17,7 @@ from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
 from dilax import data, training
 
+UNSAVED = "interrupted before the first step: nothing is saved"
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 OF_THIS_START = (
@@ -58,20 +60,22 @@ def main(
         task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
         training.make_run_folder(config.output)
     except (ValueError, OSError) as error:
-        return _complain(error, status=2)
+        return _complain(error, 2)
     except KeyboardInterrupt:
-        return _complain("interrupted before the first step: nothing is saved", status=130)
+        return _complain(UNSAVED, 130)
     try:
         with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
             summary = train_seeds(task)
+        if training.is_main_process():
+            report(summary, config.output)
+    except BrokenPipeError:
+        return _leave_closed_output(config)
     except training.CheckpointError as error:
-        return _complain(error, status=2)
+        return _complain(error, 2)
     except (FloatingPointError, OSError) as error:
-        return _complain(error, status=1)
+        return _complain(error, 1)
     except KeyboardInterrupt as stopped:
         return _say_how_to_resume(stopped, config)
-    if training.is_main_process():
-        report(summary, config.output)
     return 0
 
 
@@ -125,13 +129,21 @@ def report(summary: dict[str, Any], output: Path) -> None:
     print(f"results        {output}")
 
 
-def _complain(error: Exception | str, *, status: int) -> int:
+def _complain(error: Exception | str, status: int) -> int:
     print(" ".join(str(error).split()), file=sys.stderr)
     return status
 
 
 def _say_how_to_resume(stopped: KeyboardInterrupt, config: Config) -> int:
     number = stopped.signal_number if isinstance(stopped, training.Interrupted) else signal.SIGINT
+    if not str(stopped) and not (config.output / training.CONFIG_FILE).exists():
+        return _complain(UNSAVED, 128 + number)
     command = shlex.join(["python", sys.argv[0], "--output", str(config.output), "--resume"])
-    print(f"{stopped or 'interrupted'}; continue with: {command}", file=sys.stderr)
-    return 128 + number
+    return _complain(f"{str(stopped) or 'interrupted'}; continue with: {command}", 128 + number)
+
+
+def _leave_closed_output(config: Config) -> int:
+    """End as a program whose output nobody reads any more, as that of ``| head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _say_how_to_resume(KeyboardInterrupt("the output was closed"), config)
+    return 128 + signal.SIGPIPE

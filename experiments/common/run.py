@@ -24,7 +24,6 @@ def train_seeds(task: Task) -> dict[str, Any]:
     config = task.config
     if config.seeds == 1:
         return train_seed(task, config.seed, config.output)
-    write(config.output / training.CONFIG_FILE, config.as_json())
     seeds = range(config.seed, config.seed + config.seeds)
     records = [train_seed(task, seed, config.output / f"seed_{seed}") for seed in seeds]
     summary = training.combine_records(records)
@@ -36,7 +35,6 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     """Train with one seed in the folder ``output``, or resume the run there; return its summary."""
     training.make_run_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
-    write(output / training.CONFIG_FILE, config.as_json())
     module, state = begin(task, seed)
     loader = training.StreamingLoader if config.stream else training.ResidentLoader
     fitted = training.fit(
@@ -51,6 +49,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
         validate=validator(task),
         read_best=config.evaluate == "best",
         on_nan=config.on_nan,
+        on_start=lambda: write_flags(task.config, config),
     )
     tests = test(task, fitted)
     if config.pictures and training.is_main_process():
@@ -59,6 +58,12 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     summary = make_record(task, config, fitted, tests).as_json()
     write(output / training.SUMMARY_FILE, summary)
     return summary
+
+
+def write_flags(*configs: Config) -> None:
+    """Write the flags of a run to its folder; a resumed run may have changed some of them."""
+    for config in configs:
+        write(config.output / training.CONFIG_FILE, config.as_json())
 
 
 def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
@@ -72,7 +77,7 @@ def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
 
 
 def restore(task: Task) -> models.Classifier:
-    """Load the network of the newest checkpoint in the output folder, in evaluation mode.
+    """Load the network of the output folder, in evaluation mode, with the weights of --evaluate.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged or belongs to another run.
@@ -80,11 +85,17 @@ def restore(task: Task) -> models.Classifier:
     config = task.config
     module, state = begin(task, config.seed)
     folder = config.output / training.CHECKPOINTS_FOLDER
+    like = training.Position(state, training.Totals.zero())
     with training.Checkpoints(folder, config=task.identity(config.seed)) as checkpoints:
-        restored = checkpoints.restore(training.Position(state, training.Totals.zero()))
+        restored = checkpoints.restore(like)
+        if restored is not None and config.evaluate == "best":
+            lines = restored.notes["history"]
+            best = max(lines, key=lambda line: (line["validation_accuracy"], line["step"]))
+            restored = checkpoints.restore(like, step=best["step"])
     if restored is None:
         raise training.CheckpointError(f"{config.output} has no checkpoint; train there first.")
-    training.load_into(module, *restored.tree.state.weights("final"))
+    which = "ema" if config.evaluate == "ema" else "final"
+    training.load_into(module, *restored.tree.state.weights(which))
     module.eval()
     return module
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -127,6 +128,7 @@ def make_task(
         batch_size=config.batch_size,
         accumulate=config.accumulate,
     )
+    note_idle_devices(len(shared), len(devices), config)
     parallelism = training.make_parallelism(
         config.parallel, shared, shard_optimizer=config.shard_optimizer
     )
@@ -144,6 +146,17 @@ def make_task(
     )
 
 
+def note_idle_devices(used: int, found: int, config: Config) -> None:
+    """Print that the batch does not divide over all devices, unless --devices asked for fewer."""
+    if used < found and not config.devices:
+        parts = found * config.accumulate
+        print(
+            f"note: --batch-size {config.batch_size} is computed on {used} of {found} devices; "
+            f"all compute if it is a multiple of {parts}",
+            file=sys.stderr,
+        )
+
+
 def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) -> Images:
     """Split a data set; normalise it as published parameters expect, or by its own statistics.
 
@@ -155,7 +168,10 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
             f"--dataset {dataset.name} must have the splits train and test, got "
             f"{', '.join(dataset.splits)} (without {' and '.join(sorted(missing))})."
         )
-    train = dataset.splits["train"]
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    if not len(test):
+        raise ValueError(f"--dataset {dataset.name} must have test images, got none.")
+    note_untrained_classes(dataset)
     if config.limit:
         train = data.Split(train.images[: config.limit], train.labels[: config.limit])
     if not config.validation < len(train):
@@ -164,7 +180,19 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
         )
     train, held_out = data.holdout(train, config.validation)
     normalise = normaliser(train.images) if tuning is None else tuning.normalise
-    return Images(dataset, train, held_out, dataset.splits["test"], normalise)
+    return Images(dataset, train, held_out, test, normalise)
+
+
+def note_untrained_classes(dataset: data.Dataset) -> None:
+    """Print which classes are tested and never trained."""
+    trained, tested = (set(dataset.splits[name].labels.tolist()) for name in ("train", "test"))
+    if untrained := sorted(tested - trained):
+        names = ", ".join(dataset.class_names[label] for label in untrained)
+        print(
+            f"note: --dataset {dataset.name} has test images of classes without training images: "
+            f"{names}",
+            file=sys.stderr,
+        )
 
 
 def normaliser(images: np.ndarray) -> Normalise:

@@ -43,6 +43,25 @@ def test_what_is_no_data_set_is_refused(make: Callable[[], object], message: str
         make()
 
 
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda images: images / 255,
+        lambda images: images.astype(np.float32),
+        lambda images: images.astype(np.uint16) * 257,
+        lambda images: images.astype(np.int64),
+        lambda images: images.transpose(0, 3, 1, 2),
+    ],
+)
+def test_images_of_another_form_are_refused_with_the_code_that_converts_them(convert) -> None:
+    """The code in the message gives back the images."""
+    images, labels = files.arrays(4, (6, 5, 3))
+    with pytest.raises(DataError, match=r"images must be uint8 \(N, H, W, C\)") as refused:
+        make_split(convert(images), labels)
+    code = str(refused.value).partition("convert them by ")[2].removesuffix(".")
+    assert np.array_equal(eval(code, {"images": convert(images)}), images)
+
+
 def test_split_must_hold_arrays() -> None:
     with pytest.raises(TypeError, match="labels must be a NumPy array, got list"):
         Split(IMAGES, [0, 0])

@@ -32,11 +32,19 @@ def test_own_layout(tmp_path: Path, save_with) -> None:
 
 def test_layout_of_keras(tmp_path: Path) -> None:
     grey = np.asfortranarray(IMAGES[..., 0])
-    path = save(tmp_path / "a.npz", x_train=grey, y_train=LABELS, x_test=grey, y_test=LABELS)
+    columns = LABELS[:, None]  # as in Keras' own data sets
+    path = save(tmp_path / "a.npz", x_train=grey, y_train=columns, x_test=grey, y_test=LABELS)
     data = load(path)
     assert set(data.splits) == {"train", "test"}
+    assert np.array_equal(data.splits["train"].labels, LABELS)
     assert np.array_equal(data.splits["test"].images, IMAGES[..., :1])
     assert data.class_names == ("0", "1", "2", "3", "4", "5")
+
+
+def test_named_classes_need_not_all_occur(tmp_path: Path) -> None:
+    names = np.array(list("abcdefg"))
+    path = save(tmp_path / "a.npz", train_images=IMAGES, train_labels=LABELS + 1, class_names=names)
+    assert load(path).class_names == tuple("abcdefg")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,14 @@ def test_layout_of_keras(tmp_path: Path) -> None:
         ),
         ({"train_images": IMAGES[0, 0], "train_labels": LABELS}, r"images must be uint8 \(N, H"),
         ({"train_images": IMAGES, "train_labels": LABELS[:4]}, "6 images and 4 labels"),
+        (
+            {"train_images": IMAGES, "train_labels": LABELS + 1},
+            "all labels from 0 to the largest, got 1 to 6 without 0; number the classes from 0",
+        ),
+        (
+            {"train_images": IMAGES, "train_labels": np.array([0, 1, 3, 3, 4, 4])},
+            "got 0 to 4 without 2; number the classes from 0, or add an array class_names",
+        ),
         (
             {"train_images": IMAGES, "train_labels": LABELS, "class_names": np.array(["a"])},
             r"must lie in 0\.\.0",

@@ -23,7 +23,7 @@ sys.path.insert(0, str(PROGRAM.parent))
 import mnist_dsdc  # noqa: E402
 from common.program import read_flags  # noqa: E402
 from common.run import layer_titles, restore, windowed  # noqa: E402
-from common.task import make_task  # noqa: E402
+from common.task import make_task, note_untrained_classes  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -112,13 +112,20 @@ def test_the_record_says_what_was_trained_on_what_and_how_it_did(finished, digit
     assert {"python", "jax", "flax", "optax", "numpy", "dilax"} <= set(summary["versions"])
 
 
-def test_a_finished_run_gives_its_network_back(finished, digits):
-    config = read_flags(mnist_dsdc.Config, ["--output", str(finished), "--resume"])
+@pytest.mark.parametrize("evaluate", ["ema", "best"])
+def test_a_finished_run_gives_its_network_back(finished, tmp_path, digits, evaluate):
+    """With the weights that its record reports."""
+    folder = finished
+    if evaluate == "best":
+        folder = tmp_path / "best"
+        given = flags(folder, dataset=digits, validation=64, evaluate="best")
+        assert mnist_dsdc.main([*given, "--no-pictures"]) == 0
+    config = read_flags(mnist_dsdc.Config, ["--output", str(folder), "--resume"])
     task = make_task(config, data.load(digits), mnist_dsdc.augmentation, jax.devices())
     network, test = restore(task), task.images.test
     logits = network(task.images.normalise(jnp.asarray(test.images)))
     accuracy = float(np.mean(np.asarray(logits).argmax(-1) == test.labels))
-    assert accuracy == pytest.approx(read(finished, "summary.json")["test_accuracy_final"])
+    assert accuracy == pytest.approx(read(folder, "summary.json")["test_accuracy"])
 
 
 def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path, digits):
@@ -213,10 +220,12 @@ def test_a_finished_run_resumed_gives_the_same_record(finished, capsys):
 
 
 def test_a_resume_with_other_flags_names_the_difference(finished, capsys):
+    before = {path.name: path.read_bytes() for path in finished.iterdir() if path.is_file()}
     arguments = ["--output", str(finished), "--resume", "--epochs", "5", "--ema-decay", "0.5"]
     assert mnist_dsdc.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
+    assert before == {path.name: path.read_bytes() for path in finished.iterdir() if path.is_file()}
     assert "ema_decay was 0.9, now is 0.5; epochs was 2, now is 5; resume with the same" in error
 
 
@@ -249,6 +258,27 @@ def test_a_stopped_run_says_how_to_resume(tmp_path, digits, monkeypatch, capsys)
     error = capsys.readouterr().err
     assert "SIGTERM at step 3 of 9: state saved in " in error
     assert error.endswith(f"--output {tmp_path} --resume\n")
+
+
+def test_a_run_interrupted_before_its_first_step_has_saved_nothing(
+    tmp_path, digits, monkeypatch, capsys
+):
+    def stop(task):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("common.program.train_seeds", stop)
+    assert mnist_dsdc.main(flags(tmp_path, dataset=digits)) == 130
+    assert capsys.readouterr().err == "interrupted before the first step: nothing is saved\n"
+
+
+@pytest.mark.long
+def test_a_closed_output_ends_the_run_in_one_line(tmp_path, digits):
+    process = run(*flags(tmp_path, dataset=digits, epochs=4), "--no-pictures")
+    assert process.stdout.readline().startswith("epoch 1/4")
+    process.stdout.close()
+    error = process.stderr.read()
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert error.count("\n") == 1 and "the output was closed; continue with: python" in error
 
 
 @pytest.mark.parametrize(
@@ -396,13 +426,19 @@ def test_a_wrong_flag_is_named(tmp_path, monkeypatch, capsys, arguments, message
 def test_a_set_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
-    def save(name, side, splits=("train", "test")):
-        images, labels = np.zeros((200, side, side), np.uint8), np.arange(200) % 3
-        arrays = {f"{split}_images": images for split in splits}
-        np.savez(name, **arrays, **{f"{split}_labels": labels for split in splits})
+    def save(name, side, splits=("train", "test"), tested=200):
+        arrays = {}
+        for split in splits:
+            count = tested if split == "test" else 200
+            arrays[f"{split}_images"] = np.zeros((count, side, side), np.uint8)
+            arrays[f"{split}_labels"] = np.arange(count) % 3
+        np.savez(name, **arrays)
 
     save("one.npz", 28, splits=("train",))
     save("large.npz", 32)
+    save("empty.npz", 28, tested=0)
+    assert mnist_dsdc.main(["--dataset", "./empty.npz"]) == 2
+    assert "--dataset empty must have test images, got none" in capsys.readouterr().err
     assert mnist_dsdc.main(["--dataset", "./one.npz"]) == 2
     assert (
         "must have the splits train and test, got train (without test)" in capsys.readouterr().err
@@ -412,3 +448,18 @@ def test_a_set_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch, ca
     assert error.count("\n") == 1
     assert "mnist_tutorial cannot take the 32x32x1 images of --dataset" in error
     assert not (tmp_path / "runs").exists()
+
+
+def test_classes_that_are_tested_and_never_trained_are_named(capsys):
+    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 0, 1, 1], np.int32)
+    splits = {"train": data.Split(images, 0 * labels), "test": data.Split(images, labels)}
+    note_untrained_classes(data.Dataset("x", splits, ("cat", "dog"), source="here"))
+    assert capsys.readouterr().err.endswith("test images of classes without training images: dog\n")
+
+
+@pytest.mark.parametrize(("devices", "said"), [(0, "computed on 1 of 2 devices"), (1, "")])
+def test_idle_devices_are_noted_unless_asked_for(digits, capsys, devices, said):
+    task_of(digits, batch_size=31, devices=devices)
+    assert said in capsys.readouterr().err
+    task_of(digits, batch_size=32)
+    assert capsys.readouterr().err == ""
