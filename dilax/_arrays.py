@@ -45,6 +45,12 @@ def as_dtype(value: Any, name: str) -> np.dtype:
     return dtype
 
 
+def common_type(*types: Any) -> np.dtype:
+    """Return the type that holds numbers of all ``types``, also where JAX forbids promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*types)
+
+
 def holds(dtype: np.dtype, other: np.dtype) -> bool:
     """Say whether ``dtype`` can hold numbers of ``other``'s kind: integers hold no fractions."""
     kinds = (np.inexact, np.complexfloating)

@@ -147,11 +147,16 @@ def _run_eagerly(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params:
     return _compiled(primitive, lhs, rhs, **params)
 
 
-@functools.partial(
-    jax.jit, static_argnums=0, static_argnames=("geometry", "precision", "algorithm", "dtype")
-)
-def _compiled(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+def _bound(primitive: Primitive, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     return primitive.bind(lhs, rhs, **params)
+
+
+# While NaNs are looked for, JAX runs a jitted function again without jit, to find the operation
+# that makes one. This mark says that here it is found.
+_bound._apply_primitive = True  # type: ignore[attr-defined]
+_compiled = jax.jit(
+    _bound, static_argnums=0, static_argnames=("geometry", "precision", "algorithm", "dtype")
+)
 
 
 # --- differentiation ------------------------------------------------------------------------------

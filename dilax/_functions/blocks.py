@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from dilax._arrays import as_array
+from dilax._arrays import as_array, common_type
 from dilax._checks import check_callable, check_instance, shown
 from dilax._functions.arguments import as_scalar
 from dilax._functions.convolution import conv
@@ -99,8 +99,10 @@ def batch_norm(
         mean, var = _batch_statistics(x, axis_name)
         moved = [_lerp(*pair, momentum) for pair in ((given.mean, mean), (given.var, var))]
         params = params._replace(mean=moved[0], var=moved[1])
-    gain = lax.rsqrt(var + epsilon) * given.scale
-    y = (x - _over_features(mean, x)) * _over_features(gain, x) + _over_features(given.bias, x)
+    wide = common_type(x, mean, var, given.scale, given.bias)
+    gain = lax.rsqrt(var.astype(wide) + epsilon) * given.scale.astype(wide)
+    shift, bias = (_over_features(values.astype(wide), x) for values in (mean, given.bias))
+    y = (x.astype(wide) - shift) * _over_features(gain, x) + bias
     return y.astype(x.dtype), params
 
 
@@ -262,7 +264,7 @@ def separable_block(
 
 
 def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(common_type(x.dtype, jnp.float32))
     others = tuple(range(x.ndim - 1))
     mean, square = wide.mean(axis=others), (wide * wide).mean(axis=others)
     if axis_name is not None:

@@ -88,7 +88,8 @@ def conv_general_dilated(
         **({} if out_sharding is None else {"out_sharding": out_sharding}),
     )
     call = None
-    if batch_group_count == 1 and out_sharding is None and _all_ones(lhs_dilation, x.ndim - 2):
+    plain = _is_one(batch_group_count) and _all_ones(lhs_dilation, x.ndim - 2)
+    if plain and out_sharding is None:
         window = window_strides, padding, rhs_dilation
         call = _canonical(x, kernel, *window, dimension_numbers, feature_group_count)
     if call is None:
@@ -155,6 +156,8 @@ def _canonical(
         sizes = [tuple(array.shape[axis] for axis in order) for array, order in
                  ((x, axes.lhs), (kernel, axes.rhs))]  # fmt: skip
         window, size = sizes[0][1:-1], sizes[1][:-2]
+        if not all(isinstance(entries, int) for entries in window + size):
+            return None  # a program that is exported for any size
         pads = _pads(padding, window, size, steps, spaces)
     except (TypeError, ValueError, AttributeError):
         return None
@@ -164,6 +167,11 @@ def _canonical(
     if not fits or 0 in geometry.output_size or is_mostly_padding(x, window, pads):
         return None
     return Call(axes, geometry)
+
+
+def _is_one(count: Any) -> bool:
+    """Whether it is the integer 1; lax must refuse 1.0."""
+    return isinstance(count, int | np.integer) and not isinstance(count, bool) and count == 1
 
 
 def _all_ones(dilation: Sequence[int] | None, rank: int) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from dilax._arrays import as_array
+from dilax._arrays import as_array, common_type
 from dilax._checks import as_python, entries
 from dilax._functions.arguments import Options, check_growth
 from dilax._functions.convolution import conv_canonical
@@ -152,7 +152,7 @@ def avg_pool(
     axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
     if x.size == 0 or not all(axis.outputs for axis in axes):
         return _empty(x, axes)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(common_type(x.dtype, jnp.float32))
     total = _window_sums(wide, axes)
     count = _counts(axes, count_include_pad, total.ndim)
     return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from dilax._arrays import common_type
 from dilax.geometry import ConvGeometry
 
 
@@ -59,6 +60,6 @@ def result_type(lhs: jax.Array, preferred_element_type: Any) -> jnp.dtype:
 
 def accumulation_type(*types: Any) -> jnp.dtype:
     """Return the type to sum in: the common type, but at least float32 for floating point."""
-    common = jnp.result_type(*types)
+    common = common_type(*types)
     half = jnp.issubdtype(common, jnp.floating) and jnp.finfo(common).bits < 32
     return jnp.dtype(jnp.float32) if half else common

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dilax._arrays import common_type
 from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
 from dilax.algorithms._phases import Phase, Phases
 from dilax.algorithms._vma import vary, varying_axes
@@ -134,7 +135,7 @@ def _sum_over_blocks(
     )
 
     def product(place: jax.Array) -> jax.Array:
-        place = place.astype(jnp.uint32)  # unsigned: no code for negative indices
+        place = lax.convert_element_type(place, jnp.uint32)  # no code for negative indices
         first, row = place // across * examples, place % across * rows
         some = _by_group(block(g, (first, row), (examples, rows)), groups)
         seen = block(x, (first, row * stride), (examples, span))
@@ -225,7 +226,7 @@ def _product(
     equation: str, lhs: jax.Array, rhs: jax.Array, precision: Any, dtype: jnp.dtype
 ) -> jax.Array:
     """Multiply matrices group by group; for a single group, drop the axis of groups."""
-    common = jnp.result_type(lhs, rhs)
+    common = common_type(lhs, rhs)
     alone = lhs.shape[0] == 1
     product = jnp.einsum(
         equation.replace("g", "") if alone else equation,

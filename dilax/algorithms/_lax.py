@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dilax._arrays import common_type
 from dilax.algorithms._algorithm import Algorithm, result_type
 from dilax.algorithms._vma import vary, varying_axes
 from dilax.geometry import ConvGeometry
@@ -22,7 +23,7 @@ def conv(
     preferred_element_type: Any = None,
 ) -> jax.Array:
     """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, as lax computes it."""
-    common = jnp.result_type(lhs, rhs)
+    common = common_type(lhs, rhs)
     return jax.lax.conv_general_dilated(
         lhs.astype(common),
         rhs.astype(common),
@@ -48,7 +49,7 @@ def input_gradient(
     batch, features = lhs.shape[0], rhs.shape[-2] * geometry.feature_group_count
     shape = (batch, *geometry.input_size, features)
     dtype = result_type(lhs, preferred_element_type)
-    common = jnp.result_type(lhs, rhs, dtype)
+    common = common_type(lhs, rhs, dtype)
 
     def of_input(x: jax.Array) -> jax.Array:
         return conv(x, rhs.astype(common), geometry, precision=precision)
@@ -68,7 +69,7 @@ def kernel_gradient(
     in_features = lhs.shape[-1] // geometry.feature_group_count
     shape = (*geometry.kernel_size, in_features, rhs.shape[-1])
     dtype = result_type(lhs, preferred_element_type)
-    common = jnp.result_type(lhs, rhs, dtype)
+    common = common_type(lhs, rhs, dtype)
 
     def of_kernel(kernel: jax.Array) -> jax.Array:
         return conv(lhs.astype(common), kernel, geometry, precision=precision)

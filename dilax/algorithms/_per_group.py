@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dilax._arrays import common_type
 from dilax.algorithms._algorithm import Algorithm, accumulation_type, result_type
 from dilax.algorithms._lax import channels_last
 from dilax.algorithms._windows import cotangent_padding, pad_and_spread
@@ -162,7 +163,7 @@ def _convolve(
     precision: Any,
     dtype: jnp.dtype,
 ) -> jax.Array:
-    common = jnp.result_type(lhs, kernel, dtype)
+    common = common_type(lhs, kernel, dtype)
     return lax.conv_general_dilated(
         lhs.astype(common),
         kernel.astype(common),

@@ -116,7 +116,7 @@ def _in_blocks(
         return _rows(shifted, places).astype(dtype) * one.astype(dtype)
 
     def add(index: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
-        index = index.astype(jnp.uint32)  # unsigned: no code for negative indices
+        index = lax.convert_element_type(index, jnp.uint32)  # no code for negative indices
         first, place = index // across * blocks.examples, index % across
         seen = windows(first, place)
         starts = [(first + example, place * count) for example in range(blocks.examples)]
