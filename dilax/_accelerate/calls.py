@@ -1,17 +1,15 @@
-"""Calls of functions as pytrees of arrays; other values become part of the structure.
+"""Tracing of a call to a program without arguments.
 
-So a call can be traced whatever its arguments and results are, such as ``train=True`` or a string.
-Two calls can share a traced program if their structures are equal.
+The values of a call are constants of its program, just as the arrays that its function closes over.
+So a program is good for one call only, and never holds an old value.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
@@ -20,65 +18,71 @@ class UntraceableError(Exception):
     """A call cannot be traced, or tracing would change its meaning."""
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class Static:
-    """A leaf that is not an array; equal only if type and value agree, and -0.0 is not 0.0."""
+class TracedCall(NamedTuple):
+    """A program, and the leaves of the result; those that the program computes are tracers."""
 
-    kind: type
-    value: Any
-    text: str
+    program: ClosedJaxpr
+    leaves: Sequence[Any]
+    structure: Any
 
-    @classmethod
-    def of(cls, value: Any) -> Static:
-        """Hold a value that can be compared."""
-        try:
-            hash(value)
-        except TypeError as error:
-            raise UntraceableError(f"{type(value).__name__} is not hashable") from error
-        return cls(type(value), value, repr(value) if isinstance(value, (float, complex)) else "")
+    def result(self, computed: Sequence[Any]) -> Any:
+        """Return the result of the call, from the outputs of the program."""
+        rest = iter(computed)
+        leaves = [next(rest) if _is_traced(leaf) else leaf for leaf in self.leaves]
+        return jax.tree.unflatten(self.structure, leaves)
 
 
-def wrap(tree: Any) -> Any:
-    """The tree with arrays as its only leaves."""
-    return jax.tree.map(lambda leaf: leaf if _is_array(leaf) else Static.of(leaf), tree)
-
-
-def unwrap(tree: Any) -> Any:
-    """Undo ``wrap``."""
-    return jax.tree.map(
-        lambda leaf: leaf.value if isinstance(leaf, Static) else leaf,
-        tree,
-        is_leaf=lambda leaf: isinstance(leaf, Static),
-    )
-
-
-def _is_array(leaf: Any) -> bool:
-    if isinstance(leaf, (np.ndarray, np.generic)):
-        return any(jnp.issubdtype(leaf.dtype, kind) for kind in (np.number, np.bool_))
-    return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
-
-
-def trace(function: Callable[..., Any], call: Any) -> tuple[ClosedJaxpr, Any]:
-    """``function(*args, **kwargs)`` as a program, and the structure of its result.
+def trace(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> TracedCall:
+    """Trace ``function(*args, **kwargs)``; the program's arguments are ``jax.ShapeDtypeStruct``.
 
     Raises:
-        UntraceableError: if ``function`` fails, or changes its arguments in place.
+        UntraceableError: if ``function`` fails, changes its arguments in place or returns a
+            function, which may hold what was traced.
     """
+    leaves, structure = jax.tree.flatten((tuple(args), dict(kwargs)))
+    leaves = [_read_only(leaf) for leaf in leaves]
+    found: tuple[Sequence[Any], Any] = ((), None)
 
-    def traced(call: Any) -> Any:
-        args, kwargs = arguments = unwrap(call)
-        before = jax.tree.leaves(arguments)
-        result = function(*args, **kwargs)
-        after = jax.tree.leaves(arguments)
-        if len(before) != len(after) or any(a is not b for a, b in zip(before, after, strict=True)):
-            raise UntraceableError("it changes its arguments in place")
-        return wrap(result)
+    def traced(*shaped: Any) -> list[Any]:
+        nonlocal found
+        rest = iter(shaped)
+        given = [next(rest) if _is_shape(leaf) else leaf for leaf in leaves]
+        arguments = jax.tree.unflatten(structure, given)
+        result = function(*arguments[0], **arguments[1])
+        _check_unchanged(given, jax.tree.leaves(arguments))
+        found = jax.tree.flatten(result)
+        if any(callable(leaf) for leaf in found[0]):
+            raise UntraceableError("it returns a function")
+        return [leaf for leaf in found[0] if _is_traced(leaf)]
 
     try:
-        program, shapes = jax.make_jaxpr(traced, return_shape=True)(call)
+        program = jax.make_jaxpr(traced)(*filter(_is_shape, leaves))
     except UntraceableError:
         raise
     except Exception as error:
         raise UntraceableError(f"{type(error).__name__}: {error}") from error
-    return program, jax.tree.structure(shapes)
+    return TracedCall(program, *found)
+
+
+def _check_unchanged(given: Sequence[Any], after: Sequence[Any]) -> None:
+    if len(given) != len(after) or any(a is not b for a, b in zip(given, after, strict=True)):
+        raise UntraceableError("it changes its arguments in place")
+
+
+def _read_only(leaf: Any) -> Any:
+    """Make in-place changes of a NumPy array an error, so that the call is not traced."""
+    if type(leaf) is not np.ndarray or not leaf.flags.writeable:
+        return leaf
+    view = leaf.view()
+    view.flags.writeable = False
+    return view
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _is_traced(leaf: Any) -> bool:
+    return isinstance(leaf, jax.core.Tracer)

@@ -46,6 +46,8 @@ def convolution(equation: Equation) -> Replacement | Left:
         return Left(f"dilax computes one to three window axes, here are {lhs.ndim - 2}")
     if not all(math.prod(array.shape) for array in (lhs, rhs, *equation.results)):
         return Left("an array without entries")
+    if not all(isinstance(size, int) for size in _window_sizes(equation)):
+        return Left("a window whose size is a symbol")
     if params.get("out_sharding") is not None:
         return Left("its result's sharding is prescribed")
     if params["batch_group_count"] > 1 or _exchanged(params["dimension_numbers"]):
@@ -207,6 +209,13 @@ def _exchange_features(kernel: jax.Array, groups: int) -> jax.Array:
     *window, outputs, features = kernel.shape
     split = kernel.reshape(*window, outputs, groups, features // groups)
     return jnp.swapaxes(split, -1, -3).reshape(*window, features // groups, groups * outputs)
+
+
+def _window_sizes(equation: Equation) -> tuple[int, ...]:
+    """Return the sizes of the window axes of both operands and of the result."""
+    arrays = (*equation.operands, *equation.results)
+    pairs = zip(arrays, equation.params["dimension_numbers"], strict=True)
+    return tuple(size for array, spec in pairs for size in _sizes(array, spec))
 
 
 def _sizes(array: Any, spec: Sequence[int]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from dilax._accelerate.calls import UntraceableError, trace, wrap
+from dilax._accelerate.calls import UntraceableError, trace
 from dilax._accelerate.internals import equations
 from dilax._accelerate.rewriter import decide, is_entered
 from dilax._accelerate.rule import Left, Passes
@@ -97,7 +97,7 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     """
     check_callable(function, "function")
     try:
-        program, _ = trace(function, wrap((args, kwargs)))
+        program = trace(function, args, kwargs).program
     except UntraceableError as error:
         return Explanation((), untraceable=str(error))
     return Explanation(tuple(_findings(program, path=(), entered=True)))

@@ -27,10 +27,16 @@ def with_equations(program: Program, new: Sequence[JaxprEqn]) -> Program:
     return program.replace(jaxpr=replaced) if _is_closed_form(program) else replaced
 
 
-def evaluate(program: Program, *arguments: Any) -> list[Any]:
-    """What a closed program gives, every operation bound as JAX itself would."""
+def evaluate(program: Program) -> list[Any]:
+    """Run a closed program without arguments, with every operation bound as by JAX itself."""
     assert isinstance(program, ClosedJaxpr)
-    return jax.core.eval_jaxpr(program.jaxpr, program.consts, *arguments)
+    try:
+        return jax.core.eval_jaxpr(program.jaxpr, program.consts)
+    except Exception as error:
+        if type(error).__name__ == "InternalFloatingPointError":  # in place of jax.jit, which does
+            kind, name = vars(error)["ty"], vars(error)["name"]
+            raise FloatingPointError(f"invalid value ({kind}) encountered in {name}") from None
+        raise
 
 
 def with_custom_rules(

@@ -46,7 +46,11 @@ def summed(equation: Equation) -> Left:
 
 def _reason(equation: Equation) -> Left | None:
     arrays = (*equation.operands, *equation.results)
-    if max(equation.params["window_dimensions"]) > FOLDED_WINDOW:
+    windows = equation.params["window_dimensions"]
+    pooled = [size for size, taps in zip(arrays[-2].shape, windows, strict=True) if taps > 1]
+    if not all(isinstance(size, int) for size in pooled):
+        return Left("a window whose size is a symbol")
+    if max(windows) > FOLDED_WINDOW:
         return Left(f"a window of more than {FOLDED_WINDOW} entries along an axis")
     if not all(math.prod(array.shape) for array in arrays):
         return Left("an array without entries")

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from dilax._accelerate.calls import UntraceableError, trace, unwrap, wrap
+from dilax._accelerate.calls import UntraceableError, trace
 from dilax._accelerate.internals import (
     equations,
     evaluate,
@@ -54,28 +54,28 @@ class Rewriter:
         self._known: weakref.WeakKeyDictionary[Program, Program] = weakref.WeakKeyDictionary()
 
     def __call__(self, program: Program) -> Program:
-        """The faster program; the same object where there is nothing to do."""
+        """Return the faster program; the same object if there is nothing to do."""
         if program not in self._known:
             self._known[program] = self._rewritten(program)
         return self._known[program]
 
-    def run(self, program: ClosedJaxpr, structure: Any, call: Any) -> Any:
-        """What a traced call gives, after rewriting: a tree of ``structure``."""
-        results = evaluate(self(program), *jax.tree.leaves(call))
-        return jax.tree.unflatten(structure, results)
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, str]:
+        """Call a function, rewritten; if it cannot be traced, call it unchanged and say why."""
+        try:
+            traced = trace(function, args, kwargs)
+        except UntraceableError as error:
+            reason = str(error)
+        else:
+            return traced.result(evaluate(self(traced.program))), ""
+        return function(*args, **kwargs), reason
 
     def rewrite(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function``, rewritten at each call as part of the program that is being traced."""
+        """Rewrite ``function`` at each call, as part of the program that is being traced."""
+        return lambda *args: self.call(function, *args)[0]
 
-        def rewritten(*args: Any) -> Any:
-            try:
-                call = wrap((args, {}))
-                return unwrap(self.run(*trace(function, call), call))
-            except UntraceableError:
-                pass
-            return function(*args)
-
-        return rewritten
+    def __reduce__(self) -> tuple[type, tuple]:
+        """Pickle without what is known, so that accelerated functions can be pickled."""
+        return Rewriter, ()
 
     def _rewritten(self, program: Program) -> Program:
         old = equations(program)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-import jax
-
-from dilax._accelerate.calls import UntraceableError, trace, unwrap, wrap
 from dilax._accelerate.rewriter import Rewriter
 from dilax._checks import check_callable
 
@@ -16,12 +14,12 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class _ReadsArrays(Exception):  # noqa: N818 - a message to the caller, not an error
-    """The function closes over arrays, which may have changed at the next call."""
-
-
 def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Transform a function so that dilax computes its convolutions and maximum pools.
+
+    Like ``jax.grad``, ``accelerate`` transforms without compiling: apply ``jax.jit`` to the result.
+    Outside of ``jit`` the function is traced at every call, and its operations run one by one, so
+    it always sees the present values of whatever it reads.
 
     ``function`` may be written with any library. It is traced, the operations that dilax computes
     faster are replaced, and all others stay as they are. Replaced are convolutions of floats (the
@@ -32,15 +30,9 @@ def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, R
     are rewritten, and also the rules of the last two. The bodies of ``shard_map``, of kernels and
     of unknown primitives are not. ``explain`` lists what is replaced, what is not, and why.
 
-    A call outside of ``jit`` is compiled. As under ``jit``, the program is kept for the next call
-    with arguments of the same structure, shapes and types; arguments that are not arrays
-    (``train=True``) belong to the structure. Unlike under ``jit``, JAX arrays that ``function``
-    closes over are read again at every call. Such a function is traced each time and runs operation
-    by operation, so pass parameters as arguments where speed matters.
-
-    A function that cannot be traced (Python control flow on values, arguments changed in place) is
-    called unchanged: the result is the same, but not faster. ``function`` must have no other side
-    effects, as under ``jit``.
+    A function that cannot be traced (Python control flow on values, arguments changed in place, a
+    function as its result) is called unchanged, with a warning that gives the reason: the result is
+    the same, but not faster. ``function`` must have no other side effects, as under ``jit``.
 
     Results equal those of ``function`` up to rounding, with one exception: if a window of a pool
     contains a NaN, or only ``-inf``, its gradient may go to a different entry of the window.
@@ -61,36 +53,20 @@ def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, R
     ...     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=16,
     ...                                     dimension_numbers=("NHWC", "HWIO", "NHWC"))
     >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))
-    >>> accelerate(network)(kernel, x).shape
+    >>> jax.jit(accelerate(network))(kernel, x).shape
     (8, 28, 28, 16)
     >>> jax.grad(lambda kernel: accelerate(network)(kernel, x).sum())(kernel).shape
     (3, 3, 1, 16)
     """
     check_callable(function, "function")
     rewriter = Rewriter()
-    reads_arrays = False
-
-    def compiled(call: Any) -> Any:
-        program, structure = trace(function, call)
-        if any(isinstance(value, jax.Array) for value in program.consts):
-            raise _ReadsArrays
-        return rewriter.run(program, structure, call)
-
-    jitted = jax.jit(compiled, inline=True)
 
     @functools.wraps(function)
     def accelerated(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        nonlocal reads_arrays
-        try:
-            call = wrap((args, kwargs))
-            if not reads_arrays:
-                try:
-                    return unwrap(jitted(call))
-                except _ReadsArrays:
-                    reads_arrays = True
-            return unwrap(rewriter.run(*trace(function, call), call))
-        except UntraceableError:
-            pass
-        return function(*args, **kwargs)
+        result, reason = rewriter.call(function, *args, **kwargs)
+        if reason:
+            name = getattr(function, "__name__", type(function).__name__)
+            warnings.warn(f"{name} is not accelerated, because of {reason}", stacklevel=2)
+        return result
 
     return accelerated

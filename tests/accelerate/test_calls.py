@@ -1,7 +1,8 @@
-"""Calls of an accelerated function: what goes in and comes out, when it is traced, bad use."""
+"""Calls of an accelerated function: what goes in and comes out, what it reads, bad use."""
 
 import functools
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,39 +65,120 @@ def test_name_and_documentation_are_kept():
 # --- calls outside of jit -------------------------------------------------------------------------
 
 
-def traced(f):
-    """The function, and a list that grows by one with every run of its Python code."""
-    calls = []
+class Layer:
+    """An object that holds an array."""
 
-    @functools.wraps(f)
-    def counted(*args, **kwargs):
-        calls.append(1)
-        return f(*args, **kwargs)
+    def __init__(self, kernel):
+        self.kernel = kernel
 
-    return counted, calls
+    def __call__(self, x):
+        return conv(x, self.kernel)
 
 
-def test_a_second_call_does_not_trace_again(operands):
+@pytest.mark.parametrize("array", [jnp.array, np.array], ids=["jax", "numpy"])
+@pytest.mark.parametrize("given", ["closed over", "attribute", "argument"])
+def test_no_old_value_is_used(operands, array, given):
     x, kernel = operands
-    counted, calls = traced(conv)
-    fast = dilax.accelerate(counted)
-    for _ in range(3):
-        fast(x, kernel)
-    assert len(calls) == 1
-    fast(x[:1], kernel)
-    assert len(calls) == 2
+    layer, held = Layer(array(kernel)), {"kernel": array(kernel)}
+    fast = {
+        "closed over": dilax.accelerate(lambda x, layer: conv(x, held["kernel"])),
+        "attribute": dilax.accelerate(lambda x, _: layer(x)),
+        "argument": dilax.accelerate(lambda x, layer: layer(x)),
+    }[given]
+    call = functools.partial(fast, x, layer)
+    close(call(), conv(x, kernel))
+    for holder in (layer.__dict__, held):
+        if array is np.array:
+            holder["kernel"] *= 2
+        else:
+            holder["kernel"] = 2 * holder["kernel"]
+    close(call(), conv(x, 2 * kernel))
 
 
-def test_arrays_closed_over_are_read_anew(operands):
+def test_tracers_closed_over(operands):
     x, kernel = operands
     held = {"kernel": kernel}
     fast = dilax.accelerate(lambda x: conv(x, held["kernel"]))
-    close(fast(x), conv(x, kernel))
-    held["kernel"] = 2 * kernel
-    close(fast(x), conv(x, 2 * kernel))
-    held["kernel"] = kernel
     slope = jax.grad(lambda kernel: jnp.sum(held.update(kernel=kernel) or fast(x)))(kernel)
     close(slope, jax.grad(lambda kernel: jnp.sum(conv(x, kernel)))(kernel))
+
+
+def test_nothing_is_compiled_anew_for_another_number(operands, caplog):
+    x, kernel = operands
+    fast = dilax.accelerate(lambda x, scale: scale * conv(x, kernel))
+    y = fast(x, 1.0)
+    with jax.log_compiles():
+        results = [fast(x, scale) for scale in (0.0, 0.25, 3.0)]
+    assert not [record for record in caplog.records if "Compiling" in record.message]
+    for result, scale in zip(results, (0.0, 0.25, 3.0), strict=True):
+        close(result, scale * y)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.arange(3), np.int64(2) ** 40, np.array(["a"]), "text", jnp.arange(3), None],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_not_computed_is_returned_as_it_is(value):
+    for function in (lambda value, x: (value, 2 * x), lambda _, x: (value, 2 * x)):
+        result, _ = dilax.accelerate(function)(value, jnp.ones(2))
+        assert type(result) is type(value)
+        assert getattr(result, "dtype", None) == getattr(value, "dtype", None)
+        np.testing.assert_array_equal(result, value)
+
+
+def test_arrays_stay_on_their_devices(operands):
+    x, kernel = operands
+    one, other = jax.devices()[:2]
+
+    def two_devices(x, kernels):
+        return conv(x, kernels[0]), conv(jax.device_put(x, other), kernels[1])
+
+    kernels = [jax.device_put(kernel, one), jax.device_put(kernel, other)]
+    results = dilax.accelerate(two_devices)(jax.device_put(x, one), kernels)
+    assert [result.devices() for result in results] == [{one}, {other}]
+    jax.tree.map(close, results, two_devices(jax.device_put(x, one), kernels))
+
+
+def test_donated_arguments_are_donated(operands):
+    x, kernel = operands
+    for transform in (lambda f: f, dilax.accelerate):
+        given = jnp.array(x)
+        transform(jax.jit(conv, donate_argnums=0))(given, kernel)
+        assert given.is_deleted()
+
+
+@jax.tree_util.register_pytree_node_class
+class Checked:
+    """A node that refuses leaves that are not arrays, and any static field but text."""
+
+    def __init__(self, array, text):
+        assert hasattr(array, "shape") and isinstance(text, str)
+        self.array, self.text = array, text
+
+    def tree_flatten(self):
+        """Hold the array as a leaf."""
+        return (self.array,), self.text
+
+    @classmethod
+    def tree_unflatten(cls, text, leaves):
+        """Check again."""
+        return cls(*leaves, text)
+
+
+def test_nodes_that_check_their_leaves(operands):
+    x, kernel = operands
+    fast = dilax.accelerate(lambda node: Checked(conv(x, node.array), node.text))
+    result = fast(Checked(kernel, "kernel"))
+    close(result.array, conv(x, kernel))
+    assert result.text == "kernel"
+
+
+def test_accelerated_functions_can_be_pickled(operands):
+    x, kernel = operands
+    fast = dilax.accelerate(conv)
+    fast(x, kernel)
+    close(cloudpickle.loads(cloudpickle.dumps(fast))(x, kernel), conv(x, kernel))
 
 
 def test_effects_happen_once_and_in_order(operands):
@@ -127,22 +209,41 @@ def branching(x, kernel):
 def test_what_cannot_be_traced_is_called_as_it_is(operands):
     x, kernel = operands
     for sign in (1, -1):
-        np.testing.assert_array_equal(
-            dilax.accelerate(branching)(sign * x, kernel), branching(sign * x, kernel)
-        )
+        with pytest.warns(UserWarning, match="branching is not accelerated.*TracerBool"):
+            result = dilax.accelerate(branching)(sign * x, kernel)
+        np.testing.assert_array_equal(result, branching(sign * x, kernel))
+
+
+def test_a_function_that_is_returned_holds_no_tracer(operands):
+    x, kernel = operands
+
+    def partial(x):
+        y = conv(x, kernel)
+        return lambda scale: scale * y
+
+    with pytest.warns(UserWarning, match="partial is not accelerated.*it returns a function"):
+        scaled = dilax.accelerate(partial)(x)
+    close(scaled(2), 2 * conv(x, kernel))
+
+
+def test_control_flow_on_numpy_arrays_is_traced(operands):
+    x, kernel = (np.array(operand) for operand in operands)
+    np.testing.assert_array_equal(dilax.accelerate(branching)(x, kernel), branching(x, kernel))
     result = dilax.accelerate(lambda x: float(x[0]) + np.asarray(x).size)(np.ones(3))
     assert result == 4.0 and type(result) is float
 
 
-def test_arguments_changed_in_place_are_changed(operands):
+@pytest.mark.parametrize("array", [jnp.array, np.array], ids=["jax", "numpy"])
+def test_arguments_changed_in_place_are_changed_once(operands, array):
     x, kernel = operands
 
     def doubling(kept):
-        kept["kernel"] = 2 * kept["kernel"]
+        kept["kernel"] *= 2
         return conv(x, kept["kernel"])
 
-    kept = {"kernel": kernel}
-    close(dilax.accelerate(doubling)(kept), conv(x, 2 * kernel))
+    kept = {"kernel": array(kernel)}
+    with pytest.warns(UserWarning, match="doubling is not accelerated"):
+        close(dilax.accelerate(doubling)(kept), conv(x, 2 * kernel))
     close(kept["kernel"], 2 * kernel)
 
 
