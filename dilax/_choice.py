@@ -4,7 +4,7 @@ For each pass, one function returns the algorithm for a platform and a problem. 
 settings, another function returns the settings. All constants that steer an algorithm are in this
 file. The choice of algorithms is based on ``experiments/results/algorithms.json``, a measurement of
 the algorithms in every pass of 79 convolutions; comments in brackets name its families. The
-settings are based on ``experiments/benchmarks/settings_speed.py``. Platforms that were not measured
+settings are based on ``experiments/results/settings_speed.json``. Platforms that were not measured
 run ``lax``.
 """
 
