@@ -68,7 +68,7 @@ def main(
             summary = train_seeds(task)
         if training.is_main_process():
             report(summary, config.output)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # rich exits where the output is closed
         return _leave_closed_output(config)
     except training.CheckpointError as error:
         return _complain(error, 2)

@@ -276,7 +276,8 @@ def test_a_closed_output_ends_the_run_in_one_line(tmp_path, digits):
     process = run(*flags(tmp_path, dataset=digits, epochs=4), "--no-pictures")
     assert process.stdout.readline().startswith("epoch 1/4")
     process.stdout.close()
-    error = process.stderr.read()
+    with process.stderr:
+        error = process.stderr.read()
     assert process.wait(timeout=60) == 128 + signal.SIGPIPE
     assert error.count("\n") == 1 and "the output was closed; continue with: python" in error
 
