@@ -1,6 +1,5 @@
 """The whole program, in this process and with the network that compiles fastest."""
 
-import dataclasses
 import json
 import re
 import signal
@@ -22,8 +21,8 @@ PROGRAM = ROOT / "experiments" / "mnist_dsdc.py"
 sys.path.insert(0, str(PROGRAM.parent))
 import mnist_dsdc  # noqa: E402
 from common.program import read_flags  # noqa: E402
-from common.run import layer_titles, restore, windowed  # noqa: E402
-from common.task import make_task, note_untrained_classes  # noqa: E402
+from common.run import restore  # noqa: E402
+from common.task import make_task  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -51,20 +50,6 @@ def finished(tmp_path_factory, digits, module_compiles_quickly):
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert mnist_dsdc.main([*flags(folder, dataset=digits, validation=64)]) == 0
     return folder
-
-
-def status(arguments):
-    """The exit status, also where tyro ends the program."""
-    try:
-        return mnist_dsdc.main(arguments)
-    except SystemExit as stop:
-        return stop.code
-
-
-def task_of(dataset, **values):
-    config = mnist_dsdc.Config(**{"model": "mnist_tutorial", "batch_size": 32} | values)
-    dataset = mnist_dsdc.grey(data.load(dataset))
-    return make_task(config, dataset, mnist_dsdc.augmentation, jax.devices())
 
 
 def read(folder, name):
@@ -130,37 +115,8 @@ def test_a_finished_run_gives_its_network_back(finished, tmp_path, digits, evalu
 
 def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path, digits):
     with pytest.raises(CheckpointError, match="has no checkpoint; train there first"):
-        restore(task_of(digits, output=tmp_path))
-
-
-def test_statistics_of_devices_make_their_number_part_of_the_run(digits):
-    by_device = {"parallel": "pmap", "batch_statistics": "device", "devices": 2}
-    assert task_of(digits, **by_device).identity(0)["devices"] == 2
-    assert "devices" not in task_of(digits, parallel="pmap", devices=2).identity(0)
-
-
-def test_kernel_dilation_is_a_flag(tmp_path, capsys):
-    """Stem and pools see 6 pixels; a 3x3 block 2 more at its dilation and stride: 2, 4 after."""
-    blocks = {"own": (1, 2, 1, 1, 2, 1, 2), "given": (3, 1, 1, 1, 1, 1, 2)}
-    seen = {name: 6 + 2 * (2 * sum(d[:3]) + 4 * sum(d[3:])) for name, d in blocks.items()}
-    for name, options in (("own", {}), ("given", {"kernel_dilation": blocks["given"]})):
-        task = task_of("shapes", model="mnist_dsdc", limit=64, **options)
-
-        def layers(images, create=task.network.create):
-            module = create(jax.random.key(0))
-            module.eval()
-            return module.activations(images)
-
-        titles = layer_titles(windowed(layers), jnp.ones((1, 28, 28, 1)))
-        assert titles[-1] == f"separable_7\nsees {seen[name]} x {seen[name]}"
-    (tmp_path / "config.json").write_text(json.dumps(task.config.as_json()))
-    config = read_flags(mnist_dsdc.Config, ["--output", str(tmp_path), "--resume"])
-    assert config.kernel_dilation == blocks["given"]
-    for model, message in (("mnist_dsdc", "7 dilated layers"), ("mnist_tutorial", "cannot be")):
-        flags = ["--dataset", "shapes", "--model", model, "--output", str(tmp_path / "run")]
-        assert status([*flags, "--kernel-dilation", "1", "2"]) == 2
-        error = capsys.readouterr().err
-        assert message in error and "kernel_dilation" in error and error.count("\n") == 1
+        config = mnist_dsdc.Config(model="mnist_tutorial", batch_size=32, output=tmp_path)
+        restore(make_task(config, data.load(digits), mnist_dsdc.augmentation, jax.devices()))
 
 
 def test_several_seeds_have_a_folder_each_and_one_summary(tmp_path, digits, capsys):
@@ -356,111 +312,3 @@ def test_colour_images_become_grey():
     assert turned.splits["train"].images[0, ..., 0].tolist() == [[255, 0], [0, grey]]
     assert turned.source == "here, converted to grey"
     assert mnist_dsdc.grey(turned) is turned
-
-
-def unboxed(text):
-    """The text inside tyro's boxes, as one line."""
-    return " ".join(re.sub(r"[│╭╮╰╯─|+]|-{3,}", " ", text).split())
-
-
-def test_help_explains_every_flag(capsys):
-    assert status(["--help"]) == 0
-    text = unboxed(capsys.readouterr().out).replace("...", "")
-    for field in dataclasses.fields(mnist_dsdc.Config):
-        flag = "--" + field.name.replace("_", "-")
-        # After the flag stands a sentence: a capital, words, a full stop.
-        assert re.search(rf"{flag}\b[^.]*? [A-Z][^.]+ [^.]+\.", text), flag
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--epochs", "many"], "--epochs: invalid literal for int"),
-        (["--epochs", "-1"], "--epochs must be at least 1, got -1"),
-        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
-        (["--seeds", "0"], "--seeds must be at least 1, got 0"),
-        (["--seed", "-3"], "--seed must be 0 or more, got -3"),
-        (["--learning-rate", "nan"], "--learning-rate must be positive, got nan"),
-        (["--weight-decay", "-1"], "--weight-decay must be 0 or more, got -1.0"),
-        (["--ema-decay", "1"], "--ema-decay must be at least 0 and below 1, got 1.0"),
-        (["--label-smoothing", "2"], "--label-smoothing must be at least 0 and below 1"),
-        (["--rotation", "-7"], "--rotation must be 0 or more, got -7.0"),
-        (["--scale", "1"], "--scale must be at least 0 and below 1, got 1.0"),
-        (["--validation", "60000"], "--validation must leave training images, got 60000"),
-        (
-            ["--limit", "64", "--batch-size", "65"],
-            r"batch_size must be from 1 to .* \(num_images=64\), got",
-        ),
-        (["--device", "abacus"], "invalid choice 'abacus' for argument '--device'"),
-        (["--device", "tpu"], "device must be one that JAX finds here .*'tpu'"),
-        (["--evaluate", "worst"], "invalid choice 'worst' for argument '--evaluate'"),
-        (["--evaluate", "best"], "--evaluate must be final or ema without held-out images"),
-        (["--accumulate", "0"], "--accumulate must be at least 1, got 0"),
-        (["--devices", "64"], "devices must be at most 2, got 64"),
-        (["--devices", "2", "--batch-size", "33"], "must be a multiple of 2 .*; try 32 or 34"),
-        (["--batch-statistics", "device"], "--batch-statistics must be global with --parallel jit"),
-        (["--shard-optimizer", "--parallel", "pmap"], "--shard-optimizer must be left out with"),
-        (["--coordinator", "here:1"], "--coordinator must be given together with --distributed"),
-        (
-            ["--distributed", "--coordinator", "here:1", "--processes", "2", "--process", "2"],
-            "process must be from 0 to processes - 1, got 2 of 2 processes",
-        ),
-        (["--distributed"], "no cluster is found .*; give coordinator, processes and process"),
-        (["--epocs", "3"], "Unrecognized options: --epocs, 3 Perhaps you meant: --epochs"),
-        (["--kernel-dilation", "0"], r"--kernel-dilation must be positive integers, got \(0,\)"),
-        (["--model", "mnist_dsdd"], "got 'mnist_dsdd'; did you mean mnist_dsdc"),
-        (["--dataset", "/no/such/file.npz"], "/no/such/file.npz does not exist"),
-        (["--output", str(PROGRAM)], "mnist_dsdc.py is a file; choose another --output"),
-        (["--output", str(PROGRAM / "below")], "below: .*mnist_dsdc.py is a file; choose another"),
-        (["--resume"], "holds no run to resume"),
-    ],
-)
-def test_a_wrong_flag_is_named(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    assert status(arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert re.search(message, unboxed(printed.err))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_set_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def save(name, side, splits=("train", "test"), tested=200):
-        arrays = {}
-        for split in splits:
-            count = tested if split == "test" else 200
-            arrays[f"{split}_images"] = np.zeros((count, side, side), np.uint8)
-            arrays[f"{split}_labels"] = np.arange(count) % 3
-        np.savez(name, **arrays)
-
-    save("one.npz", 28, splits=("train",))
-    save("large.npz", 32)
-    save("empty.npz", 28, tested=0)
-    assert mnist_dsdc.main(["--dataset", "./empty.npz"]) == 2
-    assert "--dataset empty must have test images, got none" in capsys.readouterr().err
-    assert mnist_dsdc.main(["--dataset", "./one.npz"]) == 2
-    assert (
-        "must have the splits train and test, got train (without test)" in capsys.readouterr().err
-    )
-    assert mnist_dsdc.main(["--dataset", "./large.npz", "--model", "mnist_tutorial"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "mnist_tutorial cannot take the 32x32x1 images of --dataset" in error
-    assert not (tmp_path / "runs").exists()
-
-
-def test_classes_that_are_tested_and_never_trained_are_named(capsys):
-    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 0, 1, 1], np.int32)
-    splits = {"train": data.Split(images, 0 * labels), "test": data.Split(images, labels)}
-    note_untrained_classes(data.Dataset("x", splits, ("cat", "dog"), source="here"))
-    assert capsys.readouterr().err.endswith("test images of classes without training images: dog\n")
-
-
-@pytest.mark.parametrize(("devices", "said"), [(0, "computed on 1 of 2 devices"), (1, "")])
-def test_idle_devices_are_noted_unless_asked_for(digits, capsys, devices, said):
-    task_of(digits, batch_size=31, devices=devices)
-    assert said in capsys.readouterr().err
-    task_of(digits, batch_size=32)
-    assert capsys.readouterr().err == ""
