@@ -35,7 +35,10 @@ class TracedCall(NamedTuple):
 def trace(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> TracedCall:
-    """Trace ``function(*args, **kwargs)``; the program's arguments are ``jax.ShapeDtypeStruct``.
+    """Trace ``function(*args, **kwargs)``.
+
+    Arguments that are ``jax.ShapeDtypeStruct`` are arguments of the program; all other values are
+    constants in it.
 
     Raises:
         UntraceableError: if ``function`` fails, changes its arguments in place or returns a

@@ -66,7 +66,7 @@ def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, R
         result, reason = rewriter.call(function, *args, **kwargs)
         if reason:
             name = getattr(function, "__name__", type(function).__name__)
-            warnings.warn(f"{name} is not accelerated, because of {reason}", stacklevel=2)
+            warnings.warn(f"{name} is not accelerated: {reason}", stacklevel=2)
         return result
 
     return accelerated

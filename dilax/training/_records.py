@@ -109,8 +109,8 @@ def versions() -> dict[str, str]:
 def git_commit(folder: Path = Path(dilax._version.__file__).parent) -> str | None:
     """Return the git commit of the source in ``folder``, with ``-dirty`` if it has been changed.
 
-    Only changes of Python files of the repository count, because results do not depend on others.
-    None outside a git checkout, or if git does not track the files of the folder.
+    Only Python files of the repository count: a record that was just written is no change of the
+    source. None outside a git checkout, or if git does not track the files of the folder.
     """
 
     def git(*arguments: str) -> str:

@@ -62,7 +62,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
 
 def write_flags(*configs: Config) -> None:
     """Write the flags of a run to its folder; a resumed run may have changed some of them."""
-    for config in configs:
+    for config in dict.fromkeys(configs):  # one, if there is one seed
         write(config.output / training.CONFIG_FILE, config.as_json())
 
 
