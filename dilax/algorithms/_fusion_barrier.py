@@ -26,10 +26,17 @@ def fusion_barrier(
     An optimisation barrier hides from XLA on CPU that the other branch is never taken. On other
     platforms the condition is a constant, and XLA removes the branch. (A barrier around the result
     itself would have no effect, because XLA removes it before fusion.) The result has ``shape`` and
-    ``dtype``, and varies over the mesh axes that ``operand`` varies over.
+    ``dtype``, and varies over the mesh axes that ``operand`` varies over. If ``operand`` is of this
+    shape and type, the other branch returns it, which leaves XLA nothing to compile.
     """
     never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
-    return lax.cond(never, lambda: vary(jnp.zeros(shape, dtype), varying_axes(operand)), compute)
+    return lax.cond(never, lambda: _stand_in(shape, dtype, operand), compute)
+
+
+def _stand_in(shape: tuple[int, ...], dtype: Any, operand: jax.Array) -> jax.Array:
+    if (operand.shape, operand.dtype) == (shape, dtype):
+        return operand
+    return vary(jnp.zeros(shape, dtype), varying_axes(operand))
 
 
 def _false() -> jax.Array:

@@ -74,7 +74,7 @@ def conv(
         lambda: functools.reduce(lax.add, map(seen_by, range(rhs.shape[-2]))).astype(dtype),
         shape,
         dtype,
-        rhs,
+        lhs,
     )
 
 
@@ -118,7 +118,7 @@ def input_gradient(
             return _sum(through, len(outputs), unrolled_outputs)
 
         shape = (lhs.shape[0], *geometry.input_size, groups)
-        return fusion_barrier(lambda: phases.gradient(part).astype(dtype), shape, dtype, rhs)
+        return fusion_barrier(lambda: phases.gradient(part).astype(dtype), shape, dtype, lhs)
 
     return _interleave([seen_by(channel) for channel in range(in_channels_per_group)])
 
