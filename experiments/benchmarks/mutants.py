@@ -29,6 +29,9 @@ from dilax.training import git_commit
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("tests/test_geometry.py", "tests/test_choice.py", "tests/algorithms", "tests/functions")
 TESTS_OF_TOOLS = ("tests/accelerate",)
+ENDLESS = -1
+"""In place of pytest's exit status, if the tests never end."""
+OUTCOMES = {0: "not noticed", 1: "noticed", 2: "noticed", ENDLESS: "noticed"}
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -65,6 +68,8 @@ class Config(benchmark.Flags):
     """Root of the repository to mutate; it may be another checkout."""
     workers: int = 2
     """Number of mutants that are tested at the same time."""
+    patience: float = 3600.0
+    """Seconds after which a mutant counts as noticed, because the tests never end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +158,7 @@ def judge(mutant: Mutant, config: Config) -> dict[str, object]:
     """Test whether the tests notice a mutant."""
     started = time.perf_counter()
     code = run_tests(config, mutant)
-    outcome = {0: "not noticed", 1: "noticed", 2: "noticed"}.get(code, "not run")
+    outcome = OUTCOMES.get(code, "not run")
     seconds = time.perf_counter() - started
     change = f"{mutant.path}:{mutant.line}  {mutant.before} -> {mutant.after}"
     print(f"{outcome:12} {change}  {seconds:.0f} s", flush=True)
@@ -172,9 +177,16 @@ def run_tests(config: Config, mutant: Mutant | None) -> int:
             file.write_text(mutated(file.read_text(), mutant.place))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-o", "addopts=", "-p", "no:xdist"]
         environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run(
-            [*command, *config.tests], cwd=copy, env=environment, capture_output=True
-        ).returncode
+        try:
+            return subprocess.run(
+                [*command, *config.tests],
+                cwd=copy,
+                env=environment,
+                capture_output=True,
+                timeout=config.patience,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return ENDLESS
 
 
 def make_parent(path: Path) -> Path:
