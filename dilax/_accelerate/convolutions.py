@@ -124,9 +124,11 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
 def _kernel_gradient(equation: Equation) -> Replacement | Left:
     """``y[k] = sum_i x[d k + s i - low] g[i]``: the cotangent in the kernel's place."""
     params = equation.params
-    if any_above_one(params["lhs_dilation"]) or params["feature_group_count"] > 1:
-        grouped = params["batch_group_count"] > 1
-        return Left("groups of the batch in a spread input") if grouped else _unexchanged(equation)
+    if params["feature_group_count"] > 1:
+        spread = any_above_one(params["lhs_dilation"])
+        return _input_gradient(equation) if spread else _forward(equation)
+    if any_above_one(params["lhs_dilation"]):
+        return _kernel_gradient_of_transposed(equation)
     x, g = equation.operands
     (y,) = equation.results
     numbers, groups = params["dimension_numbers"], params["batch_group_count"]
@@ -158,10 +160,48 @@ def _kernel_gradient(equation: Equation) -> Replacement | Left:
     return _if_faster(compute, geometry, features, ("kernel_gradient",))
 
 
-def _unexchanged(equation: Equation) -> Replacement | Left:
-    """Features before the batch, but no kernel gradient: groups, or a spread input."""
-    spread = any_above_one(equation.params["lhs_dilation"])
-    return _input_gradient(equation) if spread else _forward(equation)
+def _kernel_gradient_of_transposed(equation: Equation) -> Replacement | Left:
+    """``y[k] = sum_i x'[d k + i - low] g[i]`` with ``x'`` spread by ``s``.
+
+    Only ``i = s j + low - d k`` reads an entry of ``x``, so with ``K`` taps,
+    ``y[K - 1 - k] = sum_j g[s j + d k - (d (K - 1) - low)] x[j]``: the cotangent in the input's
+    place, and the input in the cotangent's.
+    """
+    params = equation.params
+    x, g = equation.operands
+    (y,) = equation.results
+    numbers, groups = params["dimension_numbers"], params["batch_group_count"]
+    taps = _sizes(y, numbers.out_spec)
+    if any_above_one(params["rhs_dilation"]):
+        return _forward(equation) if groups == 1 else Left("groups of the batch, and two strides")
+    ends = [d * (k - 1) for d, k in zip(params["window_strides"], taps, strict=True)]
+    geometry = _solved(
+        input_size=_sizes(g, numbers.rhs_spec),
+        kernel_size=taps,
+        strides=params["lhs_dilation"],
+        low=[end - low for end, (low, _) in zip(ends, params["padding"], strict=True)],
+        kernel_dilation=params["window_strides"],
+        output_size=_sizes(x, numbers.lhs_spec),
+        groups=groups,
+    )
+
+    def compute(x: jax.Array, g: jax.Array) -> jax.Array:
+        features, batch, *window = numbers.lhs_spec
+        out_features, also_batch, *places = numbers.rhs_spec
+        kernel = kernel_gradient_p.bind(
+            jnp.transpose(g, (also_batch, *places, out_features)),
+            jnp.transpose(x, (batch, *window, features)),
+            geometry=geometry,
+            precision=params["precision"],
+            dtype=y.dtype,
+            algorithm=None,
+        )
+        kernel = _exchange_features(lax.rev(kernel, range(len(taps))), groups)
+        in_channels, outputs, *axes = numbers.out_spec
+        return jnp.transpose(kernel, inverse((*axes, in_channels, outputs)))
+
+    features = g.shape[numbers.rhs_spec[0]], x.shape[numbers.lhs_spec[0]]
+    return _if_faster(compute, geometry, features, ("kernel_gradient",))
 
 
 # --- the choice -----------------------------------------------------------------------------------

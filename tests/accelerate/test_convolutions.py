@@ -116,6 +116,37 @@ def test_both_gradients_are_told_by_their_form(layout, groups, double):
     assert sorted(passes) == sorted([ALL_PASSES, ("input_gradient",), ("kernel_gradient",)])
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_the_kernel_gradient_of_a_transposed_convolution_is_one(groups, dilation, double):
+    """Its window is the kernel, not an image, as in the gradient of the accelerated function."""
+    rng = np.random.default_rng(groups)
+    x, kernel = (
+        jnp.asarray(rng.normal(size=(2, 5, 4, 6))),
+        jnp.asarray(rng.normal(size=(3, 2, 6 // groups, 4))),
+    )
+
+    def transposed(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (1, 1),
+            ((2, 3), (1, 2)),
+            lhs_dilation=(2, 3),
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=NETWORK["dimension_numbers"],
+            feature_group_count=groups,
+        )
+
+    agree(transposed, x, kernel)
+    slope = jax.grad(lambda k: jnp.sum(jnp.sin(transposed(x, k))))
+    findings = dilax.explain(slope, kernel).findings
+    assert [tuple(name for name, _ in finding.passes) for finding in findings] == [
+        ("input_gradient",),
+        ("kernel_gradient",),
+    ]
+
+
 def depthwise(x, kernel, **arguments):
     given = NETWORK | {"feature_group_count": x.shape[-1]} | arguments
     return lax.conv_general_dilated(x, kernel, **given)
