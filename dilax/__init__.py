@@ -37,6 +37,7 @@ from dilax._functions import (
     pointwise_conv,
     separable_block,
     separable_conv,
+    using,
 )
 from dilax._version import __version__
 
@@ -68,6 +69,8 @@ __all__ = [
     "batch_norm",
     "dilated_block",
     "separable_block",
+    # the algorithm of all of them
+    "using",
     # transformations
     "Explanation",
     "Finding",

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from dilax._accelerate.rule import Equation, Left, Replacement, any_above_one
-from dilax._functions.pooling import FOLDED_WINDOW, fold_max
+from dilax._functions.maximum import MOST_TERMS, fold_max, is_folded, pooled_axes
+from dilax._functions.window_axis import WindowAxis
 
 
 def largest(equation: Equation) -> Replacement | Left:
@@ -50,10 +51,10 @@ def _reason(equation: Equation) -> Left | None:
     pooled = [size for size, taps in zip(arrays[-2].shape, windows, strict=True) if taps > 1]
     if not all(isinstance(size, int) for size in pooled):
         return Left("a window whose size is a symbol")
-    if max(windows) > FOLDED_WINDOW:
-        return Left(f"a window of more than {FOLDED_WINDOW} entries along an axis")
     if not all(math.prod(array.shape) for array in arrays):
         return Left("an array without entries")
+    if not is_folded(_axes(equation)):
+        return Left(f"a window of more than {MOST_TERMS} entries along an axis")
     if not all(_is_number(array.dtype) for array in arrays):
         return Left(f"dilax compares real numbers, these are {arrays[0].dtype}")
     return None
@@ -64,14 +65,14 @@ def _is_number(dtype: Any) -> bool:
 
 
 def _fold(equation: Equation, x: jax.Array) -> jax.Array:
-    params = equation.params
-    return fold_max(
-        x,
-        params["window_dimensions"],
-        params["window_strides"],
-        params["padding"],
-        params.get("window_dilation", (1,) * x.ndim),
-    )
+    return fold_max(x, _axes(equation))
+
+
+def _axes(equation: Equation) -> tuple[WindowAxis, ...]:
+    shape, params = equation.operands[-1].shape, equation.params
+    sizes, strides = params["window_dimensions"], params["window_strides"]
+    dilation = params.get("window_dilation", (1,) * len(shape))
+    return pooled_axes(shape, sizes, strides, params["padding"], dilation)
 
 
 def _on_cpu(equation: Equation, fold: Callable[..., jax.Array]) -> Replacement:

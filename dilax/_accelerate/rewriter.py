@@ -24,7 +24,9 @@ from dilax._accelerate.internals import (
 )
 from dilax._accelerate.rule import Equation, Left, Replacement
 from dilax._accelerate.rules import RULES
+from dilax._functions.using import algorithm_in_use
 from dilax._jaxprs import Program
+from dilax.algorithms import lax
 
 ENTERED = frozenset(
     {
@@ -117,7 +119,9 @@ def decide(equation: JaxprEqn) -> tuple[Replacement, JaxprEqn] | Left:
     operands = tuple(variable.aval for variable in equation.invars)
     results = tuple(variable.aval for variable in equation.outvars)
     params = tuple(sorted(equation.params.items()))
-    context = (jax.sharding.get_abstract_mesh(), jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    if algorithm_in_use() is lax:
+        return Left("dilax uses lax here")
+    context = (jax.sharding.get_abstract_mesh(), jax.config.jax_enable_x64, algorithm_in_use())  # type: ignore[attr-defined]
     try:
         hash(params)
     except TypeError:

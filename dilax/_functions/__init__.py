@@ -13,6 +13,7 @@ from dilax._functions.convolution import conv
 from dilax._functions.drop_in import conv_general_dilated
 from dilax._functions.pooling import avg_pool, max_pool
 from dilax._functions.separable import depthwise_conv, pointwise_conv, separable_conv
+from dilax._functions.using import using
 
 __all__ = [
     # convolution
@@ -33,4 +34,6 @@ __all__ = [
     "batch_norm",
     "dilated_block",
     "separable_block",
+    # the algorithm of all
+    "using",
 ]

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype, holds
 from dilax._checks import check_instance, number, shown
+from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
 from dilax.geometry import (
     AxisPadding,
@@ -83,6 +84,7 @@ def canonical_options(
         )
     if algorithm is not None:
         check_instance(algorithm, Algorithm, "algorithm")
+    algorithm = algorithm_in_use(algorithm)
     hashable = tuple(precision) if isinstance(precision, list) else precision
     if preferred_element_type is None:
         return Options(hashable, common, algorithm)

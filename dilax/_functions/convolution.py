@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec, auto_axes
 from jax.typing import ArrayLike, DTypeLike
 
@@ -96,12 +97,17 @@ def conv_canonical(
         x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
     if not kernel.size or 0 in geometry.output_size:
         y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
-    elif options.algorithm is algorithms.lax:
+    elif options.algorithm is algorithms.lax or _is_narrow(x.dtype):
         y = _primitives.conv_by_lax(x, kernel, geometry, options.precision, options.dtype)
     else:
         run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
         y = _as_sharded(run, x, kernel)(x, kernel)
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    """Whether it is a float of under 16 bits, which lax converts as each platform needs."""
+    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 2
 
 
 def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:

@@ -13,10 +13,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from dilax import algorithms
 from dilax._arrays import as_array
 from dilax._checks import check_instance
 from dilax._functions.arguments import Options, is_mostly_padding
 from dilax._functions.convolution import conv_canonical
+from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
 from dilax.geometry import ConvGeometry, _padding
 
@@ -88,6 +90,9 @@ def conv_general_dilated(
         **({} if out_sharding is None else {"out_sharding": out_sharding}),
     )
     call = None
+    algorithm = algorithm_in_use(algorithm)
+    if algorithm is algorithms.lax:
+        return by_lax(lhs, rhs)
     plain = _is_one(batch_group_count) and _all_ones(lhs_dilation, x.ndim - 2)
     if plain and out_sharding is None:
         window = window_strides, padding, rhs_dilation

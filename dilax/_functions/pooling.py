@@ -1,8 +1,7 @@
 """Pooling with gradients made of slices and sums, rather than a new search of every window.
 
-A maximum over a box is a maximum along each axis in turn, and along one axis it is a fold of
-shifted, strided slices. XLA fuses the slices, and their transposes are paddings. The gradient of
-lax's ``reduce_window`` maximum (select-and-scatter) is much slower on CPU.
+A maximum over a box is a maximum along each axis in turn. The gradient of lax's ``reduce_window``
+maximum (select-and-scatter) is much slower on CPU.
 
 A sum over a box is a depthwise convolution with a kernel of ones, whose gradient is again a sum.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,21 +19,24 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from dilax import algorithms
 from dilax._arrays import as_array, common_type
 from dilax._checks import as_python, entries
 from dilax._functions.arguments import Options, check_growth
 from dilax._functions.convolution import conv_canonical
+from dilax._functions.maximum import fold_max, is_folded, lowest
+from dilax._functions.using import algorithm_in_use
+from dilax._functions.window_axis import WindowAxis
 from dilax.algorithms._shift_and_add import window_sums
 from dilax.geometry import (
-    AxisPadding,
     ConvGeometry,
     PaddingLike,
     canonical_geometry,
     canonical_tuple,
 )
 
-FOLDED_WINDOW = 32
-"""Longest window, in entries along an axis, that is folded; lax computes longer ones."""
+LONGEST_SUM = 32
+"""Longest window, in entries along an axis, that is summed; lax computes longer ones."""
 
 LEAST_SUM = 5
 """Sums of fewer entries are computed by lax, which is faster there."""
@@ -81,37 +83,9 @@ def max_pool(
     axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
     if not all(axis.outputs for axis in axes):
         return _empty(x, axes)
-    if max(axis.size for axis in axes) > FOLDED_WINDOW:
-        return _reduce_window(x, _lowest(x.dtype), lax.max, axes)
-    return _fold_max(x, tuple(axes))
-
-
-def fold_max(
-    x: jax.Array,
-    window_dimensions: Sequence[int],
-    window_strides: Sequence[int],
-    padding: Sequence[AxisPadding],
-    window_dilation: Sequence[int],
-) -> jax.Array:
-    """``max_pool`` with the arguments of ``lax.reduce_window``: one for each axis of ``x``."""
-    columns = zip(window_dimensions, window_strides, window_dilation, padding, strict=True)
-    pooled = [
-        _WindowAxis(axis, x.shape[axis], *column)
-        for axis, column in enumerate(columns)
-        if column != (1, 1, 1, (0, 0))
-    ]
-    return _fold_max(x, tuple(pooled))
-
-
-@functools.partial(jax.jit, static_argnums=1, inline=True)
-def _fold_max(x: jax.Array, axes: tuple[_WindowAxis, ...]) -> jax.Array:
-    """Fold the axes from last to first, so that of equal entries the first in row-major order wins.
-
-    A call outside of ``jit`` is compiled as a whole; inside ``jit`` it is inlined.
-    """
-    for axis in reversed(axes):
-        x = _largest_along(x, axis)
-    return x
+    if not is_folded(axes) or algorithm_in_use() is algorithms.lax:
+        return _reduce_window(x, lowest(x.dtype), lax.max, axes)
+    return fold_max(x, tuple(axes))
 
 
 def avg_pool(
@@ -158,7 +132,7 @@ def avg_pool(
     return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
 
 
-def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
+def _counts(axes: Sequence[WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
     """Return the ``count`` of every window for ``ndim`` axes, or a scalar if all are equal."""
     counts = np.ix_(*(axis.counts(include_pad) for axis in axes))
     count = functools.reduce(np.multiply, counts)[..., None]
@@ -167,15 +141,16 @@ def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.nda
     return count.reshape((1,) * (ndim - count.ndim) + count.shape)
 
 
-def _window_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+def _window_sums(x: jax.Array, axes: Sequence[WindowAxis]) -> jax.Array:
     taps = math.prod(axis.size for axis in axes)
-    if taps < LEAST_SUM or max(axis.size for axis in axes) > FOLDED_WINDOW:
+    long = max(axis.size for axis in axes) > LONGEST_SUM
+    if taps < LEAST_SUM or long or algorithm_in_use() is algorithms.lax:
         return _reduce_window(x, x.dtype.type(0), lax.add, axes)
     boxes = [axes] if taps <= LARGEST_BOX else [[axis] for axis in axes]
     return functools.reduce(_box_sums, boxes, x)
 
 
-def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+def _box_sums(x: jax.Array, axes: Sequence[WindowAxis]) -> jax.Array:
     """Sum over windows of adjacent axes; axes before them are the batch, those after, features."""
     batch, rest = x.shape[: axes[0].axis], x.shape[axes[-1].axis + 1 :]
     features = math.prod(rest)
@@ -188,42 +163,13 @@ def _box_sums(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
     return sums.reshape(*batch, *geometry.output_size, *rest)
 
 
-class _WindowAxis(NamedTuple):
-    """A window axis of a pool: its index in the array, and its sizes."""
-
-    axis: int
-    length: int
-    size: int
-    stride: int
-    dilation: int
-    padding: AxisPadding
-
-    @property
-    def outputs(self) -> int:
-        """Number of windows."""
-        span = self.dilation * (self.size - 1) + 1
-        return max((self.length + sum(self.padding) - span) // self.stride + 1, 0)
-
-    def starts(self) -> range:
-        """Offsets of the entries of a window in the padded input."""
-        return range(0, self.size * self.dilation, self.dilation)
-
-    def counts(self, include_pad: bool) -> np.ndarray:
-        """Number of entries that count in each window."""
-        if include_pad:
-            return np.full(self.outputs, self.size)
-        first = np.arange(self.outputs) * self.stride - self.padding[0]
-        places = first[:, None] + np.asarray(self.starts())
-        return ((places >= 0) & (places < self.length)).sum(axis=1)
-
-
 def _window_axes(
     x: jax.Array,
     window_shape: int | Sequence[int],
     strides: int | Sequence[int] | None,
     padding: PaddingLike,
     kernel_dilation: int | Sequence[int],
-) -> list[_WindowAxis]:
+) -> list[WindowAxis]:
     given = as_python(window_shape)
     one_for_all = isinstance(given, int) and not isinstance(given, bool)
     shape = (given,) * max(x.ndim - 2, 0) if one_for_all else given
@@ -252,13 +198,13 @@ def _window_axes(
         geometry.padding,
         strict=True,
     )
-    axes = [_WindowAxis(*column) for column in columns]
+    axes = [WindowAxis(*column) for column in columns]
     for axis in axes:
         _check_fit(axis)
     return axes
 
 
-def _check_fit(axis: _WindowAxis) -> None:
+def _check_fit(axis: WindowAxis) -> None:
     if axis.length and not axis.outputs:
         span = axis.dilation * (axis.size - 1) + 1
         raise ValueError(
@@ -268,45 +214,19 @@ def _check_fit(axis: _WindowAxis) -> None:
         )
 
 
-def _empty(x: jax.Array, axes: Sequence[_WindowAxis]) -> jax.Array:
+def _empty(x: jax.Array, axes: Sequence[WindowAxis]) -> jax.Array:
     """Return the result for an empty input, or for an axis without outputs."""
     batch = x.shape[: axes[0].axis]
     return jnp.zeros((*batch, *(axis.outputs for axis in axes), x.shape[-1]), x.dtype)
-
-
-def _largest_along(x: jax.Array, window: _WindowAxis) -> jax.Array:
-    """Compute the maximum along one axis, by folding a slice for each entry of the window."""
-    config = [(0, 0, 0)] * x.ndim
-    config[window.axis] = (*window.padding, 0)
-    padded = lax.pad(x, _lowest(x.dtype), config)
-    span = window.stride * (window.outputs - 1) + 1 if window.outputs else 0
-    slices = [
-        lax.slice_in_dim(padded, start, start + span, window.stride, axis=window.axis)
-        for start in window.starts()
-    ]
-    return functools.reduce(_first_larger, slices)
-
-
-def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
-    """Return the larger value, or the first if both are equal, or NaN if one is NaN."""
-    keep = (best >= candidate) | (best != best)
-    return jnp.where(keep, best, candidate)
-
-
-def _lowest(dtype: np.dtype) -> Any:
-    if dtype == np.bool_:
-        return np.False_
-    lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
-    return np.asarray(lowest).astype(dtype)[()]
 
 
 def _reduce_window(
     x: jax.Array,
     neutral: Any,
     combine: Callable[[jax.Array, jax.Array], jax.Array],
-    axes: Sequence[_WindowAxis],
+    axes: Sequence[WindowAxis],
 ) -> jax.Array:
-    def per_axis(value: Callable[[_WindowAxis], object], other: object) -> tuple:
+    def per_axis(value: Callable[[WindowAxis], object], other: object) -> tuple:
         batch = (other,) * (x.ndim - len(axes) - 1)
         return (*batch, *map(value, axes), other)
 

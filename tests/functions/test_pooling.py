@@ -24,6 +24,8 @@ WINDOWS = [
     ((1, 1), (2, 3), "VALID"),
     ((2, 2), (4, 5), "SAME"),
     ((7, 6), (1, 1), "VALID"),
+    ((6, 5), (5, 4), "SAME"),
+    ((5, 6), (6, 2), ((3, 4), (0, 0))),
 ]
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -153,16 +155,16 @@ def test_dilated_windows_are_those_of_lax(dilation, padding, reduction) -> None:
     assert_close(pool(x, (3, 2), **options) * (6 if reduction == "sum" else 1), expected)
 
 
-@pytest.mark.parametrize("size", [31, 40])
+@pytest.mark.parametrize(("size", "stride"), [(31, 3), (40, 3), (40, 13), (50, 1)])
 @every_pool
-def test_long_windows(name: str, size: int) -> None:
-    """On both sides of the length from which a window is left to lax."""
+def test_long_windows(name: str, size: int, stride: int) -> None:
+    """On both sides of the length from which a window is left to lax, and in blocks."""
     x = images(2, 50, 2)
 
     @jax.jit
     def both(x):
         def loss(pool, x):
-            y = pool(x, (size,), strides=(3,), padding="SAME")
+            y = pool(x, (size,), strides=(stride,), padding="SAME")
             return jnp.sum(jnp.sin(y)), y
 
         return [jax.grad(functools.partial(loss, f), has_aux=True)(x) for f in POOLS[name]]
