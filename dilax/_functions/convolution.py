@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec, auto_axes
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
 from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
+from dilax._functions.sharding import call_sharded, specs_of
 from dilax.algorithms import Algorithm
 from dilax.geometry import ConvGeometry, PaddingLike
 
@@ -101,7 +100,10 @@ def conv_canonical(
         y = _primitives.conv_by_lax(x, kernel, geometry, options.precision, options.dtype)
     else:
         run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
-        y = _as_sharded(run, x, kernel)(x, kernel)
+        x_spec, kernel_spec = specs_of(x, kernel)
+        shape = (x.shape[0], *geometry.output_size, kernel.shape[-1])
+        spec = (*x_spec[:-1], kernel_spec[-1])
+        y = call_sharded(run, x, kernel, shape=shape, spec=spec)
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
 
 
@@ -123,18 +125,3 @@ def add_bias(y: jax.Array, bias: ArrayLike) -> jax.Array:
             f"{bias.shape}; reshape it, or check the kernel's last axis."
         )
     return y + jnp.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
-
-
-def _as_sharded(
-    run: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Return ``run``; under explicit sharding, wrapped so that its result has a sharding.
-
-    The result is sharded over the batch like the input, and over the features like the kernel.
-    Inside ``run``, the compiler decides.
-    """
-    specs: list[Any] = [jax.typeof(array).sharding.spec for array in (x, kernel)]
-    if all(entry is None for spec in specs for entry in spec):
-        return run
-    result = PartitionSpec(specs[0][0], *specs[0][1:-1], specs[1][-1])
-    return auto_axes(run, out_sharding=result)

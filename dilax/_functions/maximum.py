@@ -76,9 +76,11 @@ def _largest_by_fold(x: jax.Array, window: WindowAxis) -> jax.Array:
     config = [(0, 0, 0)] * x.ndim
     config[window.axis] = (*window.padding, 0)
     padded = lax.pad(x, lowest(x.dtype), config)
-    span = window.stride * (window.outputs - 1) + 1 if window.outputs else 0
+    # With a stride, XLA slices the last entry of a sharded axis wrongly.
+    stride = 1 if window.outputs == 1 else window.stride
+    span = stride * (window.outputs - 1) + 1 if window.outputs else 0
     slices = [
-        lax.slice_in_dim(padded, start, start + span, window.stride, axis=window.axis)
+        lax.slice_in_dim(padded, start, start + span, stride, axis=window.axis)
         for start in window.starts()
     ]
     return functools.reduce(_first_larger, slices)

@@ -25,6 +25,7 @@ from dilax._checks import as_python, entries
 from dilax._functions.arguments import Options, check_growth
 from dilax._functions.convolution import conv_canonical
 from dilax._functions.maximum import fold_max, is_folded, lowest
+from dilax._functions.sharding import call_sharded, specs_of
 from dilax._functions.using import algorithm_in_use
 from dilax._functions.window_axis import WindowAxis
 from dilax.algorithms._shift_and_add import window_sums
@@ -127,7 +128,7 @@ def avg_pool(
     if x.size == 0 or not all(axis.outputs for axis in axes):
         return _empty(x, axes)
     wide = x.astype(common_type(x.dtype, jnp.float32))
-    total = _window_sums(wide, axes)
+    total = _sharded_sums(wide, axes)
     count = _counts(axes, count_include_pad, total.ndim)
     return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
 
@@ -139,6 +140,13 @@ def _counts(axes: Sequence[WindowAxis], include_pad: bool, ndim: int) -> np.ndar
     if (count == count.flat[0]).all():
         return count.flat[0]
     return count.reshape((1,) * (ndim - count.ndim) + count.shape)
+
+
+def _sharded_sums(x: jax.Array, axes: Sequence[WindowAxis]) -> jax.Array:
+    first = axes[0].axis
+    shape = (*x.shape[:first], *(axis.outputs for axis in axes), *x.shape[first + len(axes) :])
+    run = functools.partial(_window_sums, axes=axes)
+    return call_sharded(run, x, shape=shape, spec=specs_of(x)[0])
 
 
 def _window_sums(x: jax.Array, axes: Sequence[WindowAxis]) -> jax.Array:

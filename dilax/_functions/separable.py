@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax._functions.convolution import add_bias, conv_canonical
+from dilax._functions.sharding import call_sharded, specs_of
 from dilax.algorithms import Algorithm
 from dilax.algorithms._algorithm import accumulation_type
 from dilax.geometry import PaddingLike
@@ -131,9 +133,17 @@ def _pointwise(
             f"{name} has {kernel.shape[-2]} in-features, x has shape {x.shape}; required: "
             f"x.shape[-1] == kernel.shape[-2]. Are x's features its last axis?"
         )
+    kernel = kernel.reshape(kernel.shape[-2:])
+    x_spec, kernel_spec = specs_of(x, kernel)
+    shape, spec = (*x.shape[:-1], kernel.shape[-1]), (*x_spec[:-1], kernel_spec[-1])
+    run = functools.partial(_mix, options=options)
+    return call_sharded(run, x, kernel, shape=shape, spec=spec)
+
+
+def _mix(x: jax.Array, kernel: jax.Array, options: Options) -> jax.Array:
     rows = jnp.dot(
         x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
-        kernel.reshape(kernel.shape[-2:]),
+        kernel,
         precision=options.precision,
         preferred_element_type=accumulation_type(x, kernel),
     ).astype(options.dtype)

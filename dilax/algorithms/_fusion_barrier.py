@@ -30,10 +30,16 @@ def fusion_barrier(
     shape and type, the other branch returns it, which leaves XLA nothing to compile.
     """
     never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
-    return lax.cond(never, lambda: _stand_in(shape, dtype, operand), compute)
+    return lax.cond(never, lambda: _stand_in(compute, shape, dtype, operand), compute)
 
 
-def _stand_in(shape: tuple[int, ...], dtype: Any, operand: jax.Array) -> jax.Array:
+def _stand_in(
+    compute: Callable[[], jax.Array], shape: tuple[int, ...], dtype: Any, operand: jax.Array
+) -> jax.Array:
+    """Return an array of the result's type."""
+    if any(jax.typeof(operand).sharding.spec):
+        sharding = jax.typeof(jax.eval_shape(compute)).sharding
+        return jnp.zeros(shape, dtype, device=sharding)
     if (operand.shape, operand.dtype) == (shape, dtype):
         return operand
     return vary(jnp.zeros(shape, dtype), varying_axes(operand))

@@ -195,7 +195,9 @@ def _spread(x: jax.Array, channel: int, geometry: ConvGeometry, outputs: jax.Arr
     """Give each output channel the input that it reads: channel ``channel`` of its own group."""
     groups = geometry.feature_group_count
     in_channels_per_group, copies = x.shape[-1] // groups, outputs.shape[-1] // groups
-    if in_channels_per_group > 1:
+    if groups == 1:  # with a stride, XLA slices the last entry of a sharded axis wrongly
+        x = lax.slice_in_dim(x, channel, channel + 1, axis=-1)
+    elif in_channels_per_group > 1:
         x = lax.slice_in_dim(x, channel, None, in_channels_per_group, axis=-1)
     return _map_channels(x, lambda c: jnp.repeat(c, copies, axis=-1)) if copies > 1 else x
 

@@ -61,8 +61,10 @@ def window(
     """Slice ``sizes`` entries of each window axis, ``strides`` apart, from ``offset`` on.
 
     Entries outside of ``x`` are zeros. ``offset`` may be an array, as in a loop over taps; in that
-    case all entries must lie inside ``x``.
+    case all entries must lie inside ``x``. A single entry is sliced without a stride: with one, XLA
+    slices the last entry of a sharded axis wrongly.
     """
+    steps = [1 if size == 1 else stride for size, stride in zip(sizes, strides, strict=True)]
     spans = [stride * (size - 1) + 1 for size, stride in zip(sizes, strides, strict=True)]
     starts = (0,) * len(spans)
     if isinstance(offset, jax.Array):
@@ -76,7 +78,7 @@ def window(
         else:
             starts = tuple(offset)
     ends = [start + span for start, span in zip(starts, spans, strict=True)]
-    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *strides, 1))
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *steps, 1))
 
 
 def block(x: jax.Array, starts: tuple[Any, Any], sizes: tuple[int, int]) -> jax.Array:
