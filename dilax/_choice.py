@@ -154,10 +154,14 @@ def _wide_stem(problem: Problem) -> bool:
 
 
 def _small_and_deep(problem: Problem) -> bool:
-    """Whether it is dense, with more than 4 input channels and a small kernel of 2 or 3 axes."""
+    """Whether it is dense, with more than 4 input channels and a small kernel of 2 or 3 axes.
+
+    To one output, or in half precision, lax is faster.
+    """
     rank = problem.geometry.rank
     small = rank > 1 and problem.geometry.taps <= 3**rank
-    return small and not problem.grouped and problem.in_channels_per_group > 4
+    deep = problem.in_channels_per_group > 4 and problem.out_features > 1
+    return small and deep and not problem.grouped and problem.itemsize >= 4
 
 
 def _short_rows(problem: Problem) -> bool:
