@@ -137,6 +137,8 @@ class RunRecord:
     dataset: str
     dataset_sha256: str
     """Fingerprint of the training and test arrays."""
+    dataset_source: str
+    """Where these came from, and what was done to them."""
     model: str
     weights: str
     """The weights behind ``test_accuracy``, chosen before the run: final, ema or best."""

@@ -2,6 +2,7 @@
 
 - ``config``: the common flags
 - ``program``: the main function, from the command line to an exit status
+- ``images``: the data set that the flags name
 - ``task``: images, network, recipe and devices, checked before a run begins
 - ``run``: the runs of a task, one for each seed
 - ``memory``: an allocation setting that speeds up training on a CPU

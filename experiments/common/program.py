@@ -12,10 +12,11 @@ import jax
 import tyro
 
 from common.config import Config
+from common.images import Adapt, read_data
 from common.memory import keep_freed_memory
 from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
-from dilax import data, training
+from dilax import training
 
 UNSAVED = "interrupted before the first step: nothing is saved"
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -26,8 +27,6 @@ OF_THIS_START = (
 )
 """Flags that a resumed run takes only from its own command line: where it runs, not what."""
 
-Adapt = Callable[[data.Dataset], data.Dataset]
-"""Converts a data set to one that the program's networks can take."""
 Tune = Callable[[Any], Tuning | None]
 """Reads the published parameters that a config names, if any."""
 
@@ -56,7 +55,7 @@ def main(
         if training.is_main_process():
             training.check_run_folder(config.output, resume=config.resume)
         devices = training.find_devices(config.device)
-        dataset = adapt(data.load(config.dataset))
+        dataset = read_data(config, adapt=adapt)
         task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
         training.make_run_folder(config.output)
     except (ValueError, OSError) as error:

@@ -162,6 +162,7 @@ def make_record(
         config=config.as_json(),
         dataset=task.images.dataset.name,
         dataset_sha256=task.images.dataset.fingerprint,
+        dataset_source=task.images.dataset.source,
         model=config.model,
         weights=config.evaluate,
         test_accuracy=tests[config.evaluate].accuracy,

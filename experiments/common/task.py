@@ -52,6 +52,9 @@ FREE = (
 """Flags that may change when a run is resumed."""
 
 
+HELD_OUT = "final or ema without held-out images, or add --validation 5000"
+
+
 class Images(NamedTuple):
     """The data set, its splits, and the function that normalises images."""
 
@@ -179,6 +182,9 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
             f"--validation must leave training images, got {config.validation} of {len(train)}."
         )
     train, held_out = data.holdout(train, config.validation)
+    if not config.validation:
+        held_out = dataset.splits.get("validation", held_out)
+    config.require("evaluate", config.evaluate != "best" or len(held_out) > 0, HELD_OUT)
     normalise = normaliser(train.images) if tuning is None else tuning.normalise
     return Images(dataset, train, held_out, test, normalise)
 
