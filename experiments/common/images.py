@@ -14,7 +14,8 @@ def read_data(config: Config, *, adapt: Adapt = lambda dataset: dataset) -> data
     """Read the data set of the flags; pictures get the size and the colours of the networks.
 
     Raises:
-        ValueError: It cannot be got, is damaged, or has another size than ``--size``.
+        ValueError: It cannot be got, is damaged, or has another size than ``--size`` or other
+            channels than the networks take.
     """
     pictures = data.PictureOptions(size=config.size or config.own_size, channels=config.channels)
     dataset = adapt(data.load(config.dataset, pictures=pictures))
@@ -24,6 +25,22 @@ def read_data(config: Config, *, adapt: Adapt = lambda dataset: dataset) -> data
             f"--size must be left out with --dataset {dataset.name}, whose images are "
             f"{shape[0]}x{shape[1]}, got {config.size}; it is for folders of pictures."
         )
+    if shape[-1] != config.channels:
+        raise ValueError(
+            f"--dataset {dataset.name} must have images (N, H, W, {config.channels}), got "
+            f"(N, {', '.join(map(str, shape))}){conversion(shape[-1])}."
+        )
     for note in dataset.notes:
         print(f"note: --dataset {dataset.name}: {note}", file=sys.stderr)
     return dataset
+
+
+def conversion(channels: int) -> str:
+    """Return the code that makes colour of grey, or opaque images on white of transparent ones."""
+    if channels == 1:
+        return "; convert them by images.repeat(3, axis=-1)"
+    if channels not in (2, 4):
+        return ""
+    colours, alpha = "images[..., :-1]", "images[..., -1:]"
+    code = f"({colours} * ({alpha} / 255) + 255 - {alpha}).round().astype('uint8')"
+    return f"; if the last channel is opacity, convert them by {code}"
