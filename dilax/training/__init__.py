@@ -27,7 +27,14 @@ from dilax.training._epoch import (
     shuffled_batches,
 )
 from dilax.training._loop import DivergenceError, Fitted, Position, fit
-from dilax.training._losses import blend, correct, cross_entropy, draw_shares, swap_pairs
+from dilax.training._losses import (
+    balanced_class_weights,
+    blend,
+    correct,
+    cross_entropy,
+    draw_shares,
+    swap_pairs,
+)
 from dilax.training._network import (
     LOSS_SCALES,
     Apply,
@@ -75,6 +82,7 @@ from dilax.training._records import (
     SUMMARY_FILE,
     RunRecord,
     check_run_folder,
+    class_accuracies,
     combine_records,
     confusion_matrix,
     git_commit,
@@ -113,6 +121,7 @@ __all__ = [
     # losses and mixup
     "cross_entropy",
     "correct",
+    "balanced_class_weights",
     "draw_shares",
     "swap_pairs",
     "blend",
@@ -190,6 +199,7 @@ __all__ = [
     "git_commit",
     "over_seeds",
     "confusion_matrix",
+    "class_accuracies",
     # pictures
     "draw_learning_curves",
     "draw_confusion_matrix",

@@ -150,6 +150,8 @@ class RunRecord:
     """Accuracy of the weights after the last step."""
     test_accuracy_ema: float
     """Accuracy of the moving average of the weights."""
+    classes: Sequence[Mapping[str, Any]]
+    """The result of ``class_accuracies`` on the test images, of the weights that are reported."""
     parameters: int
     multiply_adds: int
     """For one image, in the forward pass; products with padding are counted."""
@@ -178,6 +180,7 @@ def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Accuracies and the loss become their means, with all statistics under ``over_seeds``; seconds
     add up; everything else is taken from the first record.
     """
+    by_class = zip(*(record["classes"] for record in records), strict=True)
     measured = [name for name in records[0] if name.startswith("test_")]
     over = {name: over_seeds([record[name] for record in records]) for name in measured}
     spent = ("train_seconds", "compile_seconds")
@@ -185,6 +188,7 @@ def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **records[0],
         **{name: summary["mean"] for name, summary in over.items()},
         **{name: sum(record[name] for record in records) for name in spent},
+        "classes": [_over_records(each) for each in by_class],
         "seeds": [record["seed"] for record in records],
         "over_seeds": over,
         "each": [{name: record[name] for name in ("seed", *measured)} for record in records],
@@ -214,6 +218,37 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
         "max": float(array.max()),
         "n": len(given),
     }
+
+
+def class_accuracies(
+    labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Compute the accuracy on the images of each class, which is the recall of the class.
+
+    Args:
+        labels: ``(N,)`` integers, indices into ``class_names``.
+        predictions: ``(N,)`` integers.
+        class_names: One name per class.
+
+    Returns:
+        For each class a JSON object: its ``name``, the number of its ``images``, and the
+        ``accuracy`` on these; None if there are none.
+
+    >>> class_accuracies(np.array([0, 1, 1]), np.array([0, 1, 0]), ["cat", "dog"])[1]
+    {'name': 'dog', 'images': 2, 'accuracy': 0.5}
+    """
+    images = np.bincount(labels, minlength=len(class_names)).tolist()
+    right = np.bincount(labels[labels == predictions], minlength=len(class_names)).tolist()
+    return [
+        {"name": name, "images": count, "accuracy": hits / count if count else None}
+        for name, count, hits in zip(class_names, images, right, strict=True)
+    ]
+
+
+def _over_records(one_class: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Average the accuracy of one class over several records."""
+    found = [each["accuracy"] for each in one_class if each["accuracy"] is not None]
+    return {**one_class[0], "accuracy": sum(found) / len(found) if found else None}
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> np.ndarray:

@@ -45,6 +45,9 @@ class Config:
     """Largest global norm of the gradient, to which larger ones are scaled down; 0 for no limit."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each training image in the loss: 1, or (balanced) in inverse proportion to the
+    size of its class."""
     mixup: float = 0.0
     """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 import tyro
+from rich.cells import cell_len, set_cell_size
 
 from common.config import Config
 from common.images import Adapt, read_data
@@ -19,6 +20,8 @@ from common.task import Augmentation, Tuning, make_task
 from dilax import training
 
 UNSAVED = "interrupted before the first step: nothing is saved"
+MOST_CLASSES = 20
+"""Most classes whose accuracies are printed; the record has all."""
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 OF_THIS_START = (
@@ -126,6 +129,19 @@ def report(summary: dict[str, Any], output: Path) -> None:
     print(f"multiply-adds  {summary['multiply_adds']:,} per image")
     print(f"training       {summary['train_seconds']:.1f} s on {summary['device']}")
     print(f"results        {output}")
+    if len(summary["classes"]) <= MOST_CLASSES:
+        print(class_table(summary["classes"]))
+
+
+def class_table(classes: Sequence[dict[str, Any]]) -> str:
+    """Format the accuracy on the test images of each class; names may be of wide letters."""
+    width = max(13, *(cell_len(one["name"]) for one in classes))
+    rows = [
+        f"{set_cell_size(one['name'], width)}  {one['accuracy']:>8.2%}  {one['images']:>7,}"
+        for one in classes
+        if one["images"]
+    ]
+    return "\n".join([f"{'class':{width}}  accuracy   images", *rows])
 
 
 def _complain(error: Exception | str, status: int) -> int:

@@ -155,7 +155,7 @@ def make_record(
     task: Task, config: Config, fitted: Fitted, tests: dict[str, Tested]
 ) -> training.RunRecord:
     """Create the record of one run."""
-    weights = weights_of(fitted, config.evaluate)
+    weights, reported = weights_of(fitted, config.evaluate), tests[config.evaluate]
     image = jax.ShapeDtypeStruct((1, *task.images.dataset.image_shape), jnp.float32)
     return training.RunRecord(
         program=Path(sys.argv[0]).name,
@@ -165,10 +165,13 @@ def make_record(
         dataset_source=task.images.dataset.source,
         model=config.model,
         weights=config.evaluate,
-        test_accuracy=tests[config.evaluate].accuracy,
-        test_loss=tests[config.evaluate].loss,
+        test_accuracy=reported.accuracy,
+        test_loss=reported.loss,
         test_accuracy_final=tests["final"].accuracy,
         test_accuracy_ema=tests["ema"].accuracy,
+        classes=training.class_accuracies(
+            task.images.test.labels, reported.logits.argmax(-1), task.images.dataset.class_names
+        ),
         parameters=analysis.parameter_count(weights.params),
         multiply_adds=analysis.multiply_adds(
             functools.partial(task.network.functional.apply, train=False), *weights, image

@@ -315,7 +315,10 @@ def make_train_step(
     augmentation: Augmentation,
 ) -> training.TrainStep:
     """Build the training step that the flags describe."""
-    plan = recipe.plan
+    plan, weights = recipe.plan, None
+    if config.class_weights == "balanced":
+        classes = len(images.dataset.class_names)
+        weights = training.balanced_class_weights(images.train.labels, classes=classes)
     return training.make_train_step(
         network.functional.apply,
         recipe.optimizer,
@@ -323,6 +326,7 @@ def make_train_step(
         prepare=images.normalise,
         options=training.TrainOptions(
             label_smoothing=config.label_smoothing,
+            class_weights=weights,
             mixup=config.mixup,
             augmented_steps=max(0, config.epochs - config.clean_epochs) * plan.steps_per_epoch,
             ema_decay=config.ema_decay,

@@ -14,6 +14,7 @@ from common.run import restore
 from common.task import make_task
 from PIL import Image
 
+from dilax import training
 from tests.data import files
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
@@ -91,6 +92,28 @@ def test_a_share_that_is_held_out_is_printed_and_recorded(tmp_path, capsys):
     assert mnist_dsdc.main(flags(folder, tmp_path / "run", *more)) == 0
     said = "20% of each class held out as test (seed 0)"
     assert said in capsys.readouterr().err and said in read(tmp_path / "run")["dataset_source"]
+
+
+def test_classes_of_different_sizes_are_balanced_and_reported(tmp_path, capsys, monkeypatch):
+    """Here with wide letters, and with a class of which nothing is tested."""
+    make, given = training.make_train_step, []
+
+    def spy(*arguments, options, **others):
+        given.append(options.class_weights)
+        return make(*arguments, options=options, **others)
+
+    monkeypatch.setattr(training, "make_train_step", spy)
+    counts = {"train/猫": 40, "train/dog": 10, "train/emu": 8, "test/猫": 9, "test/dog": 3}
+    folder = files.write_pictures(tmp_path / "own", counts)
+    more = ["--class-weights", "balanced", "--batch-size", "8"]
+    assert mnist_dsdc.main(flags(folder, tmp_path / "run", *more)) == 0
+    classes = {one["name"]: one for one in read(tmp_path / "run")["classes"]}
+    assert [one["images"] for one in classes.values()] == [3, 0, 9]
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    share = f"{classes['猫']['accuracy']:.2%}"
+    assert lines[0] == "class          accuracy   images"
+    assert lines[-1] == f"猫{' ' * 11}  {share:>8}        9"
+    assert given == [(58 / 30, 58 / 24, 58 / 120)]  # of dog, emu and cat
 
 
 def test_another_size_than_that_of_arrays_is_refused(digits, tmp_path, capsys):
