@@ -26,6 +26,7 @@ from dilax.training._epoch import (
     make_train_steps,
     shuffled_batches,
 )
+from dilax.training._logs import History, TensorBoardLog
 from dilax.training._loop import DivergenceError, Fitted, Position, fit
 from dilax.training._losses import (
     balanced_class_weights,
@@ -80,6 +81,8 @@ from dilax.training._records import (
     CONFIG_FILE,
     METRICS_FILE,
     SUMMARY_FILE,
+    TABLE_FILE,
+    TENSORBOARD_FOLDER,
     RunRecord,
     check_run_folder,
     class_accuracies,
@@ -180,6 +183,8 @@ __all__ = [
     "Position",
     "DivergenceError",
     "Interrupted",
+    "History",
+    "TensorBoardLog",
     # checkpoints
     "Checkpoints",
     "CheckpointError",
@@ -188,6 +193,8 @@ __all__ = [
     "CONFIG_FILE",
     "METRICS_FILE",
     "SUMMARY_FILE",
+    "TABLE_FILE",
+    "TENSORBOARD_FOLDER",
     "check_run_folder",
     "make_run_folder",
     "read_json",

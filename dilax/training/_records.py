@@ -18,8 +18,10 @@ from dilax._checks import entries, integer, number, shown
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+TABLE_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+TENSORBOARD_FOLDER = "tensorboard"
 MAX_CLASSES = 10_000
 """Largest confusion matrix."""
 

@@ -1,12 +1,14 @@
 """The flags that all programs share."""
 
 import dataclasses
+import importlib.util
 import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 GLOBAL = "global with --parallel jit, or add --parallel pmap"
 REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
+INSTALLED = 'left out without tensorboardX (pip install "dilax-jax[tensorboard]")'
 JOINED = "given together with --distributed"
 
 
@@ -95,6 +97,8 @@ class Config:
     """With --coordinator: the number of processes."""
     process: int = 0
     """With --coordinator: the number of this process, from 0."""
+    tensorboard: bool = False
+    """Also write the metrics of each epoch for TensorBoard."""
     pictures: bool = True
     """Draw learning curves, confusion matrix, mistakes and feature maps."""
 
@@ -114,6 +118,8 @@ class Config:
         self.require(
             "shard_optimizer", not self.shard_optimizer or self.parallel == "jit", REPLICAS
         )
+        found = not self.tensorboard or importlib.util.find_spec("tensorboardX") is not None
+        self.require("tensorboard", found, INSTALLED)
         self.require("coordinator", self.coordinator is None or self.distributed, JOINED)
 
     def require(self, name: str, holds: bool, requirement: str) -> None:

@@ -1,5 +1,6 @@
 """The runs of a task, one for each seed: training, testing, pictures and records."""
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -37,20 +38,22 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
     module, state = begin(task, seed)
     loader = training.StreamingLoader if config.stream else training.ResidentLoader
-    fitted = training.fit(
-        state,
-        loader(task.images.train.images, task.images.train.labels, task.parallelism),
-        train_steps=task.train_steps,
-        parallelism=task.parallelism,
-        plan=task.recipe.plan,
-        folder=output,
-        config=task.identity(seed),
-        learning_rate=task.recipe.learning_rate,
-        validate=validator(task),
-        read_best=config.evaluate == "best",
-        on_nan=config.on_nan,
-        on_start=lambda: write_flags(task.config, config),
-    )
+    with metrics_log(config) as on_metrics:
+        fitted = training.fit(
+            state,
+            loader(task.images.train.images, task.images.train.labels, task.parallelism),
+            train_steps=task.train_steps,
+            parallelism=task.parallelism,
+            plan=task.recipe.plan,
+            folder=output,
+            config=task.identity(seed),
+            learning_rate=task.recipe.learning_rate,
+            validate=validator(task),
+            read_best=config.evaluate == "best",
+            on_nan=config.on_nan,
+            on_start=lambda: write_flags(task.config, config),
+            on_metrics=on_metrics,
+        )
     tests = test(task, fitted)
     if config.pictures and training.is_main_process():
         training.load_into(module, *weights_of(fitted, config.evaluate))
@@ -58,6 +61,15 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     summary = make_record(task, config, fitted, tests).as_json()
     write(output / training.SUMMARY_FILE, summary)
     return summary
+
+
+def metrics_log(
+    config: Config,
+) -> contextlib.AbstractContextManager[Callable[[training.History], None]]:
+    """Open the log that ``--tensorboard`` asks for, or one that writes nothing."""
+    if config.tensorboard:
+        return training.TensorBoardLog(config.output)
+    return contextlib.nullcontext(lambda history: None)
 
 
 def write_flags(*configs: Config) -> None:

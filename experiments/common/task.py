@@ -45,7 +45,7 @@ MASKS = {
     "all": training.everything,
 }
 FREE = (
-    *("output", "resume", "pictures", "seeds", "on_nan"),
+    *("output", "resume", "pictures", "tensorboard", "seeds", "on_nan"),
     *("device", "devices", "parallel", "shard_optimizer", "stream"),
     *("distributed", "coordinator", "processes", "process"),
 )

@@ -27,7 +27,7 @@ from common.task import make_task  # noqa: E402
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 PICTURES = {"learning_curves.png", "confusion_matrix.png", "mistakes.png", "feature_maps.png"}
-FILES = {"config.json", "metrics.jsonl", "summary.json", "checkpoints"}
+FILES = {"config.json", "metrics.jsonl", "metrics.csv", "summary.json", "checkpoints"}
 
 
 def flags(folder, **values):

@@ -318,7 +318,7 @@ def test_checkpoints_that_cannot_be_written_end_the_run(tmp_path, steps):
     assert (folder / "checkpoints").read_text() == "in the way"
 
 
-@pytest.mark.parametrize("where", ["write_text", "Checkpoints.save"])
+@pytest.mark.parametrize("where", ["write_metrics", "Checkpoints.save"])
 def test_a_kill_between_epoch_and_checkpoint_changes_nothing(
     tmp_path, steps, unbroken, monkeypatch, where
 ):
@@ -332,7 +332,7 @@ def test_a_kill_between_epoch_and_checkpoint_changes_nothing(
 
     def kill(*arguments, **options):
         calls.append(arguments)
-        if len(calls) > (2 if where == "write_text" else 1):
+        if len(calls) > (2 if where == "write_metrics" else 1):
             raise Killed
         return original(*arguments, **options)
 
