@@ -209,7 +209,7 @@ class _Run:
             )
         if restored is not None:
             for message in restored.skipped:
-                self.bar.console.print(f"{message}; an earlier one is used", soft_wrap=True)
+                self.bar.say(f"{message}; an earlier one is used")
             self._return_to(restored)
         self._place()
         self._write_metrics()
@@ -220,7 +220,9 @@ class _Run:
         rows = np.zeros((self.plan.chunk_steps, self.plan.batch_size), np.int32)
         batches = next(self.loader.chunks([rows]))
         compiled = train_steps.lower(*self.position, data, batches).compile()
-        self.notes.compile_seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self.notes.compile_seconds += seconds
+        self.bar.say(f"compiling: {seconds:.1f} s")
         return compiled
 
     def train_epoch(self, train_steps: TrainSteps, data: Any, stop: StopRequest) -> None:
@@ -279,7 +281,7 @@ class _Run:
         self.position = self.position._replace(state=state)
         self._place()
         self._write_metrics()
-        self.bar.console.print(f"{error} The run goes back to step {self.step}.", soft_wrap=True)
+        self.bar.say(f"{error} The run goes back to step {self.step}.")
 
     def finish(self, *, read_best: bool) -> Fitted:
         """Return the finished run."""

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 
 from common.config import Config
-from dilax import data
+from common.terminal import say, stage
+from dilax import data, training
 
 Adapt = Callable[[data.Dataset], data.Dataset]
 """Converts a data set to one that the program's networks can take."""
@@ -18,7 +19,8 @@ def read_data(config: Config, *, adapt: Adapt = lambda dataset: dataset) -> data
             channels than the networks take.
     """
     pictures = data.PictureOptions(size=config.size or config.own_size, channels=config.channels)
-    dataset = adapt(data.load(config.dataset, pictures=pictures))
+    with stage(f"loading {config.dataset}", show=training.is_main_process()):
+        dataset = adapt(data.load(config.dataset, pictures=pictures))
     shape = dataset.image_shape
     if config.size and shape[:2] != (config.size, config.size):
         raise ValueError(
@@ -31,7 +33,7 @@ def read_data(config: Config, *, adapt: Adapt = lambda dataset: dataset) -> data
             f"(N, {', '.join(map(str, shape))}){conversion(shape[-1])}."
         )
     for note in dataset.notes:
-        print(f"note: --dataset {dataset.name}: {note}", file=sys.stderr)
+        say(f"note: --dataset {dataset.name}: {note}", file=sys.stderr)
     return dataset
 
 

@@ -17,6 +17,7 @@ from common.images import Adapt, read_data
 from common.memory import keep_freed_memory
 from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
+from common.terminal import say
 from dilax import training
 
 UNSAVED = "interrupted before the first step: nothing is saved"
@@ -124,7 +125,7 @@ def report(summary: dict[str, Any], output: Path) -> None:
             f", mean of {spread['n']} seeds, standard deviation {spread['std']:.2%}, "
             f"{spread['min']:.2%} to {spread['max']:.2%}"
         )
-    print(f"test accuracy  {accuracy}")
+    say(f"test accuracy  {accuracy}", indent=15)
     print(f"parameters     {summary['parameters']:,}")
     print(f"multiply-adds  {summary['multiply_adds']:,} per image")
     print(f"training       {summary['train_seconds']:.1f} s on {summary['device']}")
@@ -145,7 +146,7 @@ def class_table(classes: Sequence[dict[str, Any]]) -> str:
 
 
 def _complain(error: Exception | str, status: int) -> int:
-    print(" ".join(str(error).split()), file=sys.stderr)
+    say(" ".join(str(error).split()), file=sys.stderr)
     return status
 
 

@@ -16,6 +16,7 @@ from jax import Array
 
 from common.config import Config
 from common.task import Task, initialise
+from common.terminal import stage
 from dilax import analysis, data, models, training
 from dilax.training import Fitted, TrainState, Weights
 
@@ -36,7 +37,9 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     """Train with one seed in the folder ``output``, or resume the run there; return its summary."""
     training.make_run_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
-    module, state = begin(task, seed)
+    main = training.is_main_process()
+    with stage("initialising the network", show=main):
+        module, state = begin(task, seed)
     loader = training.StreamingLoader if config.stream else training.ResidentLoader
     with metrics_log(config) as on_metrics:
         fitted = training.fit(
@@ -54,10 +57,12 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
             on_start=lambda: write_flags(task.config, config),
             on_metrics=on_metrics,
         )
-    tests = test(task, fitted)
-    if config.pictures and training.is_main_process():
+    with stage("testing", show=main):
+        tests = test(task, fitted)
+    if config.pictures and main:
         training.load_into(module, *weights_of(fitted, config.evaluate))
-        draw(task, output, module, fitted, tests[config.evaluate].logits)
+        with stage("drawing pictures"):
+            draw(task, output, module, fitted, tests[config.evaluate].logits)
     summary = make_record(task, config, fitted, tests).as_json()
     write(output / training.SUMMARY_FILE, summary)
     return summary

@@ -15,6 +15,7 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
+from common.terminal import say
 from dilax import data, models, training
 from dilax.training import Augment, Functional, Parallelism, Plan
 
@@ -153,7 +154,7 @@ def note_idle_devices(used: int, found: int, config: Config) -> None:
     """Print that the batch does not divide over all devices, unless --devices asked for fewer."""
     if used < found and not config.devices:
         parts = found * config.accumulate
-        print(
+        say(
             f"note: --batch-size {config.batch_size} is computed on {used} of {found} devices; "
             f"all compute if it is a multiple of {parts}",
             file=sys.stderr,
@@ -194,7 +195,7 @@ def note_untrained_classes(dataset: data.Dataset) -> None:
     trained, tested = (set(dataset.splits[name].labels.tolist()) for name in ("train", "test"))
     if untrained := sorted(tested - trained):
         names = ", ".join(dataset.class_names[label] for label in untrained)
-        print(
+        say(
             f"note: --dataset {dataset.name} has test images of classes without training images: "
             f"{names}",
             file=sys.stderr,

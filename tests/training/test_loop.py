@@ -220,7 +220,8 @@ def test_validation_is_recorded_each_epoch_and_printed(tmp_path, steps):
     assert seen == [6, 12]
     lines = lines_without_time(tmp_path / "run")
     assert [line["validation_accuracy"] for line in lines] == [0.75, 0.75]
-    printed = console.file.getvalue().splitlines()
+    compiling, *printed = console.file.getvalue().splitlines()
+    assert compiling.startswith("compiling: ")
     assert len(printed) == 2
     assert printed[1].startswith("epoch 2/2  loss ")
     assert "validation accuracy 0.7500" in printed[1] and "images/s" in printed[1]
