@@ -229,18 +229,24 @@ def class_accuracies(
 
     Args:
         labels: ``(N,)`` integers, indices into ``class_names``.
-        predictions: ``(N,)`` integers.
+        predictions: ``(N,)`` integers, indices into ``class_names``.
         class_names: One name per class.
 
     Returns:
         For each class a JSON object: its ``name``, the number of its ``images``, and the
         ``accuracy`` on these; None if there are none.
 
+    Raises:
+        ValueError: An entry is not a class, or the lengths differ.
+        TypeError: The entries are not integers.
+
     >>> class_accuracies(np.array([0, 1, 1]), np.array([0, 1, 0]), ["cat", "dog"])[1]
     {'name': 'dog', 'images': 2, 'accuracy': 0.5}
     """
-    images = np.bincount(labels, minlength=len(class_names)).tolist()
-    right = np.bincount(labels[labels == predictions], minlength=len(class_names)).tolist()
+    classes = len(class_names)
+    labels, predictions = _pairs_of(labels, predictions, classes)
+    images = np.bincount(labels, minlength=classes).tolist()
+    right = np.bincount(labels[labels == predictions], minlength=classes).tolist()
     return [
         {"name": name, "images": count, "accuracy": hits / count if count else None}
         for name, count, hits in zip(class_names, images, right, strict=True)
@@ -272,14 +278,22 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: in
     [[1, 0], [1, 1]]
     """
     classes = integer(classes, "classes", minimum=1, maximum=MAX_CLASSES)
+    rows, columns = _pairs_of(labels, predictions, classes)
+    pairs = rows * classes + columns
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def _pairs_of(
+    labels: np.ndarray, predictions: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check labels and predictions; return both as integers."""
     rows = _classes_of(labels, "labels", classes)
     columns = _classes_of(predictions, "predictions", classes)
     if rows.shape != columns.shape:
         raise ValueError(
             f"labels and predictions must be equally many, got {rows.shape} and {columns.shape}."
         )
-    pairs = rows * classes + columns
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    return rows, columns
 
 
 def _classes_of(values: np.ndarray, name: str, classes: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from common.images import Adapt, read_data
 from common.memory import keep_freed_memory
 from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
-from common.terminal import say
+from common.terminal import print_all_letters, say
 from dilax import training
 
 UNSAVED = "interrupted before the first step: nothing is saved"
@@ -51,6 +51,7 @@ def main(
     Raises:
         SystemExit: A flag is wrong (status 2) or ``--help`` is given (0); tyro prints why.
     """
+    print_all_letters(sys.stdout)
     keep_freed_memory()
     try:
         config = read_flags(config_class, arguments)

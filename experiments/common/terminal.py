@@ -5,6 +5,7 @@ imported.
 """
 
 import contextlib
+import io
 import re
 import shutil
 import sys
@@ -53,6 +54,13 @@ def _count(what: str, started: float, ended: threading.Event) -> None:
     while not ended.wait(0.2):
         room = shutil.get_terminal_size().columns - 10
         print(f"{_CLEAR}{what[:room]}: {time.perf_counter() - started:.0f} s", end="", flush=True)
+
+
+def print_all_letters(*files: TextIO) -> None:
+    """Let files show letters that they cannot encode, as of names of classes, by their codes."""
+    for file in files:
+        if isinstance(file, io.TextIOWrapper):
+            file.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, *, file: TextIO | None = None, indent: int = 0) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from common.terminal import say, stage
+from common.terminal import print_all_letters, say, stage
 
 from tests.processes import ROOT, environment
 
@@ -80,6 +80,13 @@ def test_a_stage_is_one_line_elsewhere(capsys, fails):
         assert capsys.readouterr().out == "\n"
     else:
         assert capsys.readouterr().out.startswith(": 0.")
+
+
+def test_letters_that_the_output_cannot_encode_are_shown_by_their_codes():
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="\n")
+    print_all_letters(file)
+    say("猫 \udcff", file=file)
+    assert file.buffer.getvalue() == b"\\u732b \\udcff\n"
 
 
 def test_a_stage_that_is_not_shown_prints_nothing(capsys):
