@@ -32,7 +32,7 @@ def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, An
 
     figure = _figure(width=9, height=4)
     loss, error = figure.subplots(1, 2)
-    names, family, note = letter(list(runs), longest=40)
+    names, family, note = letter(list(runs), longest=60)
     for place, (name, history) in enumerate(zip(names, runs.values(), strict=True)):
         epochs = [line["epoch"] for line in history]
         for part, style in (("train", "-"), ("validation", "--")):
