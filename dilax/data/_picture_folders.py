@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 
 from dilax.data._dataset import DataError, Dataset, Split, check_size
+from dilax.data._picture_cache import decoded
 from dilax.data._pictures import SUFFIXES, PictureOptions, read_picture
 
 _SPLITS = {
@@ -41,8 +43,10 @@ def is_folder(path: Path) -> bool:
     return any(_is_picture(file) for pattern in ("*/*.*", "*/*/*.*") for file in path.glob(pattern))
 
 
-def read_folder(path: Path, options: PictureOptions) -> Dataset:
-    """Read a folder of pictures.
+def read_folder(
+    path: Path, options: PictureOptions, *, cache_dir: str | os.PathLike[str] | None = None
+) -> Dataset:
+    """Read a folder of pictures, or take its arrays from the cache.
 
     Raises:
       DataError: when a picture cannot be read, a class has no pictures, or is only tested.
@@ -58,7 +62,11 @@ def read_folder(path: Path, options: PictureOptions) -> Dataset:
         parts["test"], parts["train"] = parts["train"].only(held), parts["train"].only(~held)
         source += f", {options.test_share:.0%} of each class held out as test (seed {options.seed})"
     notes = (*_left_out(path, parts), *_untested(parts["test"].labels, names), f"data of {source}")
-    splits = _read_splits(parts, options)
+    files = {split: part.paths for split, part in parts.items()}
+    settings = f"{options}, Pillow {PIL.__version__}, {names}"
+    splits = decoded(
+        path, files, settings, lambda: _read_splits(parts, options), cache_dir=cache_dir
+    )
     return Dataset(path.resolve().name, splits, names, source=source, notes=notes)
 
 

@@ -110,7 +110,7 @@ def _load(
         raise TypeError(f"name must be that of a data set, or a path, got {shown(name)}.")
     check_instance(pictures, PictureOptions, "pictures")
     if _is_path(name):
-        return _read_path(Path(name).expanduser(), pictures)
+        return _read_path(Path(name).expanduser(), pictures, cache_dir)
     name = str(name)
     if name == "shapes":
         return shapes()
@@ -133,11 +133,15 @@ def _is_path(name: str | os.PathLike[str]) -> bool:
     return name.endswith((".npz", *_ARCHIVES)) or (separated and Path(name).exists())
 
 
-def _read_path(path: Path, pictures: PictureOptions = _AS_THEY_ARE) -> Dataset:
+def _read_path(
+    path: Path,
+    pictures: PictureOptions = _AS_THEY_ARE,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; a path must lead to {_FORMS}.")
     if path.is_dir():
-        return _read_folder(path, pictures)
+        return _read_folder(path, pictures, cache_dir)
     if path.suffix == ".npz":
         return _cache.read(path) if _cache.is_cache_file(path) else _npz.read_dataset(path)
     if path.name.endswith(_ARCHIVES):
@@ -147,7 +151,9 @@ def _read_path(path: Path, pictures: PictureOptions = _AS_THEY_ARE) -> Dataset:
     raise DataError(f"{path} must be {_FORMS}.")
 
 
-def _read_folder(path: Path, pictures: PictureOptions) -> Dataset:
+def _read_folder(
+    path: Path, pictures: PictureOptions, cache_dir: str | os.PathLike[str] | None
+) -> Dataset:
     if _idx.is_folder(path):
         return _idx.read_folder(path)
     if _cifar.is_folder(path):
@@ -155,7 +161,7 @@ def _read_folder(path: Path, pictures: PictureOptions) -> Dataset:
     if _tfds.is_directory(path):
         return _tfds.read_directory(path)
     if _picture_folders.is_folder(path):
-        return _picture_folders.read_folder(path, pictures)
+        return _picture_folders.read_folder(path, pictures, cache_dir=cache_dir)
     names = sorted(file.name for file in path.iterdir())
     raise DataError(f"{path} must be {_FORMS}, got a folder of {names[:8] or 'nothing'}.")
 
