@@ -39,7 +39,9 @@ class ProgressBar(Progress):
             text = textwrap.fill(
                 text, self.console.width, break_long_words=False, break_on_hyphens=False
             )
-        self.console.print(text.replace(_JOINED, " "), highlight=False, soft_wrap=True)
+        self.console.print(
+            text.replace(_JOINED, " "), highlight=False, markup=False, soft_wrap=True
+        )
 
     def show_step(self, step: int, *, epoch: int, means: dict[str, float], speed: float) -> None:
         """Show that ``step`` steps are completed, in ``epoch`` (from 0)."""

@@ -86,7 +86,7 @@ def test_lines_of_an_epoch_are_broken_between_numbers_that_belong_together(width
 
 def test_long_messages_are_broken_between_words_on_a_terminal():
     console = console_of(40, True)
-    text = "checkpoint 12 is damaged: a/long/path/of-a-file has another content; an earlier is used"
+    text = "checkpoint 12 is damaged: [red]/long/path/of-a-file has other bytes; an earlier is used"
     ProgressBar(epochs=1, total_steps=1, console=console).say(text)
     lines = console.file.getvalue().splitlines()
     assert " ".join(lines) == text and len(lines) == 3
