@@ -28,11 +28,15 @@ from dilax.training import Augment, Plan
 class Config(common.Config):
     """Train a classifier on CIFAR, and write the results to a folder."""
 
+    own_size = 32
+    channels = 3
+
     model: str = "ds_dcn"
     """Network to train: keras_dilated, keras_separable, cnn, ds_dcn, ds_dcn_wide, dsdc, tiniest,
     context, drn, eesp or vgg16_dilated."""
     dataset: str = "cifar10"
-    """Data set, by name (cifar10, cifar100, shapes, ...) or by path."""
+    """Data set, by name (cifar10, cifar100, shapes, ...) or by path, such as that of an .npz file
+    or of a folder of pictures (train/CLASS/*.jpg and test/CLASS/*.jpg)."""
     learning_rate: float = 1e-2
     """Peak of the one-cycle schedule."""
     crop: int = 4

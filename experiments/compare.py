@@ -16,6 +16,7 @@ from typing import Any
 
 import tyro
 from adjustText import adjust_text
+from common.terminal import say
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tyro.conf import Positional
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output = config.output or RESULTS / "cifar10.png"
             draw_points(output, {"dilax": recorded(RESULTS), "published": published()})
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        say(str(error), file=sys.stderr)
         return 2
     print(output)
     return 0

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from common.markdown import table as markdown
+from common.terminal import say
 
 import dilax
 from dilax import analysis, data
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config.output.mkdir(parents=True, exist_ok=True)
         report = compare(config, schedules)
     except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        say(" ".join(str(error).split()), file=sys.stderr)
         return 2
     path = config.output / "report.md"
     path.write_text(report, encoding="utf-8")

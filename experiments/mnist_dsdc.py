@@ -27,10 +27,14 @@ from dilax.training import Augment, Plan
 class Config(common.Config):
     """Train a separable dilated classifier on MNIST, and write the results to a folder."""
 
+    own_size = 28
+    channels = 1
+
     model: str = "mnist_dsdc"
     """Network to train: mnist_dsdc, mnist_textbook or mnist_tutorial."""
     dataset: str = "mnist"
-    """Data set, by name (mnist, fashion_mnist, kmnist, shapes, ...) or by path."""
+    """Data set, by name (mnist, fashion_mnist, kmnist, shapes, ...) or by path, such as that of an
+    .npz file or of a folder of pictures (train/CLASS/*.jpg and test/CLASS/*.jpg)."""
     kernel_dilation: tuple[int, ...] = ()
     """Dilation of each separable block (mnist_dsdc has 7 blocks); by default the network's own."""
     rotation: float = 7.0
@@ -86,7 +90,7 @@ def grey(dataset: data.Dataset) -> data.Dataset:
         for name, split in dataset.splits.items()
     }
     source = f"{dataset.source}, converted to grey"
-    return data.Dataset(dataset.name, splits, dataset.class_names, source=source)
+    return dataclasses.replace(dataset, splits=splits, source=source)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

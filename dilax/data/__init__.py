@@ -6,6 +6,7 @@ them. Importing this package imports neither TFDS nor TensorFlow.
 
 from dilax.data import augment
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
+from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
@@ -13,6 +14,7 @@ from dilax.data._state_dicts import read_state_dict
 __all__ = [
     "DataError",
     "Dataset",
+    "PictureOptions",
     "Split",
     "augment",
     "fetch",

@@ -68,6 +68,7 @@ class Dataset:
       splits: a :class:`Split` by its name (``"train"``, ``"test"``, ...); read-only.
       class_names: the name of each class, in the order of the labels.
       source: where the arrays came from, for records of experiments.
+      notes: what a user should know of how they were made, such as files that were left out.
 
     Raises:
       TypeError: when ``splits`` is not a mapping of splits, or ``class_names`` not a sequence.
@@ -84,6 +85,7 @@ class Dataset:
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
     source: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_instance(self.splits, Mapping, "splits")

@@ -6,18 +6,21 @@ import os
 import warnings
 from pathlib import Path
 
-from dilax._checks import shown
-from dilax.data import _cache, _cifar, _idx, _npz, _tfds
+from dilax._checks import check_instance, shown
+from dilax.data import _cache, _cifar, _idx, _npz, _picture_folders, _tfds
 from dilax.data._dataset import DataError, Dataset
 from dilax.data._names import KNOWN_SETS, check_known
+from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _FORMS = (
-    "an .npz file, a folder of four IDX files, a CIFAR archive (.tar.gz) or its folder, or the "
-    "folder of a prepared TFDS set"
+    "an .npz file, a folder of pictures (train/CLASS/*.jpg and test/CLASS/*.jpg, or CLASS/*.jpg), "
+    "a folder of four IDX files, a CIFAR archive (.tar.gz) or its folder, or the folder of a "
+    "prepared TFDS set"
 )
 _SCRIPTED = ("cifar10",)  # what ``experiments/fetch_data.py`` gets into the cache
+_AS_THEY_ARE = PictureOptions()
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -26,12 +29,14 @@ def load(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    pictures: PictureOptions = _AS_THEY_ARE,
 ) -> Dataset:
     """Load a data set as NumPy arrays: uint8 images ``(N, H, W, C)`` and int32 labels ``(N,)``.
 
     The sources are asked in this order; the first that has the set gives it:
 
-    1. a path: an ``.npz`` file, a folder of IDX files, a CIFAR archive, a prepared TFDS folder;
+    1. a path: an ``.npz`` file, a folder of pictures, a folder of IDX files, a CIFAR archive, a
+       prepared TFDS folder;
     2. ``"shapes"``, which is drawn (:func:`dilax.data.shapes` takes counts and a seed);
     3. the cache;
     4. what is installed: MNIST in this package, Fashion-MNIST in Debian's
@@ -44,12 +49,15 @@ def load(
         path, which begins with ``/``, ``.`` or ``~``, or ends in ``.npz``, ``.tar.gz`` or ``.tgz``.
       cache_dir: where arrays are cached; by default ``$DILAX_CACHE``, else the user's cache folder.
       data_dir: where TFDS keeps prepared sets; by default TFDS decides.
+      pictures: how a folder of pictures becomes arrays. Its classes are folders,
+        ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``, optionally ``validation/CLASS/*.jpg``; or
+        it has only ``CLASS/*.jpg``, of which a share is held out as the test split.
 
     Returns:
       The data set, whole in memory.
 
     Raises:
-      TypeError: when ``name`` is neither a name nor a path.
+      TypeError: when ``name`` is neither a name nor a path, or ``pictures`` not options.
       FileNotFoundError: when ``name`` is a path that leads nowhere.
       DataError: when the name is unknown (the message gives the nearest known ones), the set cannot
         be got (it gives the ways forward), or its files are damaged (it names them).
@@ -58,7 +66,7 @@ def load(
     >>> data.splits["test"].images.shape, data.splits["test"].labels.dtype
     ((10000, 28, 28, 1), dtype('int32'))
     """
-    return _load(name, cache_dir, data_dir, replace_damaged=False)
+    return _load(name, cache_dir, data_dir, pictures, replace_damaged=False)
 
 
 def fetch(
@@ -66,6 +74,7 @@ def fetch(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    pictures: PictureOptions = _AS_THEY_ARE,
 ) -> Dataset:
     """Load a data set as :func:`load` does, but replace a damaged file in the cache.
 
@@ -73,32 +82,35 @@ def fetch(
       name: as for :func:`load`.
       cache_dir: as for :func:`load`.
       data_dir: as for :func:`load`.
+      pictures: as for :func:`load`.
 
     Returns:
       The data set, whole in memory.
 
     Raises:
-      TypeError: when ``name`` is neither a name nor a path.
+      TypeError: when ``name`` is neither a name nor a path, or ``pictures`` not options.
       FileNotFoundError: when ``name`` is a path that leads nowhere.
       DataError: when the set cannot be got.
 
     >>> fetch("mnist").image_shape
     (28, 28, 1)
     """
-    return _load(name, cache_dir, data_dir, replace_damaged=True)
+    return _load(name, cache_dir, data_dir, pictures, replace_damaged=True)
 
 
 def _load(
     name: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str] | None,
     data_dir: str | os.PathLike[str] | None,
+    pictures: PictureOptions,
     *,
     replace_damaged: bool,
 ) -> Dataset:
     if not isinstance(name, str | os.PathLike) or not str(name) or "\0" in str(name):
         raise TypeError(f"name must be that of a data set, or a path, got {shown(name)}.")
+    check_instance(pictures, PictureOptions, "pictures")
     if _is_path(name):
-        return _read_path(Path(name).expanduser())
+        return _read_path(Path(name).expanduser(), pictures, cache_dir)
     name = str(name)
     if name == "shapes":
         return shapes()
@@ -121,11 +133,15 @@ def _is_path(name: str | os.PathLike[str]) -> bool:
     return name.endswith((".npz", *_ARCHIVES)) or (separated and Path(name).exists())
 
 
-def _read_path(path: Path) -> Dataset:
+def _read_path(
+    path: Path,
+    pictures: PictureOptions = _AS_THEY_ARE,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; a path must lead to {_FORMS}.")
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, pictures, cache_dir)
     if path.suffix == ".npz":
         return _cache.read(path) if _cache.is_cache_file(path) else _npz.read_dataset(path)
     if path.name.endswith(_ARCHIVES):
@@ -135,13 +151,17 @@ def _read_path(path: Path) -> Dataset:
     raise DataError(f"{path} must be {_FORMS}.")
 
 
-def _read_folder(path: Path) -> Dataset:
+def _read_folder(
+    path: Path, pictures: PictureOptions, cache_dir: str | os.PathLike[str] | None
+) -> Dataset:
     if _idx.is_folder(path):
         return _idx.read_folder(path)
     if _cifar.is_folder(path):
         return _cifar.read(path)
     if _tfds.is_directory(path):
         return _tfds.read_directory(path)
+    if _picture_folders.is_folder(path):
+        return _picture_folders.read_folder(path, pictures, cache_dir=cache_dir)
     names = sorted(file.name for file in path.iterdir())
     raise DataError(f"{path} must be {_FORMS}, got a folder of {names[:8] or 'nothing'}.")
 
@@ -203,7 +223,8 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     near += [other for other in difflib.get_close_matches(name, _tfds.names()) if other not in near]
     suggestion = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    here = f", as './{name}' does" if Path(name).exists() else ""
     return (
         f"there is no data set {name!r}.{suggestion} Known are {', '.join(known)} and the "
-        f"image-classification sets of TFDS; a path begins with '/', './' or '~'."
+        f"image-classification sets of TFDS; a path begins with '/', './' or '~'{here}."
     )

@@ -26,8 +26,16 @@ from dilax.training._epoch import (
     make_train_steps,
     shuffled_batches,
 )
+from dilax.training._logs import History, TensorBoardLog
 from dilax.training._loop import DivergenceError, Fitted, Position, fit
-from dilax.training._losses import blend, correct, cross_entropy, draw_shares, swap_pairs
+from dilax.training._losses import (
+    balanced_class_weights,
+    blend,
+    correct,
+    cross_entropy,
+    draw_shares,
+    swap_pairs,
+)
 from dilax.training._network import (
     LOSS_SCALES,
     Apply,
@@ -73,8 +81,11 @@ from dilax.training._records import (
     CONFIG_FILE,
     METRICS_FILE,
     SUMMARY_FILE,
+    TABLE_FILE,
+    TENSORBOARD_FOLDER,
     RunRecord,
     check_run_folder,
+    class_accuracies,
     combine_records,
     confusion_matrix,
     git_commit,
@@ -113,6 +124,7 @@ __all__ = [
     # losses and mixup
     "cross_entropy",
     "correct",
+    "balanced_class_weights",
     "draw_shares",
     "swap_pairs",
     "blend",
@@ -171,6 +183,8 @@ __all__ = [
     "Position",
     "DivergenceError",
     "Interrupted",
+    "History",
+    "TensorBoardLog",
     # checkpoints
     "Checkpoints",
     "CheckpointError",
@@ -179,6 +193,8 @@ __all__ = [
     "CONFIG_FILE",
     "METRICS_FILE",
     "SUMMARY_FILE",
+    "TABLE_FILE",
+    "TENSORBOARD_FOLDER",
     "check_run_folder",
     "make_run_folder",
     "read_json",
@@ -190,6 +206,7 @@ __all__ = [
     "git_commit",
     "over_seeds",
     "confusion_matrix",
+    "class_accuracies",
     # pictures
     "draw_learning_curves",
     "draw_confusion_matrix",

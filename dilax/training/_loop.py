@@ -1,7 +1,6 @@
 """The loop over epochs, which also measures time, writes files and shows progress."""
 
 import dataclasses
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +16,9 @@ from rich.console import Console
 from dilax.training._checkpoints import CheckpointError, Checkpoints, Restored
 from dilax.training._devices import gather_from_processes, is_main_process
 from dilax.training._epoch import Plan, TrainSteps
+from dilax.training._logs import History, write_metrics
 from dilax.training._parallelism import Loader, Parallelism, unreplicate
-from dilax.training._records import CHECKPOINTS_FOLDER, METRICS_FILE, write_text
+from dilax.training._records import CHECKPOINTS_FOLDER
 from dilax.training._state import TrainState
 from dilax.training._step import Fault, Totals
 from dilax.training._terminal import Interrupted, ProgressBar, StopRequest
@@ -71,9 +71,10 @@ def fit(
     read_best: bool = False,
     on_nan: Literal["stop", "rollback"] = "stop",
     on_start: Callable[[], None] = lambda: None,
+    on_metrics: Callable[[History], None] = lambda history: None,
     console: Console | None = None,
 ) -> Fitted:
-    """Train, writing ``metrics.jsonl`` and ``checkpoints/`` to ``folder``.
+    """Train, writing ``metrics.jsonl``, ``metrics.csv`` and ``checkpoints/`` to ``folder``.
 
     Runs resume exactly: if the folder holds a checkpoint, the run continues from it and ends bit
     for bit like an uninterrupted one; corrupt checkpoints are detected and skipped. The first
@@ -97,6 +98,8 @@ def fit(
             (A. Chowdhery et al., "PaLM", 2022, section 5.1, skip batches instead).
         on_start: Called when the run is sure to start or continue here: ``folder`` holds no
             checkpoint, or one that fits ``state`` and ``config``.
+        on_metrics: Called, in the process that writes, with the lines of all epochs so far: at the
+            start, and whenever they change.
         console: Where to print.
 
     Raises:
@@ -115,7 +118,8 @@ def fit(
         parallelism=parallelism,
         learning_rate=learning_rate,
         checkpoints=checkpoints,
-        metrics=folder / METRICS_FILE,
+        folder=folder,
+        on_metrics=on_metrics,
         bar=bar,
         position=Position(state, Totals.zero()),
     )
@@ -175,7 +179,8 @@ class _Run:
     parallelism: Parallelism
     learning_rate: optax.Schedule
     checkpoints: Checkpoints
-    metrics: Path
+    folder: Path
+    on_metrics: Callable[[History], None]
     bar: ProgressBar
     position: Position
     step: int = 0
@@ -204,7 +209,7 @@ class _Run:
             )
         if restored is not None:
             for message in restored.skipped:
-                self.bar.console.print(f"{message}; an earlier one is used", soft_wrap=True)
+                self.bar.say(f"{message}; an earlier one is used")
             self._return_to(restored)
         self._place()
         self._write_metrics()
@@ -215,7 +220,9 @@ class _Run:
         rows = np.zeros((self.plan.chunk_steps, self.plan.batch_size), np.int32)
         batches = next(self.loader.chunks([rows]))
         compiled = train_steps.lower(*self.position, data, batches).compile()
-        self.notes.compile_seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self.notes.compile_seconds += seconds
+        self.bar.say(f"compiling: {seconds:.1f} s")
         return compiled
 
     def train_epoch(self, train_steps: TrainSteps, data: Any, stop: StopRequest) -> None:
@@ -274,7 +281,7 @@ class _Run:
         self.position = self.position._replace(state=state)
         self._place()
         self._write_metrics()
-        self.bar.console.print(f"{error} The run goes back to step {self.step}.", soft_wrap=True)
+        self.bar.say(f"{error} The run goes back to step {self.step}.")
 
     def finish(self, *, read_best: bool) -> Fitted:
         """Return the finished run."""
@@ -302,8 +309,8 @@ class _Run:
 
     def _write_metrics(self) -> None:
         if is_main_process():
-            lines = [json.dumps(line) + "\n" for line in self.notes.history]
-            write_text(self.metrics, "".join(lines))
+            write_metrics(self.folder, self.notes.history)
+            self.on_metrics(self.notes.history)
 
     def _rows(self) -> Iterator[np.ndarray]:
         """Iterate over the remaining index batches of the current epoch."""

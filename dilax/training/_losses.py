@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
 from dilax._arrays import as_array
-from dilax._checks import number, shown
+from dilax._checks import LONGEST, entries, integer, number, shown
 
 MIN_ALPHA, MAX_ALPHA = 1e-20, 1e20
 """Beyond these, float32 draws no longer change: all are 0 or 1, or all are one half."""
@@ -62,6 +63,57 @@ def correct(logits: Array, labels: Array) -> Array:
     """
     logits, labels = _checked(logits, labels)
     return jnp.argmax(logits, axis=-1) == labels
+
+
+def balanced_class_weights(labels: np.ndarray, *, classes: int) -> tuple[float, ...]:
+    r"""Compute weights of classes with which each class has the same share of a loss.
+
+    .. math:: w_c = \frac{N}{P \, n_c}
+
+    for :math:`n_c` of the :math:`N` examples in class :math:`c`, and :math:`P` classes with
+    examples; 0 for a class without. The mean of :math:`w_{y_n}` over the examples is 1, so that
+    learning rates need no change.
+
+    Args:
+        labels: ``(N,)`` integers in ``[0, classes)``: those of the training set.
+        classes: Number of classes.
+
+    Raises:
+        ValueError: There is no label, or one is not a class.
+        TypeError: The labels are not integers.
+
+    Source: G. King and L. Zeng, "Logistic Regression in Rare Events Data", 2001.
+
+    >>> balanced_class_weights(np.array([0, 0, 0, 1]), classes=2)
+    (0.666..., 2.0)
+    """
+    classes = integer(classes, "classes", minimum=1, maximum=LONGEST)
+    given = np.asarray(labels)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise TypeError(f"labels must be integers (N,), got {shown(labels)}.")
+    if not given.size or given.min() < 0 or given.max() >= classes:
+        raise ValueError(
+            f"labels must be at least one integer in [0, classes={classes}), got {shown(labels)}."
+        )
+    counts = np.bincount(given, minlength=classes)
+    present = int(np.count_nonzero(counts))
+    return tuple(given.size / (present * count) if count else 0.0 for count in counts.tolist())
+
+
+def weigh(losses: Array, labels: Array, class_weights: tuple[float, ...] | None) -> Array:
+    """Multiply the loss of each example by the weight of its class, if there are weights."""
+    if class_weights is None:
+        return losses
+    return losses * jnp.asarray(class_weights, losses.dtype)[labels]
+
+
+def check_class_weights(class_weights: tuple[float, ...] | None) -> None:
+    """Refuse weights that are not a sequence of finite numbers, 0 or more."""
+    if class_weights is None:
+        return
+    for weight in entries(class_weights, "class_weights", "numbers"):
+        if not number(weight, "each of class_weights") >= 0:
+            raise ValueError(f"class_weights must be 0 or more, got {weight}.")
 
 
 def draw_shares(keys: Array, *, alpha: float) -> Array:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from dilax.training._lettering import letter
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_LARGEST = 50.0
+"""The longest side of a confusion matrix, in inches."""
+_MOST_TICKS = 100
 
 
 def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -21,9 +28,12 @@ def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, An
         path: The PNG file.
         runs: By name, the lines of ``metrics.jsonl`` of each run.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(width=9, height=4)
     loss, error = figure.subplots(1, 2)
-    for place, (name, history) in enumerate(runs.items()):
+    names, family, note = letter(list(runs), longest=60)
+    for place, (name, history) in enumerate(zip(names, runs.values(), strict=True)):
         epochs = [line["epoch"] for line in history]
         for part, style in (("train", "-"), ("validation", "--")):
             if f"{part}_loss" in history[0]:
@@ -34,7 +44,11 @@ def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, An
                 error.plot(epochs, errors, **look)
     loss.set(xlabel="epoch", ylabel="loss (nats)", yscale="log")
     error.set(xlabel="epoch", ylabel="error (%)", yscale="log")
-    loss.legend(title="training; validation dashed", fontsize=8, title_fontsize=8)
+    for axes in (loss, error):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    legend = loss.legend(title="training; validation dashed", prop={"family": family, "size": 8})
+    legend.get_title().set_fontsize(8)
+    _add_note(figure, note)
     figure.savefig(path)
 
 
@@ -46,19 +60,31 @@ def draw_confusion_matrix(path: Path, counts: np.ndarray, class_names: Sequence[
         counts: ``(classes, classes)``: rows are labels, columns predictions.
         class_names: One name per class.
     """
-    side = 2 + 0.5 * len(class_names)
+    names, family, note = letter(class_names, longest=24)
+    longest = max(map(len, names), default=0)
+    side = 1 + 0.1 * longest + min(0.5 * len(names), _LARGEST)
     figure = _figure(width=side, height=side)
     axes = figure.subplots()
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
-    places = range(len(class_names))
-    axes.set_xticks(places, class_names, rotation=90)
-    axes.set_yticks(places, class_names)
+    largest = max(1, wrong.max())
+    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=largest)
+    every = -(-len(names) // _MOST_TICKS)
+    places = range(0, len(names), every)
+    axes.set_xticks(places, names[::every], rotation=90, fontfamily=family)
+    axes.set_yticks(places, names[::every], fontfamily=family)
     axes.set(xlabel="prediction", ylabel="label")
-    if len(class_names) <= 20:
-        for (row, column), count in np.ndenumerate(counts):
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
+    if len(names) <= 20:
+        _write_counts(axes, counts, wrong / largest)
+    _add_note(figure, note)
     figure.savefig(path)
+
+
+def _write_counts(axes: "Axes", counts: np.ndarray, darkness: np.ndarray) -> None:
+    """Write each count into its cell, white on dark ones."""
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if darkness[row, column] > 0.5 else "black"
+        size = 8 if count < 10_000 else 6
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=colour)
 
 
 def draw_mistakes(
@@ -86,17 +112,23 @@ def draw_mistakes(
     predictions = logits.argmax(axis=-1)
     wrong = np.flatnonzero(predictions != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    names, family, note = letter(class_names, longest=16)
     titles = [
-        f"{class_names[labels[n]]} → {class_names[predictions[n]]} {confidence[n]:.0%}"
-        for n in shown
+        _title(names[labels[n]], f"→ {names[predictions[n]]} {confidence[n]:.0%}") for n in shown
     ]
     columns, rows = 10, max(1, -(-len(shown) // 10))
     figure, grid = _grid(rows, columns, width=1.1 * columns, height=1.3 * rows + 0.5)
     figure.suptitle(f"{len(wrong)} of {len(labels)} wrong: label → prediction, probability")
     for axes, number, title in zip(grid.flat, shown, titles, strict=False):
         axes.imshow(images[number], cmap="gray")
-        axes.set_title(title, fontsize=6)
+        axes.set_title(title, fontsize=6, fontfamily=family)
+    _add_note(figure, note)
     figure.savefig(path)
+
+
+def _title(label: str, prediction: str) -> str:
+    """Join two parts, on one line if there is room for both above a small image."""
+    return label + (" " if len(label) + len(prediction) < 24 else "\n") + prediction
 
 
 def draw_feature_maps(
@@ -130,6 +162,11 @@ def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple["Fig
     for axes in grid.flat:
         axes.set_axis_off()
     return figure, grid
+
+
+def _add_note(figure: "Figure", note: str) -> None:
+    if note:
+        figure.supxlabel(note, fontsize=7)
 
 
 def _figure(*, width: float, height: float) -> "Figure":

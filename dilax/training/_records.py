@@ -18,8 +18,10 @@ from dilax._checks import entries, integer, number, shown
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+TABLE_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+TENSORBOARD_FOLDER = "tensorboard"
 MAX_CLASSES = 10_000
 """Largest confusion matrix."""
 
@@ -137,6 +139,8 @@ class RunRecord:
     dataset: str
     dataset_sha256: str
     """Fingerprint of the training and test arrays."""
+    dataset_source: str
+    """Where these came from, and what was done to them."""
     model: str
     weights: str
     """The weights behind ``test_accuracy``, chosen before the run: final, ema or best."""
@@ -148,6 +152,8 @@ class RunRecord:
     """Accuracy of the weights after the last step."""
     test_accuracy_ema: float
     """Accuracy of the moving average of the weights."""
+    classes: Sequence[Mapping[str, Any]]
+    """The result of ``class_accuracies`` on the test images, of the weights that are reported."""
     parameters: int
     multiply_adds: int
     """For one image, in the forward pass; products with padding are counted."""
@@ -176,6 +182,7 @@ def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Accuracies and the loss become their means, with all statistics under ``over_seeds``; seconds
     add up; everything else is taken from the first record.
     """
+    by_class = zip(*(record["classes"] for record in records), strict=True)
     measured = [name for name in records[0] if name.startswith("test_")]
     over = {name: over_seeds([record[name] for record in records]) for name in measured}
     spent = ("train_seconds", "compile_seconds")
@@ -183,6 +190,7 @@ def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **records[0],
         **{name: summary["mean"] for name, summary in over.items()},
         **{name: sum(record[name] for record in records) for name in spent},
+        "classes": [_over_records(each) for each in by_class],
         "seeds": [record["seed"] for record in records],
         "over_seeds": over,
         "each": [{name: record[name] for name in ("seed", *measured)} for record in records],
@@ -214,6 +222,43 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def class_accuracies(
+    labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Compute the accuracy on the images of each class, which is the recall of the class.
+
+    Args:
+        labels: ``(N,)`` integers, indices into ``class_names``.
+        predictions: ``(N,)`` integers, indices into ``class_names``.
+        class_names: One name per class.
+
+    Returns:
+        For each class a JSON object: its ``name``, the number of its ``images``, and the
+        ``accuracy`` on these; None if there are none.
+
+    Raises:
+        ValueError: An entry is not a class, or the lengths differ.
+        TypeError: The entries are not integers.
+
+    >>> class_accuracies(np.array([0, 1, 1]), np.array([0, 1, 0]), ["cat", "dog"])[1]
+    {'name': 'dog', 'images': 2, 'accuracy': 0.5}
+    """
+    classes = len(class_names)
+    labels, predictions = _pairs_of(labels, predictions, classes)
+    images = np.bincount(labels, minlength=classes).tolist()
+    right = np.bincount(labels[labels == predictions], minlength=classes).tolist()
+    return [
+        {"name": name, "images": count, "accuracy": hits / count if count else None}
+        for name, count, hits in zip(class_names, images, right, strict=True)
+    ]
+
+
+def _over_records(one_class: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Average the accuracy of one class over several records."""
+    found = [each["accuracy"] for each in one_class if each["accuracy"] is not None]
+    return {**one_class[0], "accuracy": sum(found) / len(found) if found else None}
+
+
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> np.ndarray:
     """Count how often each class is predicted for the images of each class.
 
@@ -233,14 +278,22 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: in
     [[1, 0], [1, 1]]
     """
     classes = integer(classes, "classes", minimum=1, maximum=MAX_CLASSES)
+    rows, columns = _pairs_of(labels, predictions, classes)
+    pairs = rows * classes + columns
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def _pairs_of(
+    labels: np.ndarray, predictions: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check labels and predictions; return both as integers."""
     rows = _classes_of(labels, "labels", classes)
     columns = _classes_of(predictions, "predictions", classes)
     if rows.shape != columns.shape:
         raise ValueError(
             f"labels and predictions must be equally many, got {rows.shape} and {columns.shape}."
         )
-    pairs = rows * classes + columns
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    return rows, columns
 
 
 def _classes_of(values: np.ndarray, name: str, classes: int) -> np.ndarray:

@@ -12,11 +12,13 @@ from jax import Array, lax
 from dilax._checks import LONGEST, check_callable, check_instance, integer, number
 from dilax.training._losses import (
     blend,
+    check_class_weights,
     check_smoothing,
     correct,
     cross_entropy,
     draw_shares,
     swap_pairs,
+    weigh,
 )
 from dilax.training._network import Apply
 from dilax.training._optimizers import check_optimizer
@@ -108,6 +110,10 @@ class TrainOptions:
 
     label_smoothing: float = 0.0
     """Smoothing of ``cross_entropy``, in ``[0, 1)``; the totals hold the smoothed loss."""
+    class_weights: tuple[float, ...] | None = None
+    """Factor on the loss of each example, by the class of its label. The mean over a batch divides
+    by the number of its examples, not by the sum of their weights: so it is the same over parts of
+    a batch and over devices. None for 1. See ``balanced_class_weights``."""
     mixup: float = 0.0
     """Parameter ``alpha`` of ``draw_shares``: neighbours in the batch are blended, images and
     losses. 0 blends nothing. The totals count a blend as correct if its own label is predicted."""
@@ -124,6 +130,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         """Check all values."""
         check_smoothing(self.label_smoothing)
+        check_class_weights(self.class_weights)
         if not number(self.mixup, "mixup") >= 0:
             raise ValueError(
                 f"mixup must be 0 or more, got {self.mixup}; usual values are 0.1 to 1."
@@ -250,7 +257,11 @@ def _shares(options: TrainOptions, step: Array, keys: Array) -> Array | None:
 
 def _loss(apply: Apply, options: TrainOptions) -> Callable[..., tuple]:
     """Build the function to differentiate: scaled mean loss; beside it, statistics and totals."""
-    smoothing = options.label_smoothing
+
+    def of(logits: Array, labels: Array) -> Array:
+        losses = cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+        _check_classes(options, logits.shape[-1])
+        return weigh(losses, labels, options.class_weights)
 
     def loss(
         params: Pytree, batch_stats: Pytree, batch: Batch, shares: Array | None, key: Array
@@ -259,14 +270,22 @@ def _loss(apply: Apply, options: TrainOptions) -> Callable[..., tuple]:
         if shares is not None:
             images = blend(images, swap_pairs(images), shares)
         logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
-        losses = cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = of(logits, labels)
         if shares is not None:
-            others = cross_entropy(logits, swap_pairs(labels), label_smoothing=smoothing)
-            losses = blend(losses, others, shares)
+            losses = blend(losses, of(logits, swap_pairs(labels)), shares)
         totals = _totals(losses, logits, labels)
         return options.loss_scale * losses.mean(), (batch_stats, totals)
 
     return loss
+
+
+def _check_classes(options: TrainOptions, classes: int) -> None:
+    """Refuse class weights for another number of classes than the network has."""
+    if options.class_weights is not None and len(options.class_weights) != classes:
+        raise ValueError(
+            f"class_weights must have an entry for each of the {classes} classes of the network, "
+            f"got {len(options.class_weights)}."
+        )
 
 
 def _keys(key: Array, count: int, axis_name: str | None) -> tuple[Array, Array]:

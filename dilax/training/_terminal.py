@@ -1,13 +1,15 @@
 """What a run shows on the terminal, and how Ctrl-C stops it."""
 
 import signal
+import textwrap
 import threading
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_JOINED = "\N{NO-BREAK SPACE}"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -22,6 +24,7 @@ class ProgressBar(Progress):
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -29,6 +32,16 @@ class ProgressBar(Progress):
         )
         self._epochs = epochs
         self._run = self.add_task("", total=total_steps, epoch="", numbers="compiling")
+
+    def say(self, text: str) -> None:
+        """Print a line; on a terminal it is broken between words."""
+        if self.console.is_terminal:
+            text = textwrap.fill(
+                text, self.console.width, break_long_words=False, break_on_hyphens=False
+            )
+        self.console.print(
+            text.replace(_JOINED, " "), highlight=False, markup=False, soft_wrap=True
+        )
 
     def show_step(self, step: int, *, epoch: int, means: dict[str, float], speed: float) -> None:
         """Show that ``step`` steps are completed, in ``epoch`` (from 0)."""
@@ -38,11 +51,11 @@ class ProgressBar(Progress):
     def finish_epoch(self, line: dict[str, float]) -> None:
         """Print the line of a completed epoch."""
         train = {"loss": line["train_loss"], "accuracy": line["train_accuracy"]}
-        text = f"epoch {line['epoch']}/{self._epochs}  {_numbers(train)}"
+        parts = [f"epoch {line['epoch']}/{self._epochs}", *_numbers(train).split("  ")]
         if "validation_accuracy" in line:
-            text += f"  validation accuracy {line['validation_accuracy']:.4f}"
-        text += f"  {line['images_per_second']:,.0f} images/s  {line['seconds']:.1f} s"
-        self.console.print(text, highlight=False, soft_wrap=True)
+            parts.append(f"validation accuracy {line['validation_accuracy']:.4f}")
+        parts += [f"{line['images_per_second']:,.0f} images/s", f"{line['seconds']:.1f} s"]
+        self.say("  ".join(part.replace(" ", _JOINED) for part in parts))
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,13 +1,14 @@
 """The flags that all programs share."""
 
 import dataclasses
+import importlib.util
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-HELD_OUT = "final or ema without held-out images, or add --validation 5000"
 GLOBAL = "global with --parallel jit, or add --parallel pmap"
 REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
+INSTALLED = 'left out without tensorboardX (pip install "dilax-jax[tensorboard]")'
 JOINED = "given together with --distributed"
 
 
@@ -15,10 +16,17 @@ JOINED = "given together with --distributed"
 class Config:
     """The flags that all programs share."""
 
+    own_size: ClassVar[int]
+    """Height and width of the pictures in a folder, unless ``--size`` is given."""
+    channels: ClassVar[Literal[1, 3]]
+    """Channels of the images that the networks of the program take."""
+
     model: str
     """Network to train, by its name in dilax.models."""
     dataset: str
     """Data set, by name (mnist, fashion_mnist, shapes, ...) or by path."""
+    size: int = 0
+    """Height and width to which pictures of a folder are resized; 0 for the program's own."""
     epochs: int = 15
     """Passes over the training images."""
     batch_size: int = 128
@@ -39,6 +47,9 @@ class Config:
     """Largest global norm of the gradient, to which larger ones are scaled down; 0 for no limit."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each training image in the loss: 1, or (balanced) in inverse proportion to the
+    size of its class."""
     mixup: float = 0.0
     """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999
@@ -58,7 +69,8 @@ class Config:
     seeds: int = 1
     """Number of runs, with seeds seed, seed + 1, ...; each writes to a folder of its own."""
     validation: int = 0
-    """Number of training images held out; the accuracy on them is shown after each epoch."""
+    """Number of training images held out; the accuracy on them is shown after each epoch. By
+    default those of the data set's own split validation, if it has one."""
     limit: int = 0
     """Number of training images to use, from the first on, for a quick trial; 0 for all."""
     output: Path
@@ -85,6 +97,8 @@ class Config:
     """With --coordinator: the number of processes."""
     process: int = 0
     """With --coordinator: the number of this process, from 0."""
+    tensorboard: bool = False
+    """Also write the metrics of each epoch for TensorBoard."""
     pictures: bool = True
     """Draw learning curves, confusion matrix, mistakes and feature maps."""
 
@@ -92,19 +106,20 @@ class Config:
         """Check all values."""
         for name in ("epochs", "batch_size", "seeds", "accumulate"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes"):
+        for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes", "size"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "positive")
         for name in ("weight_decay", "clip_norm", "mixup"):
             self.require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        self.require("evaluate", self.evaluate != "best" or self.validation > 0, HELD_OUT)
         by_device = self.batch_statistics == "device"
         self.require("batch_statistics", not by_device or self.parallel == "pmap", GLOBAL)
         self.require(
             "shard_optimizer", not self.shard_optimizer or self.parallel == "jit", REPLICAS
         )
+        found = not self.tensorboard or importlib.util.find_spec("tensorboardX") is not None
+        self.require("tensorboard", found, INSTALLED)
         self.require("coordinator", self.coordinator is None or self.distributed, JOINED)
 
     def require(self, name: str, holds: bool, requirement: str) -> None:

@@ -10,14 +10,19 @@ from typing import Any, TypeVar
 
 import jax
 import tyro
+from rich.cells import cell_len, set_cell_size
 
 from common.config import Config
+from common.images import Adapt, read_data
 from common.memory import keep_freed_memory
 from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
-from dilax import data, training
+from common.terminal import print_all_letters, say
+from dilax import training
 
 UNSAVED = "interrupted before the first step: nothing is saved"
+MOST_CLASSES = 20
+"""Most classes whose accuracies are printed; the record has all."""
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 OF_THIS_START = (
@@ -26,8 +31,6 @@ OF_THIS_START = (
 )
 """Flags that a resumed run takes only from its own command line: where it runs, not what."""
 
-Adapt = Callable[[data.Dataset], data.Dataset]
-"""Converts a data set to one that the program's networks can take."""
 Tune = Callable[[Any], Tuning | None]
 """Reads the published parameters that a config names, if any."""
 
@@ -48,6 +51,7 @@ def main(
     Raises:
         SystemExit: A flag is wrong (status 2) or ``--help`` is given (0); tyro prints why.
     """
+    print_all_letters(sys.stdout)
     keep_freed_memory()
     try:
         config = read_flags(config_class, arguments)
@@ -56,7 +60,7 @@ def main(
         if training.is_main_process():
             training.check_run_folder(config.output, resume=config.resume)
         devices = training.find_devices(config.device)
-        dataset = adapt(data.load(config.dataset))
+        dataset = read_data(config, adapt=adapt)
         task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
         training.make_run_folder(config.output)
     except (ValueError, OSError) as error:
@@ -122,15 +126,28 @@ def report(summary: dict[str, Any], output: Path) -> None:
             f", mean of {spread['n']} seeds, standard deviation {spread['std']:.2%}, "
             f"{spread['min']:.2%} to {spread['max']:.2%}"
         )
-    print(f"test accuracy  {accuracy}")
+    say(f"test accuracy  {accuracy}", indent=15)
     print(f"parameters     {summary['parameters']:,}")
     print(f"multiply-adds  {summary['multiply_adds']:,} per image")
     print(f"training       {summary['train_seconds']:.1f} s on {summary['device']}")
     print(f"results        {output}")
+    if len(summary["classes"]) <= MOST_CLASSES:
+        print(class_table(summary["classes"]))
+
+
+def class_table(classes: Sequence[dict[str, Any]]) -> str:
+    """Format the accuracy on the test images of each class; names may be of wide letters."""
+    width = max(13, *(cell_len(one["name"]) for one in classes))
+    rows = [
+        f"{set_cell_size(one['name'], width)}  {one['accuracy']:>8.2%}  {one['images']:>7,}"
+        for one in classes
+        if one["images"]
+    ]
+    return "\n".join([f"{'class':{width}}  accuracy   images", *rows])
 
 
 def _complain(error: Exception | str, status: int) -> int:
-    print(" ".join(str(error).split()), file=sys.stderr)
+    say(" ".join(str(error).split()), file=sys.stderr)
     return status
 
 

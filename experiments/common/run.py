@@ -1,5 +1,6 @@
 """The runs of a task, one for each seed: training, testing, pictures and records."""
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -15,6 +16,7 @@ from jax import Array
 
 from common.config import Config
 from common.task import Task, initialise
+from common.terminal import stage
 from dilax import analysis, data, models, training
 from dilax.training import Fitted, TrainState, Weights
 
@@ -35,29 +37,44 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
     """Train with one seed in the folder ``output``, or resume the run there; return its summary."""
     training.make_run_folder(output)
     config = dataclasses.replace(task.config, seed=seed, seeds=1, output=output)
-    module, state = begin(task, seed)
+    main = training.is_main_process()
+    with stage("initialising the network", show=main):
+        module, state = begin(task, seed)
     loader = training.StreamingLoader if config.stream else training.ResidentLoader
-    fitted = training.fit(
-        state,
-        loader(task.images.train.images, task.images.train.labels, task.parallelism),
-        train_steps=task.train_steps,
-        parallelism=task.parallelism,
-        plan=task.recipe.plan,
-        folder=output,
-        config=task.identity(seed),
-        learning_rate=task.recipe.learning_rate,
-        validate=validator(task),
-        read_best=config.evaluate == "best",
-        on_nan=config.on_nan,
-        on_start=lambda: write_flags(task.config, config),
-    )
-    tests = test(task, fitted)
-    if config.pictures and training.is_main_process():
+    with metrics_log(config) as on_metrics:
+        fitted = training.fit(
+            state,
+            loader(task.images.train.images, task.images.train.labels, task.parallelism),
+            train_steps=task.train_steps,
+            parallelism=task.parallelism,
+            plan=task.recipe.plan,
+            folder=output,
+            config=task.identity(seed),
+            learning_rate=task.recipe.learning_rate,
+            validate=validator(task),
+            read_best=config.evaluate == "best",
+            on_nan=config.on_nan,
+            on_start=lambda: write_flags(task.config, config),
+            on_metrics=on_metrics,
+        )
+    with stage("testing", show=main):
+        tests = test(task, fitted)
+    if config.pictures and main:
         training.load_into(module, *weights_of(fitted, config.evaluate))
-        draw(task, output, module, fitted, tests[config.evaluate].logits)
+        with stage("drawing pictures"):
+            draw(task, output, module, fitted, tests[config.evaluate].logits)
     summary = make_record(task, config, fitted, tests).as_json()
     write(output / training.SUMMARY_FILE, summary)
     return summary
+
+
+def metrics_log(
+    config: Config,
+) -> contextlib.AbstractContextManager[Callable[[training.History], None]]:
+    """Open the log that ``--tensorboard`` asks for, or one that writes nothing."""
+    if config.tensorboard:
+        return training.TensorBoardLog(config.output)
+    return contextlib.nullcontext(lambda history: None)
 
 
 def write_flags(*configs: Config) -> None:
@@ -155,19 +172,23 @@ def make_record(
     task: Task, config: Config, fitted: Fitted, tests: dict[str, Tested]
 ) -> training.RunRecord:
     """Create the record of one run."""
-    weights = weights_of(fitted, config.evaluate)
+    weights, reported = weights_of(fitted, config.evaluate), tests[config.evaluate]
     image = jax.ShapeDtypeStruct((1, *task.images.dataset.image_shape), jnp.float32)
     return training.RunRecord(
         program=Path(sys.argv[0]).name,
         config=config.as_json(),
         dataset=task.images.dataset.name,
         dataset_sha256=task.images.dataset.fingerprint,
+        dataset_source=task.images.dataset.source,
         model=config.model,
         weights=config.evaluate,
-        test_accuracy=tests[config.evaluate].accuracy,
-        test_loss=tests[config.evaluate].loss,
+        test_accuracy=reported.accuracy,
+        test_loss=reported.loss,
         test_accuracy_final=tests["final"].accuracy,
         test_accuracy_ema=tests["ema"].accuracy,
+        classes=training.class_accuracies(
+            task.images.test.labels, reported.logits.argmax(-1), task.images.dataset.class_names
+        ),
         parameters=analysis.parameter_count(weights.params),
         multiply_adds=analysis.multiply_adds(
             functools.partial(task.network.functional.apply, train=False), *weights, image

@@ -15,6 +15,7 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
+from common.terminal import say
 from dilax import data, models, training
 from dilax.training import Augment, Functional, Parallelism, Plan
 
@@ -45,11 +46,14 @@ MASKS = {
     "all": training.everything,
 }
 FREE = (
-    *("output", "resume", "pictures", "seeds", "on_nan"),
+    *("output", "resume", "pictures", "tensorboard", "seeds", "on_nan"),
     *("device", "devices", "parallel", "shard_optimizer", "stream"),
     *("distributed", "coordinator", "processes", "process"),
 )
 """Flags that may change when a run is resumed."""
+
+
+HELD_OUT = "final or ema without held-out images, or add --validation 5000"
 
 
 class Images(NamedTuple):
@@ -150,7 +154,7 @@ def note_idle_devices(used: int, found: int, config: Config) -> None:
     """Print that the batch does not divide over all devices, unless --devices asked for fewer."""
     if used < found and not config.devices:
         parts = found * config.accumulate
-        print(
+        say(
             f"note: --batch-size {config.batch_size} is computed on {used} of {found} devices; "
             f"all compute if it is a multiple of {parts}",
             file=sys.stderr,
@@ -179,6 +183,9 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
             f"--validation must leave training images, got {config.validation} of {len(train)}."
         )
     train, held_out = data.holdout(train, config.validation)
+    if not config.validation:
+        held_out = dataset.splits.get("validation", held_out)
+    config.require("evaluate", config.evaluate != "best" or len(held_out) > 0, HELD_OUT)
     normalise = normaliser(train.images) if tuning is None else tuning.normalise
     return Images(dataset, train, held_out, test, normalise)
 
@@ -188,7 +195,7 @@ def note_untrained_classes(dataset: data.Dataset) -> None:
     trained, tested = (set(dataset.splits[name].labels.tolist()) for name in ("train", "test"))
     if untrained := sorted(tested - trained):
         names = ", ".join(dataset.class_names[label] for label in untrained)
-        print(
+        say(
             f"note: --dataset {dataset.name} has test images of classes without training images: "
             f"{names}",
             file=sys.stderr,
@@ -309,7 +316,10 @@ def make_train_step(
     augmentation: Augmentation,
 ) -> training.TrainStep:
     """Build the training step that the flags describe."""
-    plan = recipe.plan
+    plan, weights = recipe.plan, None
+    if config.class_weights == "balanced":
+        classes = len(images.dataset.class_names)
+        weights = training.balanced_class_weights(images.train.labels, classes=classes)
     return training.make_train_step(
         network.functional.apply,
         recipe.optimizer,
@@ -317,6 +327,7 @@ def make_train_step(
         prepare=images.normalise,
         options=training.TrainOptions(
             label_smoothing=config.label_smoothing,
+            class_weights=weights,
             mixup=config.mixup,
             augmented_steps=max(0, config.epochs - config.clean_epochs) * plan.steps_per_epoch,
             ema_decay=config.ema_decay,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dilax.data import Dataset, make_split
 
@@ -118,3 +119,17 @@ def write_tar(path: Path, files: Mapping[str, bytes], *, prefix: str = "cifar/")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def write_pictures(
+    root: Path, counts: Mapping[str, int], *, side: int = 10, suffix: str = "png"
+) -> Path:
+    """Folders of noise of different sizes, brighter from class to class, and how many in each."""
+    random = np.random.default_rng(0)
+    for place, (folder, count) in enumerate(counts.items()):
+        (root / folder).mkdir(parents=True)
+        for number in range(count):
+            shape = (side + number % 3, side + 2, 3)
+            noise = random.integers(60 * (place % 4), 60 * (place % 4) + 50, shape, dtype=np.uint8)
+            Image.fromarray(noise).save(root / folder / f"{number}.{suffix}")
+    return root

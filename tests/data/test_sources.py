@@ -203,7 +203,7 @@ def test_name_with_a_separator_is_a_path_only_if_it_exists(
     [
         ([], ".", "got a folder of nothing"),
         (["a.txt", "b.txt"], ".", r"got a folder of \['a.txt', 'b.txt'\]"),
-        (["a.csv"], "a.csv", "must be an .npz file, a folder of four IDX files"),
+        (["a.csv"], "a.csv", "must be an .npz file, a folder of pictures"),
         (["t10k-labels-idx1-ubyte"], "t10k-labels-idx1-ubyte", "IDX file of four; give the folder"),
     ],
 )

@@ -16,6 +16,7 @@ from tests.processes import ROOT
 PROGRAM = ROOT / "experiments" / "mnist_dsdc.py"
 
 sys.path.insert(0, str(PROGRAM.parent))
+import cifar_dsdc  # noqa: E402
 import mnist_dsdc  # noqa: E402
 from common.program import read_flags  # noqa: E402
 from common.run import layer_titles, windowed  # noqa: E402
@@ -129,7 +130,7 @@ def test_a_wrong_flag_is_named(tmp_path, monkeypatch, capsys, arguments, message
     monkeypatch.chdir(tmp_path)
     assert status(arguments) == 2
     printed = capsys.readouterr()
-    assert printed.out == ""
+    assert not printed.out or printed.out.startswith("loading ")
     assert re.search(message, unboxed(printed.err))
     assert list(tmp_path.iterdir()) == []
 
@@ -159,6 +160,32 @@ def test_a_set_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch, ca
     assert error.count("\n") == 1
     assert "mnist_tutorial cannot take the 32x32x1 images of --dataset" in error
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "channels", "converted"),
+    [(mnist_dsdc, 4, 3), (mnist_dsdc, 2, 1), (cifar_dsdc, 4, 3), (cifar_dsdc, 1, 3)],
+)
+def test_other_channels_are_refused_with_the_code_that_converts_them(
+    tmp_path, capsys, program, channels, converted
+):
+    """What is transparent becomes white, what is opaque stays, and grey is repeated."""
+    images = np.full((64, 28, 28, channels), 100, np.uint8)
+    if channels in (2, 4):
+        images[..., -1] = np.where(np.arange(28) < 14, 0, 255)
+    arrays = {"y_train": np.arange(64) % 2, "x_test": images, "y_test": np.arange(64) % 2}
+    np.savez(tmp_path / "own.npz", x_train=images, **arrays)
+    flags = ["--dataset", str(tmp_path / "own.npz"), "--output", str(tmp_path / "run")]
+    assert program.main(flags) == 2
+    error = capsys.readouterr().err
+    assert (
+        f"--dataset own must have images (N, H, W, {program.Config.channels}), got (N, 28" in error
+    )
+    code = error.partition("convert them by ")[2].strip().removesuffix(".")
+    images = eval(code, {"images": images})
+    assert (images.dtype, images.shape[-1]) == (np.uint8, converted)
+    assert set(images[:, :, 14:].ravel()) == {100}
+    assert set(images[:, :, :14].ravel()) == ({100} if channels == 1 else {255})
 
 
 def test_classes_that_are_tested_and_never_trained_are_named(capsys):

@@ -220,7 +220,8 @@ def test_validation_is_recorded_each_epoch_and_printed(tmp_path, steps):
     assert seen == [6, 12]
     lines = lines_without_time(tmp_path / "run")
     assert [line["validation_accuracy"] for line in lines] == [0.75, 0.75]
-    printed = console.file.getvalue().splitlines()
+    compiling, *printed = console.file.getvalue().splitlines()
+    assert compiling.startswith("compiling: ")
     assert len(printed) == 2
     assert printed[1].startswith("epoch 2/2  loss ")
     assert "validation accuracy 0.7500" in printed[1] and "images/s" in printed[1]
@@ -318,7 +319,7 @@ def test_checkpoints_that_cannot_be_written_end_the_run(tmp_path, steps):
     assert (folder / "checkpoints").read_text() == "in the way"
 
 
-@pytest.mark.parametrize("where", ["write_text", "Checkpoints.save"])
+@pytest.mark.parametrize("where", ["write_metrics", "Checkpoints.save"])
 def test_a_kill_between_epoch_and_checkpoint_changes_nothing(
     tmp_path, steps, unbroken, monkeypatch, where
 ):
@@ -332,7 +333,7 @@ def test_a_kill_between_epoch_and_checkpoint_changes_nothing(
 
     def kill(*arguments, **options):
         calls.append(arguments)
-        if len(calls) > (2 if where == "write_text" else 1):
+        if len(calls) > (2 if where == "write_metrics" else 1):
             raise Killed
         return original(*arguments, **options)
 

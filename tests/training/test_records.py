@@ -13,6 +13,7 @@ import dilax
 from dilax.training import (
     RunRecord,
     check_run_folder,
+    class_accuracies,
     combine_records,
     confusion_matrix,
     git_commit,
@@ -31,7 +32,8 @@ def a_record(**fields):
     own = {name: name for name in names if name not in ("versions", "git_commit")}
     spent = {"train_seconds": 2.0, "compile_seconds": 1.0}
     accuracies = {name: 0.5 for name in own if name.startswith("test_")}
-    return RunRecord(**own | spent | accuracies | fields)
+    classes = {"classes": class_accuracies(np.array([0, 1]), np.array([0, 0]), ["a", "b", "c"])}
+    return RunRecord(**own | spent | accuracies | classes | fields)
 
 
 def test_a_record_is_json_with_versions_and_commit():
@@ -94,6 +96,18 @@ def test_records_of_several_seeds_are_combined():
     assert combined["seeds"] == [5, 6] and combined["model"] == "model"
     assert combined["over_seeds"]["test_accuracy"]["max"] == 0.75
     assert [line["test_accuracy"] for line in combined["each"]] == [0.25, 0.75]
+
+
+def test_the_accuracy_of_each_class_is_its_recall_and_averaged_over_seeds():
+    labels, predictions = np.array([0, 0, 1, 1, 3]), np.array([0, 1, 1, 1, 0])
+    found = class_accuracies(labels, predictions, ["a", "b", "c", "d"])
+    assert [one["accuracy"] for one in found] == [0.5, 1.0, None, 0.0]
+    assert [one["images"] for one in found] == [2, 2, 0, 1]
+    other = class_accuracies(labels, labels, ["a", "b", "c", "d"])
+    combined = combine_records(
+        [a_record(seed=n, classes=c).as_json() for n, c in enumerate((found, other))]
+    )
+    assert [one["accuracy"] for one in combined["classes"]] == [0.75, 1.0, None, 0.5]
 
 
 def test_rows_of_a_confusion_matrix_are_labels():
