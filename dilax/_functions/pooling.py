@@ -22,8 +22,9 @@ from jax.typing import ArrayLike
 
 from dilax._arrays import as_array, common_type
 from dilax._checks import as_python, entries
-from dilax._functions.arguments import Options, check_growth
+from dilax._functions.arguments import Options, check_growth, has_known_size
 from dilax._functions.convolution import conv_canonical
+from dilax._functions.symbolic import pool_of_symbolic_size
 from dilax.algorithms._shift_and_add import window_sums
 from dilax.geometry import (
     AxisPadding,
@@ -79,6 +80,8 @@ def max_pool(
     if jnp.issubdtype(x.dtype, np.complexfloating):
         raise TypeError(f"x must be of real numbers, of which one is the largest, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
+    if not has_known_size(axis.length for axis in axes):
+        return pool_of_symbolic_size(x, axes, _lowest(x.dtype), _first_larger)
     if not all(axis.outputs for axis in axes):
         return _empty(x, axes)
     if max(axis.size for axis in axes) > FOLDED_WINDOW:
@@ -150,12 +153,24 @@ def avg_pool(
     if not jnp.issubdtype(x.dtype, np.inexact):
         raise TypeError(f"x must be of floating point, to have a mean, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
+    wide = x.astype(common_type(x.dtype, jnp.float32))
+    if not has_known_size(axis.length for axis in axes):
+        return _mean_of_symbolic_size(wide, axes, count_include_pad).astype(x.dtype)
     if x.size == 0 or not all(axis.outputs for axis in axes):
         return _empty(x, axes)
-    wide = x.astype(common_type(x.dtype, jnp.float32))
     total = _window_sums(wide, axes)
     count = _counts(axes, count_include_pad, total.ndim)
     return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
+
+
+def _mean_of_symbolic_size(
+    x: jax.Array, axes: Sequence[_WindowAxis], include_pad: bool
+) -> jax.Array:
+    zero = x.dtype.type(0)
+    total = pool_of_symbolic_size(x, axes, zero, lax.add)
+    if include_pad:
+        return total / math.prod(axis.size for axis in axes)
+    return total / pool_of_symbolic_size(jnp.ones_like(x[..., :1]), axes, zero, lax.add)
 
 
 def _counts(axes: Sequence[_WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
@@ -253,7 +268,7 @@ def _window_axes(
         strict=True,
     )
     axes = [_WindowAxis(*column) for column in columns]
-    for axis in axes:
+    for axis in filter(lambda axis: has_known_size([axis.length]), axes):
         _check_fit(axis)
     return axes
 

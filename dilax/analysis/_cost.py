@@ -244,9 +244,7 @@ def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
         others = math.prod(out[:2]) * kernel[1]
         sizes = [math.prod(kernel[2:]), math.prod(out[2:])]
         if max(params["lhs_dilation"], default=1) > 1:
-            sizes = sorted([*sizes, math.prod(x[2:])])[
-                :2
-            ]  # A hole of the input is no multiply-add.
+            _, *sizes = sorted([*sizes, math.prod(x[2:])], reverse=True)  # Holes are no work.
         return math.prod(kernel), others * math.prod(sizes), others * pairs
     if equation.primitive.name == "dot_general":
         (contracted, _), (batch, _) = params["dimension_numbers"]
