@@ -261,7 +261,8 @@ def _exact_padding(
 
 
 def _outputs(input_size: int, span: int, stride: int, padding: AxisPadding) -> int:
-    return max((input_size + padding[0] + padding[1] - span) // stride + 1, 0)
+    outputs = (input_size + padding[0] + padding[1] - span) // stride + 1
+    return max(outputs, 0) if isinstance(outputs, int) else outputs  # symbolic: taken to fit
 
 
 def _padding(
@@ -296,9 +297,22 @@ def _named_padding(padding: str, input_size: int, span: int, stride: int) -> Axi
         return (span - 1, 0)
     if name not in _PADDING_NAMES:
         raise ValueError(unknown_padding(padding, _PADDING_NAMES))
-    total = max((-(-input_size // stride) - 1) * stride + span - input_size, 0)
+    total = _same_padding(input_size, span, stride)
     less, more = total // 2, total - total // 2
     return (less, more) if name == "SAME" else (more, less)
+
+
+def _same_padding(input_size: int, span: int, stride: int) -> int:
+    """The padding of SAME, ``max(span - 1 - r, 0)`` if the last window starts ``r`` before the end.
+
+    A symbolic size has no maximum: then one is counted for each of ``1 <= i < span`` above ``r``.
+    """
+    rest = (input_size - 1) % stride
+    if isinstance(rest, int):
+        return max(span - 1 - rest, 0)
+    if span >= stride:
+        return span - 1 - rest
+    return sum(1 - (rest + stride - i) // stride for i in range(1, span))
 
 
 def _axis_padding(entry: int | Sequence[int]) -> AxisPadding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype, holds
 from dilax._checks import check_instance, number, shown
+from dilax._functions.symbolic import pad_by_index
 from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
 from dilax.geometry import (
@@ -196,6 +197,8 @@ def _pad_beyond_zeros(
     dilation = canonical_tuple(kernel_dilation, rank, "kernel_dilation")
     spans = [step * (size - 1) + 1 for size, step in zip(kernel_size, dilation, strict=True)]
     window = [((span - 1) // 2, span // 2) for span in spans]
+    if not has_known_size(x.shape[-rank - 1 : -1]):
+        return pad_by_index(x, window, mode), "VALID"
     return jnp.pad(x, [(0, 0)] * (x.ndim - rank - 1) + [*window, (0, 0)], mode=mode), "VALID"
 
 
@@ -226,10 +229,17 @@ def check_growth(
         )
 
 
+def has_known_size(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are integers; others are symbolic, in a program exported for any size."""
+    return all(isinstance(size, int) for size in sizes)
+
+
 def is_mostly_padding(
     x: jax.Array, input_size: Sequence[int], padding: Sequence[AxisPadding]
 ) -> bool:
     """Whether the padded ``x`` is large and mostly padding."""
+    if not has_known_size(input_size):
+        return False
     window = math.prod(input_size)
     columns = zip(input_size, padding, strict=True)
     padded = math.prod(max(size + low + high, 0) for size, (low, high) in columns)

@@ -13,8 +13,15 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
-from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
+from dilax._functions.arguments import (
+    Options,
+    as_arrays,
+    canonical_options,
+    geometry_of,
+    has_known_size,
+)
 from dilax._functions.sharding import call_sharded, specs_of
+from dilax._functions.symbolic import conv_of_symbolic_size
 from dilax.algorithms import Algorithm
 from dilax.geometry import ConvGeometry, PaddingLike
 
@@ -91,6 +98,8 @@ def conv_canonical(
     x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, options: Options
 ) -> jax.Array:
     """Convolve ``(batch..., *S, C)`` with ``(*K, C // groups, O)``, without checks."""
+    if not has_known_size(geometry.input_size):
+        return conv_of_symbolic_size(x, kernel, geometry, options.precision, options.dtype)
     batch = x.shape[: -geometry.rank - 1]
     if len(batch) != 1:
         x = x.reshape(math.prod(batch), *x.shape[len(batch) :])

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike, DTypeLike
 from dilax import algorithms
 from dilax._arrays import as_array
 from dilax._checks import check_instance
-from dilax._functions.arguments import Options, is_mostly_padding
+from dilax._functions.arguments import Options, has_known_size, is_mostly_padding
 from dilax._functions.convolution import conv_canonical
 from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
@@ -161,8 +161,8 @@ def _canonical(
         sizes = [tuple(array.shape[axis] for axis in order) for array, order in
                  ((x, axes.lhs), (kernel, axes.rhs))]  # fmt: skip
         window, size = sizes[0][1:-1], sizes[1][:-2]
-        if not all(isinstance(entries, int) for entries in window + size):
-            return None  # a program that is exported for any size
+        if not has_known_size(size):
+            return None
         pads = _pads(padding, window, size, steps, spaces)
     except (TypeError, ValueError, AttributeError):
         return None

@@ -83,10 +83,10 @@ def _largest_by_fold(x: jax.Array, window: WindowAxis) -> jax.Array:
         lax.slice_in_dim(padded, start, start + span, stride, axis=window.axis)
         for start in window.starts()
     ]
-    return functools.reduce(_first_larger, slices)
+    return functools.reduce(first_larger, slices)
 
 
-def _first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
+def first_larger(best: jax.Array, candidate: jax.Array) -> jax.Array:
     """Return the larger value, or the first if both are equal, or NaN if one is NaN."""
     keep = (best >= candidate) | (best != best)
     return jnp.where(keep, best, candidate)

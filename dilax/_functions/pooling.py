@@ -22,10 +22,11 @@ from jax.typing import ArrayLike
 from dilax import algorithms
 from dilax._arrays import as_array, common_type
 from dilax._checks import as_python, entries
-from dilax._functions.arguments import Options, check_growth
+from dilax._functions.arguments import Options, check_growth, has_known_size
 from dilax._functions.convolution import conv_canonical
-from dilax._functions.maximum import fold_max, is_folded, lowest
+from dilax._functions.maximum import first_larger, fold_max, is_folded, lowest
 from dilax._functions.sharding import call_sharded, specs_of
+from dilax._functions.symbolic import pool_of_symbolic_size
 from dilax._functions.using import algorithm_in_use
 from dilax._functions.window_axis import WindowAxis
 from dilax.algorithms._shift_and_add import window_sums
@@ -82,6 +83,8 @@ def max_pool(
     if jnp.issubdtype(x.dtype, np.complexfloating):
         raise TypeError(f"x must be of real numbers, of which one is the largest, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
+    if not has_known_size(axis.length for axis in axes):
+        return pool_of_symbolic_size(x, axes, lowest(x.dtype), first_larger)
     if not all(axis.outputs for axis in axes):
         return _empty(x, axes)
     if not is_folded(axes) or algorithm_in_use() is algorithms.lax:
@@ -125,12 +128,24 @@ def avg_pool(
     if not jnp.issubdtype(x.dtype, np.inexact):
         raise TypeError(f"x must be of floating point, to have a mean, got {x.dtype}.")
     axes = _window_axes(x, window_shape, strides, padding, kernel_dilation)
+    wide = x.astype(common_type(x.dtype, jnp.float32))
+    if not has_known_size(axis.length for axis in axes):
+        return _mean_of_symbolic_size(wide, axes, count_include_pad).astype(x.dtype)
     if x.size == 0 or not all(axis.outputs for axis in axes):
         return _empty(x, axes)
-    wide = x.astype(common_type(x.dtype, jnp.float32))
     total = _sharded_sums(wide, axes)
     count = _counts(axes, count_include_pad, total.ndim)
     return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
+
+
+def _mean_of_symbolic_size(
+    x: jax.Array, axes: Sequence[WindowAxis], include_pad: bool
+) -> jax.Array:
+    zero = x.dtype.type(0)
+    total = pool_of_symbolic_size(x, axes, zero, lax.add)
+    if include_pad:
+        return total / math.prod(axis.size for axis in axes)
+    return total / pool_of_symbolic_size(jnp.ones_like(x[..., :1]), axes, zero, lax.add)
 
 
 def _counts(axes: Sequence[WindowAxis], include_pad: bool, ndim: int) -> np.ndarray:
@@ -207,7 +222,7 @@ def _window_axes(
         strict=True,
     )
     axes = [WindowAxis(*column) for column in columns]
-    for axis in axes:
+    for axis in filter(lambda axis: has_known_size([axis.length]), axes):
         _check_fit(axis)
     return axes
 

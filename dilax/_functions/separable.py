@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
+from dilax._functions.arguments import (
+    Options,
+    as_arrays,
+    canonical_options,
+    geometry_of,
+    has_known_size,
+)
 from dilax._functions.convolution import add_bias, conv_canonical
 from dilax._functions.sharding import call_sharded, specs_of
 from dilax.algorithms import Algorithm
@@ -141,13 +147,14 @@ def _pointwise(
 
 
 def _mix(x: jax.Array, kernel: jax.Array, options: Options) -> jax.Array:
-    rows = jnp.dot(
-        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
+    known = has_known_size(x.shape)  # JAX refuses to reshape to sizes that may be negative
+    y = jnp.dot(
+        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if known else x,
         kernel,
         precision=options.precision,
         preferred_element_type=accumulation_type(x, kernel),
     ).astype(options.dtype)
-    return rows.reshape(*x.shape[:-1], rows.shape[-1])
+    return y.reshape(*x.shape[:-1], y.shape[-1]) if known else y
 
 
 def separable_conv(

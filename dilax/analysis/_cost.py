@@ -111,9 +111,19 @@ def cost(function: Callable[..., Any], *args: Any) -> Cost:
 
     By the usual formula a convolution costs its output's entries times the kernel's entries that
     each of them meets, ``k C / groups``, and a matrix product its output's entries times the length
-    of the contraction. Beside it stands the count without the taps that fall on padding, or into
-    the holes of a dilated input. A loop's body counts as often as it runs; of several branches,
-    the most expensive counts. Nothing is computed: ``args`` may be ``jax.ShapeDtypeStruct``.
+    of the contraction. Beside it stands the count without the taps that fall on padding.
+
+    - Both gradients of a convolution of dilax count what the convolution counts: each multiplies
+      the same triples of an input, a tap and an output.
+    - A transposed convolution counts its input's entries times the kernel's, as the convolution
+      counts of which it is the transpose: the holes that its strides leave are no work. So does the
+      input gradient of a convolution of lax with strides.
+    - The input gradient of a convolution of lax without strides is a convolution like any other:
+      where no padding was, the formula counts taps on padding. The count without padding is the
+      same for all passes, of dilax and of lax.
+
+    A loop's body counts as often as it runs; of several branches, the most expensive counts.
+    Nothing is computed: ``args`` may be ``jax.ShapeDtypeStruct``.
 
     Args:
         function: any JAX function.
@@ -232,8 +242,10 @@ def _counts(equation: JaxprEqn) -> tuple[int, int, int] | None:
         )  # batch or out features, features, *window
         pairs = _pairs(conv_windows(params, shapes[1]), x[2:], out[2:])
         others = math.prod(out[:2]) * kernel[1]
-        usual = others * math.prod(out[2:]) * math.prod(kernel[2:])
-        return math.prod(kernel), usual, others * pairs
+        sizes = [math.prod(kernel[2:]), math.prod(out[2:])]
+        if max(params["lhs_dilation"], default=1) > 1:
+            _, *sizes = sorted([*sizes, math.prod(x[2:])], reverse=True)  # Holes are no work.
+        return math.prod(kernel), others * math.prod(sizes), others * pairs
     if equation.primitive.name == "dot_general":
         (contracted, _), (batch, _) = params["dimension_numbers"]
         count = math.prod(shapes[2]) * math.prod(shapes[0][axis] for axis in contracted)

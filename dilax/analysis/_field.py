@@ -56,6 +56,19 @@ class Field:
     """Sizes of axes outside of which ``reads`` does not hold, but the field has a period."""
     depth: int = 0
     """Longest way to the input: greater than that of every operand."""
+    places: tuple[int, ...] = dataclasses.field(init=False)
+    """Those of ``axes`` whose index is a place along the input axis, as that of a feature is not.
+
+    Features that see different inputs come from branches put beside one another.
+    """
+
+    def __post_init__(self) -> None:
+        """Find the places: every axis by whose index a place of an operand is read."""
+        found = {axis for operand in self.operands for axis in operand.places}
+        if self.reads is not None:
+            found = {a for axis, own in self.reads.items() if axis in found for a in own.axes}
+        places = tuple(a for a in self.axes if a in found) if self.operands else self.axes
+        object.__setattr__(self, "places", places)
 
     @property
     def is_union(self) -> bool:

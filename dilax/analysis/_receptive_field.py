@@ -11,7 +11,7 @@ import jax
 from dilax._arrays import as_array
 from dilax._checks import check_callable, entries, integer
 from dilax._jaxprs import failing_line
-from dilax.analysis import _rules, _rules_indices, _rules_loops
+from dilax.analysis import _rules, _rules_constants, _rules_indices, _rules_loops
 from dilax.analysis._field import Field, source
 from dilax.analysis._summary import AxisField, box_of, summarised
 from dilax.analysis._table import aligned
@@ -21,8 +21,8 @@ from dilax.analysis._trace import Layer, Rules, Shape, Trace, seen_of
 __all__ = ["ArrayField", "ReceptiveField", "receptive_field"]
 
 _RULES = Rules(
-    reads={**_rules.READS, **_rules_indices.READS},
-    others={**_rules.OTHERS, **_rules_loops.OTHERS},
+    reads={**_rules.READS, **_rules_constants.READS, **_rules_indices.READS},
+    others={**_rules.OTHERS, **_rules_constants.OTHERS, **_rules_loops.OTHERS},
     layers=frozenset(_rules.LAYERS),
     sums=frozenset(_rules.SUMS),
 )
@@ -78,7 +78,7 @@ class ReceptiveField:
     layers: tuple[ArrayField, ...]
     """Convolutions, pools, and sums along an axis that is followed, in order."""
     assumptions: tuple[str, ...]
-    """Where the field given may be larger than the true one, and why."""
+    """Where a field given is larger than that of some entries, or may be, and why."""
 
     def __str__(self) -> str:
         """Give a table with a line for each layer, each output, and each axis of the input."""
@@ -101,6 +101,11 @@ def receptive_field(
     with all its features, far from the border: padding counts as input. What several branches see
     is joined. Each axis is followed by itself: that a branch sees nothing where it meets a hole of
     a dilated input along one axis does not make its field along another smaller.
+
+    Where entries move unevenly, as after a resize between sizes that share no factor, the size is
+    the largest of any entry and the stride the mean, which ``assumptions`` says;
+    ``ArrayField.interval`` is exact for each entry. What a constant matrix or mask multiplies by
+    zero is not seen, unless all of the constant is zero.
 
     Args:
         function: takes one array; its outputs may be any pytree of arrays.
@@ -146,10 +151,10 @@ def receptive_field(
                 f"function gives an {output.name} that does not depend on x; every output must. "
                 f"Leave it out of the result."
             )
-        for axis, border in numbers:
-            if border:
-                what = f"along input axis {axis.axis}, entries near the border see something else"
-                trace.assumptions.setdefault(f"{output.name}: {what}")
+        for axis, remarks in numbers:
+            for what in remarks:
+                place = f"{output.name}: along input axis {axis.axis}"
+                trace.assumptions.setdefault(f"{place}, {what}")
     fields = [
         ArrayField(**array._asdict(), axes=tuple(axis for axis, _ in numbers))
         for array, numbers in zip(arrays, measured, strict=True)
@@ -161,7 +166,7 @@ def receptive_field(
 
 def _measured(
     layers: Sequence[Layer], followed: Sequence[int]
-) -> list[list[tuple[AxisField, bool]] | None]:
+) -> list[list[tuple[AxisField, tuple[str, ...]]] | None]:
     """The fields of every layer in numbers; None where nothing is seen."""
     asked = [(field, box_of(field, layer.shape)) for layer in layers for field in layer.seen or ()]
     ends = iter(tables(asked))

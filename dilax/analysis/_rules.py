@@ -22,9 +22,9 @@ _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp
     clz complex conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp
     exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag integer_pow is_finite le lgamma log
-    log1p logistic lt max min mul mul_no_nan name ne neg nextafter not or pcast polygamma
+    log1p logistic lt max min mul_no_nan name ne neg nextafter not or pcast polygamma
     population_count pow pvary random_gamma_grad real reduce_precision regularized_incomplete_beta
-    rem round rsqrt select_n sharding_constraint shift_left shift_right_arithmetic
+    rem round rsqrt sharding_constraint shift_left shift_right_arithmetic
     shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
 """
 
@@ -251,41 +251,6 @@ def reduction(step: Equation) -> Sequence[Reads]:
     return [without(axes, step.shapes[0])] * arrays + [{}] * (len(step.values) - arrays)
 
 
-def dot_general(step: Equation) -> Sequence[Reads]:
-    """Contracted axes everywhere, or where a table of numbers is not zero."""
-    contracted, batch = step.params["dimension_numbers"]
-    reads: list[Reads] = []
-    first = len(batch[0])
-    for side in (0, 1):
-        shape, table = step.shapes[side], _weights(step, 1 - side)
-        free = [a for a in range(len(shape)) if a not in (*contracted[side], *batch[side])]
-        own = {axis: in_place(place) for place, axis in enumerate(batch[side])}
-        own |= {axis: in_place(first + place) for place, axis in enumerate(free)}
-        own |= {axis: whole(shape[axis]) for axis in contracted[side]}
-        first += len(free)
-        if table is not None:
-            target = 0 if side else len(step.out_shapes[0]) - 1
-            own[contracted[side][0]] = _where_not_zero(table, target)
-        reads.append(own)
-    return reads
-
-
-def _weights(step: Equation, side: int) -> np.ndarray | None:
-    """A matrix of numbers of the program, ``(out, contracted)``, as interpolation has; or None."""
-    contracted, (shared, _) = step.params["dimension_numbers"]
-    constant = step.constant(side)
-    if constant is None or not constant.of_literals:
-        return None
-    if len(step.shapes[side]) != 2 or len(contracted[side]) != 1 or shared:
-        return None
-    return np.moveaxis(np.asarray(constant.compute()), contracted[side][0], 1)
-
-
-def _where_not_zero(table: np.ndarray, axis: int) -> Read:
-    positions = np.where(table != 0, np.arange(table.shape[1]), NOWHERE)
-    return Read((axis,), lambda index: positions[index[..., 0]], bounded=(axis,))
-
-
 def cumulative(step: Equation) -> list[Seen]:
     """All up to here, or from here on: in each step twice as far, as by prefix sums."""
     axis, size = step.params["axis"], step.shapes[0][step.params["axis"]]
@@ -337,7 +302,6 @@ READS = {
     "pad": pad,
     "concatenate": concatenate,
     "dilax_kernel_gradient": kernel_gradient,
-    "dot_general": dot_general,
     "sort": over(lambda step: [step.params["dimension"]]),
     "top_k": over(lambda step: [len(step.shapes[0]) - 1]),
     "fft": over(_transformed),

@@ -8,6 +8,7 @@ import numpy as np
 
 from dilax.analysis._field import Read, Reads, in_place, whole
 from dilax.analysis._rules import part_of, slices
+from dilax.analysis._rules_constants import varying_axes
 from dilax.analysis._trace import Equation
 
 
@@ -66,7 +67,7 @@ def _from_table(starts: np.ndarray, places: Sequence[int], offset: int | None) -
     array([[4],
            [7]])
     """
-    varying = [n for n in range(starts.ndim) if (starts != starts.take([0], n)).any()]
+    varying = varying_axes(starts)
     starts = starts[tuple(slice(None) if n in varying else 0 for n in range(starts.ndim))]
     axes = tuple(places[n] for n in varying)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +17,8 @@ _LONGEST = 1 << 16
 """Positions that are looked at along an axis, in the middle of a longer one."""
 _LEAST = 8
 """Entries that an array needs at least to show by itself how it goes on."""
+_BORDER = "entries near the border see something else"
+_UNEVEN = "entries move unevenly; size is the largest of theirs and stride the mean"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,9 @@ class AxisField:
 
     Its entry ``i`` along ``follows`` sees the inputs from ``start + stride i`` on, ``size`` of them
     from first to last. Where the entries differ in size, as after a transposed convolution,
-    ``size`` is the largest; ``ArrayField.interval`` is exact for each.
+    ``size`` is the largest. Where they move unevenly, as after a resize from 33 entries to 129,
+    ``stride`` is the mean, which ``ReceptiveField.assumptions`` says. ``ArrayField.interval`` is
+    exact for each entry.
     """
 
     axis: int
@@ -33,7 +37,7 @@ class AxisField:
     size: int
     """Number of inputs from the first to the last that is seen."""
     stride: Fraction
-    """Inputs from one entry to the next (the *jump*); 0 if all see the same."""
+    """Inputs from one entry to the next (the *jump*), on the mean; 0 if all see the same."""
     start: int
     """The first input that entry 0 sees; negative in the padding."""
     padding: tuple[int, int]
@@ -43,8 +47,8 @@ class AxisField:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Steady:
-    """An axis along which entries of a table move on by ``shift`` inputs each ``period``."""
+class _Motion:
+    """How entries of a table move on along an axis: by ``shift`` inputs each ``period``."""
 
     size: int
     """Entries of the array along the axis."""
@@ -54,8 +58,12 @@ class _Steady:
     """Where in the table the period begins."""
     period: int
     shift: int
-    everywhere: bool
+    rate: Fraction
+    """Inputs from one entry to the next, on the mean."""
+    everywhere: bool = True
     """Whether it goes on up to the ends of the array."""
+    uneven: bool = False
+    """Whether there is no period, which is then put at all entries."""
 
     def ends(self) -> np.ndarray:
         """The entries in the first period of the array and in the last."""
@@ -74,11 +82,12 @@ def box_of(field: Field, shape: Sequence[int]) -> Box:
 
 def summarised(
     field: Field, input_axis: int, shape: Sequence[int], ends: Table
-) -> tuple[AxisField, bool] | None:
-    """A field in numbers, and whether entries near the border see something else.
+) -> tuple[AxisField, tuple[str, ...]] | None:
+    """A field in numbers, and what they do not tell.
 
-    None if no entry sees anything. ``ends`` is the table of ``box_of(field, shape)``. Along an axis
-    where entries do not move on steadily, as features do not, they are taken together.
+    None if no entry sees anything. ``ends`` is the table of ``box_of(field, shape)``. Axes are
+    followed along which entries move on steadily; if there is none, that along which they move
+    furthest, if there is one. Along all others, as that of features, entries are taken together.
     """
     box = box_of(field, shape)
     origins = [-box[axis][0] for axis in field.axes]
@@ -88,29 +97,32 @@ def summarised(
     ]
     if not (ends[0][tuple(real)] < NOWHERE).any():
         return None
-    steady = {}
-    for place, axis in enumerate(field.axes):
-        line = _together(ends, real, keep=[place])
-        if (found := _steadily(line, origins[place], shape[axis])) is not None:
-            steady[place] = found
-    ends = _together(ends, real, keep=steady)
-    axes = list(steady.values())
+    lines = {
+        axis: (_together(ends, real, keep=[place]), origins[place], shape[axis])
+        for place, axis in enumerate(field.axes)
+    }
+    motions = {axis: _steadily(*line) for axis, line in lines.items()}
+    followed = {axis: motion for axis, motion in motions.items() if motion is not None}
+    followed = followed or _furthest({axis: _unevenly(*lines[axis]) for axis in field.places})
+    ends = _together(ends, real, keep=[field.axes.index(axis) for axis in followed])
+    axes = list(followed.values())
     if not axes:
         first, last = (int(end) for end in _clipped(ends, field.length))
-        return AxisField(input_axis, last - first + 1, Fraction(0), first, (0, 0), ()), False
+        return AxisField(input_axis, last - first + 1, Fraction(0), first, (0, 0), ()), ()
     low, high = _entries(ends, axes, [np.arange(one.period) for one in axes])
     size = int((high - low)[low < NOWHERE].max()) + 1
     low, high = _entries(ends, axes, [one.ends() for one in axes])
     start = int(low[low < NOWHERE][0])
-    rates = {field.axes[n]: Fraction(one.shift, one.period) for n, one in steady.items()}
-    follows = sorted(rates, key=lambda axis: -abs(rates[axis]))
+    follows = sorted(followed, key=lambda axis: -abs(followed[axis].rate))
     padding = max(0, -int(low.min())), max(0, int(high.max()) - field.length + 1)
-    border = not all(one.everywhere for one in axes) and not _holds(ends, axes, field.length)
-    stride = rates[follows[0]]
-    return AxisField(input_axis, size, stride, start, padding, tuple(follows)), border
+    remarks = [_UNEVEN] if any(one.uneven for one in axes) else []
+    if not all(one.everywhere for one in axes) and not _holds(ends, axes, field.length):
+        remarks.append(_BORDER)
+    stride = followed[follows[0]].rate
+    return AxisField(input_axis, size, stride, start, padding, tuple(follows)), tuple(remarks)
 
 
-def _steadily(line: Table, origin: int, size: int) -> _Steady | None:
+def _steadily(line: Table, origin: int, size: int) -> _Motion | None:
     """How the entries along an axis move on; None if they do not.
 
     As a rule all of the array do; with some padding around it, if the array is short. After an
@@ -122,8 +134,35 @@ def _steadily(line: Table, origin: int, size: int) -> _Steady | None:
         part = slice(max(start, 0), stop)
         found = period_of((line[0][part], line[1][part]), size, rounds=3)
         if found is not None and found[1]:
-            return _Steady(size, origin, part.start, *found, everywhere)
+            rate = Fraction(found[1], found[0])
+            return _Motion(size, origin, part.start, *found, rate, everywhere)
     return None
+
+
+def _unevenly(line: Table, origin: int, size: int) -> _Motion:
+    """How the entries along an axis move on without a period: on the mean, from first to last.
+
+    An entry near the border may see fewer inputs than others. The first is taken to see as many as
+    any before the last that it sees, and the last as many from the first on that it sees.
+    """
+    start, stop = max(origin, 0), min(origin + size, len(line[0]))
+    places = np.flatnonzero(line[0][start:stop] < NOWHERE)
+    low, high = (end[start:stop][places] for end in line)
+    longest = int((high - low).max())
+    if low[0] + high[0] <= low[-1] + high[-1]:
+        moved = int(low[-1] - high[0]) + longest
+    else:
+        moved = int(high[-1] - low[0]) - longest
+    rate = Fraction(moved, max(int(places[-1] - places[0]), 1))
+    count = stop - start
+    return _Motion(size, origin, start, count, round(rate * count), rate, uneven=True)
+
+
+def _furthest(motions: Mapping[int, _Motion]) -> dict[int, _Motion]:
+    """The motion that leads furthest; none, if no entry sees anything but the others."""
+    ways = {axis: abs(motion.rate) * motion.size for axis, motion in motions.items()}
+    axis = max(ways, key=lambda axis: ways[axis], default=-1)
+    return {axis: motions[axis]} if ways.get(axis) else {}
 
 
 def _together(ends: Table, real: Sequence[slice], *, keep: Collection[int]) -> Table:
@@ -133,7 +172,7 @@ def _together(ends: Table, real: Sequence[slice], *, keep: Collection[int]) -> T
     return ends[0][index].min(axis=gone), ends[1][index].max(axis=gone)
 
 
-def _entries(ends: Table, axes: Sequence[_Steady], asked: Sequence[np.ndarray]) -> Table:
+def _entries(ends: Table, axes: Sequence[_Motion], asked: Sequence[np.ndarray]) -> Table:
     """What entries see if all go on as they do where they are steady."""
     for place, (one, own) in enumerate(zip(axes, asked, strict=True)):
         part = slice(one.start, one.start + one.period)
@@ -144,7 +183,7 @@ def _entries(ends: Table, axes: Sequence[_Steady], asked: Sequence[np.ndarray]) 
     return ends
 
 
-def _holds(ends: Table, axes: Sequence[_Steady], length: int) -> bool:
+def _holds(ends: Table, axes: Sequence[_Motion], length: int) -> bool:
     """Whether the entries of the array see what they would see if all were steady."""
     entries = [
         np.arange(max(-one.origin, 0), min(one.size, count - one.origin))

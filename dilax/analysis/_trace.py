@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from dilax._jaxprs import Program, label, opened, source_line
@@ -26,8 +25,6 @@ class Constant:
     """An array that depends on no argument, computed when it is asked for."""
 
     compute: Callable[[], Any]
-    of_literals: bool = False
-    """Whether it is made from numbers in the program alone, and from no array given to it."""
 
 
 Value = Seen | Constant
@@ -180,8 +177,7 @@ def joined(*parts: Seen) -> Seen:
 
 def _known(known: Mapping[Any, Value], variable: Any) -> Value:
     if isinstance(variable, Literal):
-        value = variable.val
-        return Constant(functools.partial(_itself, value), of_literals=np.ndim(value) == 0)
+        return Constant(functools.partial(_itself, variable.val))
     return known.get(variable)
 
 
@@ -199,9 +195,8 @@ def _computed_later(equation: JaxprEqn, operands: Sequence[Value]) -> list[Value
     def results() -> list[Any]:
         return _evaluated(equation, [constant.compute() for constant in constants])
 
-    literal = all(constant.of_literals for constant in constants)
     return [
-        Constant(functools.partial(lambda number: results()[number], number), literal)
+        Constant(functools.partial(lambda number: results()[number], number))
         for number in range(len(equation.outvars))
     ]
 

@@ -110,6 +110,10 @@ class Dataset:
                     "classes."
                 )
 
+    def __reduce__(self) -> tuple[type["Dataset"], tuple[object, ...]]:
+        """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
+        return type(self), (self.name, dict(self.splits), self.class_names, self.source)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The height, width and channels of every image."""

@@ -9,6 +9,7 @@ from flax import nnx
 
 import dilax
 from dilax._checks import LONGEST, entries, integer, shown
+from dilax.nn._pickling import Picklable
 
 MOMENTUM = 0.9
 """Share of the old running statistics that each update keeps."""
@@ -25,6 +26,10 @@ class Classifier(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images ``(N, H, W, C)`` to logits ``(N, classes)``."""
         return self.activations(images)["logits"]
+
+
+class Linear(Picklable, nnx.Linear):
+    """``flax.nnx.Linear``, which some versions of Flax cannot pickle for its initialisers."""
 
 
 class NormalisedConv(nnx.Module):

@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 import dilax
-from dilax.models._classifier import MOMENTUM, Classifier, NormalisedConv, schedule
+from dilax.models._classifier import MOMENTUM, Classifier, Linear, NormalisedConv, schedule
 
 
 class ConvBlock(NormalisedConv):
@@ -62,7 +62,7 @@ class CifarCNN(Classifier):
             )
             features = width
         self.layers = nnx.data(layers)
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = Linear(features, classes, rngs=rngs)
 
     def layer(
         self,

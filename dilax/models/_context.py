@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 import dilax
-from dilax.models._classifier import Classifier, NormalisedConv, schedule
+from dilax.models._classifier import Classifier, Linear, NormalisedConv, schedule
 
 KERNEL_DILATION = (1, 1, 2, 4, 8, 16, 1)
 """Dilation of each 3x3 convolution of the context module, as published."""
@@ -132,7 +132,7 @@ class CifarContext(Classifier):
         self.first = NormalisedConv(3, self.FEATURES, (3, 3), rngs=rngs)
         self.second = NormalisedConv(self.FEATURES, self.FEATURES, (3, 3), rngs=rngs)
         self.context = ContextModule(self.FEATURES, kernel_dilation=kernel_dilation, rngs=rngs)
-        self.head = nnx.Linear(self.FEATURES, classes, rngs=rngs)
+        self.head = Linear(self.FEATURES, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""

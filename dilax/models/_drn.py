@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from dilax.models._classifier import Classifier, NormalisedConv
+from dilax.models._classifier import Classifier, Linear, NormalisedConv
 
 KERNEL_INIT = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -102,7 +102,7 @@ class CifarDRN(Classifier):
             blocks.append(BasicBlock(features, level, rngs=rngs))
             features = level.features
         self.blocks = nnx.data(blocks)
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""

@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 import dilax
-from dilax.models._classifier import MOMENTUM, Classifier, schedule
+from dilax.models._classifier import MOMENTUM, Classifier, Linear, schedule
 
 
 class MnistDSDC(Classifier):
@@ -67,7 +67,7 @@ class MnistDSDC(Classifier):
             blocks.append(block)
             features = width
         self.blocks = nnx.data(blocks)
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""
@@ -139,7 +139,7 @@ class CifarDSDC(Classifier):
             blocks.append(block)
             features = width
         self.blocks = nnx.data(blocks)
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""

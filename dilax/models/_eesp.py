@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import dilax
-from dilax.models._classifier import MOMENTUM, Classifier, NormalisedConv
+from dilax.models._classifier import MOMENTUM, Classifier, Linear, NormalisedConv
 
 
 class Halving(nnx.Module):
@@ -72,7 +72,7 @@ class CifarEESP(Classifier):
                 blocks.append(unit)
             features = width
         self.blocks = nnx.data(blocks)
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import dilax
-from dilax.models._classifier import Classifier
+from dilax.models._classifier import Classifier, Linear
 
 SATURATED = 4.0
 """For larger ``a``, ``tanh(exp(a))`` is exactly 1, and ``exp(a)`` could overflow."""
@@ -38,8 +38,8 @@ class GatedBlock(nnx.Module):
         self.large = dilax.nn.DepthwiseConv(quarter, (7, 7), rngs=rngs)
         self.dilated = dilax.nn.DepthwiseConv(quarter, (7, 7), kernel_dilation=3, rngs=rngs)
         self.norm = nnx.LayerNorm(features, epsilon=1e-5, rngs=rngs)
-        self.expand = nnx.Linear(features, 2 * features, rngs=rngs)
-        self.project = nnx.Linear(features, features, rngs=rngs)
+        self.expand = Linear(features, 2 * features, rngs=rngs)
+        self.project = Linear(features, features, rngs=rngs)
         self.scale = nnx.Param(jnp.ones(features))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -79,7 +79,7 @@ class Tiniest(Classifier):
         )
         self.down_norm = nnx.LayerNorm(wide, epsilon=1e-5, rngs=rngs)
         self.coarse = nnx.data([GatedBlock(wide, rngs=rngs) for _ in range(3)])
-        self.head = nnx.Linear(wide, classes, rngs=rngs)
+        self.head = Linear(wide, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""

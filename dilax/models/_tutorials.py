@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 import dilax
-from dilax.models._classifier import MOMENTUM, Classifier, check_size
+from dilax.models._classifier import MOMENTUM, Classifier, Linear, check_size
 
 
 class MnistTextbook(Classifier):
@@ -33,7 +33,7 @@ class MnistTextbook(Classifier):
         )
         self.pointwise = dilax.nn.Conv(12, 24, (1, 1), padding="VALID", rngs=rngs)
         self.last = dilax.nn.Conv(24, 6, (7, 7), padding="VALID", rngs=rngs)
-        self.head = nnx.Linear(6 * 12 * 12, classes, rngs=rngs)
+        self.head = Linear(6 * 12 * 12, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``.
@@ -65,7 +65,7 @@ class MnistTutorial(Classifier):
 
     def __init__(self, *, classes: int = 10, rngs: nnx.Rngs) -> None:
         self.separable = dilax.nn.SeparableConv(1, 32, (3, 3), kernel_dilation=2, rngs=rngs)
-        self.head = nnx.Linear(28 * 28 * 32, classes, rngs=rngs)
+        self.head = Linear(28 * 28 * 32, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``.
@@ -100,8 +100,8 @@ class KerasDilated(Classifier):
         self.first = dilax.nn.Conv(3, 32, (3, 3), padding="VALID", rngs=rngs)
         self.second = self.layer(32, 64, kernel_dilation=1, rngs=rngs)
         self.dilated = self.layer(64, 128, kernel_dilation=2, rngs=rngs)
-        self.hidden = nnx.Linear(2 * 2 * 128, 64, rngs=rngs)
-        self.head = nnx.Linear(64, classes, rngs=rngs)
+        self.hidden = Linear(2 * 2 * 128, 64, rngs=rngs)
+        self.head = Linear(64, classes, rngs=rngs)
 
     def layer(
         self, in_features: int, out_features: int, *, kernel_dilation: int, rngs: nnx.Rngs

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 import dilax
 from dilax._checks import entries, integer
-from dilax.models._classifier import Classifier
+from dilax.models._classifier import Classifier, Linear
 
 KERNEL_INIT = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -110,7 +110,7 @@ class VGG16Dilated(Classifier):
             )
             setattr(self, name, block)
             features = width
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = Linear(features, classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every block by name, in order; the last is ``logits``.

@@ -26,9 +26,10 @@ from dilax.nn._module import (
     plain_padding,
     window_size,
 )
+from dilax.nn._pickling import Picklable
 
 
-class Conv(nnx.Conv):
+class Conv(Picklable, nnx.Conv):
     """``flax.nnx.Conv`` computed by dilax, with the same arguments, parameters and results.
 
     Args:

@@ -19,6 +19,7 @@ from dilax._functions import BatchNormParams
 from dilax.algorithms import Algorithm
 from dilax.geometry import canonical_tuple
 from dilax.nn._flax import nnx
+from dilax.nn._pickling import Picklable
 
 Initializer = jax.nn.initializers.Initializer
 
@@ -26,7 +27,7 @@ KERNEL_INIT = jax.nn.initializers.lecun_normal()
 ZEROS = jax.nn.initializers.zeros
 
 
-class Module(nnx.Module):
+class Module(Picklable, nnx.Module):
     """Base class, which holds the number of in-features, dtype, precision and algorithm."""
 
     def __init__(
@@ -98,7 +99,7 @@ class NormalisedModule(Module):
         return y
 
 
-class Norm(nnx.Module):
+class Norm(Picklable, nnx.Module):
     """Batch normalisation's scale, bias and running statistics, for a module that holds several."""
 
     def __init__(self, features: int, param_dtype: DTypeLike) -> None:

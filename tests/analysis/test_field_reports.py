@@ -40,7 +40,8 @@ def test_what_is_assumed_is_said():
         lambda x: lax.dynamic_slice_in_dim(x, x[0, 0, 0, 0].astype(int), 3, 1), X
     )
     assert found.outputs[0].interval(0, 0, 0, 0)[0] == (0, 39)
-    (said,) = found.assumptions
+    said, uneven = found.assumptions
+    assert "size is the largest of theirs and stride the mean" in uneven  # column i sees 0 and i
     assert said.startswith("dynamic_slice at test_field_reports.py:")
     assert "whole axis 1 assumed, because its indices cannot be followed" in said
 

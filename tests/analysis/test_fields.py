@@ -183,7 +183,8 @@ def test_one_operation_against_gradients(name):
     function = OPERATIONS[name]
     found = receptive_field(function, X)
     (output,) = found.outputs
-    assert not [one for one in found.assumptions if "near the border" not in one]
+    said = ("near the border", "move unevenly")
+    assert not [one for one in found.assumptions if not any(word in one for word in said)]
     for share in (0.4, 0.5):
         position = (0, *(int(share * size) for size in output.shape[1:-1]))
         expected = output.interval(*position, 0)

@@ -1,7 +1,4 @@
-"""Programs that are exported once, for images of any size.
-
-Strides are one, because JAX itself does not export the gradient of a strided convolution so.
-"""
+"""Programs that accelerate lax, and the drop-in, exported once for images of any size."""
 
 import functools
 
