@@ -10,6 +10,7 @@ checkpoints, from which a run resumes exactly.
 from dilax.training._checkpoints import (
     CheckpointError,
     Checkpoints,
+    MismatchError,
 )
 from dilax.training._devices import (
     describe_device,
@@ -98,6 +99,7 @@ from dilax.training._step import (
     make_train_step,
 )
 from dilax.training._terminal import Interrupted
+from dilax.training._trained import Trained, read_trained
 
 __all__ = [
     # a network as a pure function
@@ -174,6 +176,9 @@ __all__ = [
     # checkpoints
     "Checkpoints",
     "CheckpointError",
+    "MismatchError",
+    "Trained",
+    "read_trained",
     # the folder of a run
     "CHECKPOINTS_FOLDER",
     "CONFIG_FILE",

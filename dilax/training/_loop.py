@@ -18,7 +18,7 @@ from dilax.training._checkpoints import CheckpointError, Checkpoints, Restored
 from dilax.training._devices import gather_from_processes, is_main_process
 from dilax.training._epoch import Plan, TrainSteps
 from dilax.training._parallelism import Loader, Parallelism, unreplicate
-from dilax.training._records import CHECKPOINTS_FOLDER, METRICS_FILE, write_text
+from dilax.training._records import CHECKPOINTS_FOLDER, METRICS_FILE, best_step, write_text
 from dilax.training._state import TrainState
 from dilax.training._step import Fault, Totals
 from dilax.training._terminal import Interrupted, ProgressBar, StopRequest
@@ -189,9 +189,7 @@ class _Run:
     @property
     def best_step(self) -> int | None:
         """The step after the epoch of the highest validation accuracy, the last of equal ones."""
-        key = "validation_accuracy"
-        validated = [(line[key], line["step"]) for line in self.notes.history if key in line]
-        return max(validated)[1] if validated else None
+        return best_step(self.notes.history)
 
     def start(self) -> None:
         """Continue from the newest checkpoint, if there is one."""

@@ -118,27 +118,50 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     return Functional(apply, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
 
 
-def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:
-    """Write trained arrays back into the module that ``functional`` split.
+def load_into(
+    module: nnx.Module,
+    params: Pytree,
+    batch_stats: Pytree,
+    *,
+    may_differ: Callable[[Path], bool] = lambda path: False,
+) -> list[str]:
+    """Write trained arrays into a module of the form of that which ``functional`` split.
+
+    Args:
+        module: The module.
+        params: Nested dictionaries of arrays.
+        batch_stats: Nested dictionaries of arrays.
+        may_differ: Whether the trained array at a path may have another shape, as the head's have
+            in a network with another number of classes. The module then keeps its own array.
+
+    Returns:
+        The names of the arrays that the module kept.
 
     Raises:
-        ValueError: The arrays have other names or shapes than the module's. The module is then
-            unchanged.
+        ValueError: The arrays have other names or shapes than the module's; the message names the
+            first one. The module is then unchanged.
         TypeError: ``module`` is not an ``nnx.Module``.
 
     >>> import jax.numpy as jnp
     >>> module = nnx.Linear(4, 10, rngs=nnx.Rngs(0))
     >>> _, params, batch_stats = functional(module)
     >>> load_into(module, jax.tree.map(jnp.zeros_like, params), batch_stats)
+    []
     >>> float(abs(module.kernel[...]).max())
     0.0
     """
     check_instance(module, nnx.Module, "module")
+    check_callable(may_differ, "may_differ")
     given = {"params": (nnx.Param, params), "batch_stats": (nnx.BatchStat, batch_stats)}
+    loaded, kept = [], []
     for name, (kind, arrays) in given.items():
-        _check_alike(nnx.to_pure_dict(nnx.state(module, kind)), arrays, name)
-    for kind, arrays in given.values():
-        nnx.update(module, _filled(nnx.state(module, kind), arrays))
+        state = nnx.state(module, kind)
+        chosen, differing = _chosen(nnx.to_pure_dict(state), arrays, name, may_differ)
+        loaded.append(_filled(state, chosen))
+        kept += differing
+    for state in loaded:
+        nnx.update(module, state)
+    return kept
 
 
 def freeze(apply: Apply, frozen: Callable[[Path], bool]) -> Apply:
@@ -230,19 +253,39 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
     return applied
 
 
-def _check_alike(own: Pytree, arrays: Pytree, name: str) -> None:
-    """Refuse arrays with other names or shapes than the module's own."""
-
-    def form(tree: Pytree) -> tuple[Any, list[tuple[int, ...]]]:
-        leaves, structure = jax.tree.flatten(tree)
-        return structure, [as_array(leaf, f"each of {name}").shape for leaf in leaves]
-
-    required, got = form(own), form(arrays)
-    if required != got:
+def _chosen(
+    own: Pytree, arrays: Pytree, kind: str, may_differ: Callable[[Path], bool]
+) -> tuple[Pytree, list[str]]:
+    """Put trained arrays in the places of a module's own; beside them, the names of those kept."""
+    trained = {
+        _name(path): as_array(leaf, f"each of {kind}")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
+    }
+    leaves, structure = jax.tree_util.tree_flatten_with_path(own)
+    chosen, kept = [], []
+    for path, leaf in leaves:
+        name = _name(path)
+        if name not in trained:
+            raise ValueError(
+                f"{kind} must hold {name} of shape {leaf.shape}, as the module does, got none."
+            )
+        array = trained.pop(name)
+        if array.shape != leaf.shape and not may_differ(path):
+            raise ValueError(
+                f"{name} of {kind} must have the module's shape {leaf.shape}, got {array.shape}."
+            )
+        chosen.append(array if array.shape == leaf.shape else leaf)
+        kept += [name] if array.shape != leaf.shape else []
+    if trained:
         raise ValueError(
-            f"{name} must be like the module's own, {required[0]} of shapes {required[1]}, got "
-            f"{got[0]} of shapes {got[1]}."
+            f"{kind} must hold only arrays that the module has, got also {min(trained)}."
         )
+    return jax.tree.unflatten(structure, chosen), kept
+
+
+def _name(path: Path) -> str:
+    """Write a path as attributes: ``blocks.0.kernel``."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _filled(state: nnx.State, arrays: Pytree) -> nnx.State:

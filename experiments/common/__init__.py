@@ -3,6 +3,7 @@
 - ``config``: the common flags
 - ``program``: the main function, from the command line to an exit status
 - ``task``: images, network, recipe and devices, checked before a run begins
+- ``start``: the weights of a trained run, from which another run starts
 - ``run``: the runs of a task, one for each seed
 - ``memory``: an allocation setting that speeds up training on a CPU
 - ``markdown``: formatting of tables

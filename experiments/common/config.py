@@ -65,6 +65,9 @@ class Config:
     """Folder for the results."""
     resume: bool = False
     """Continue the run in the output folder, with the flags it was started with."""
+    init: str | None = None
+    """Folder of a trained run, from whose reported weights this new run starts. If the number of
+    classes is another one, the head is drawn at random."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Kind of device to compute on; auto is the kind that JAX prefers."""
     devices: int = 0
@@ -110,13 +113,38 @@ class Config:
     def require(self, name: str, holds: bool, requirement: str) -> None:
         """Raise a ValueError about the flag ``name`` unless ``holds``."""
         if not holds:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} must be {requirement}, got {getattr(self, name)}.")
+            raise ValueError(f"{flag_of(name)} must be {requirement}, got {getattr(self, name)}.")
 
     def network_options(self) -> dict[str, Any]:
         """Return arguments of the network for ``models.create``, besides ``classes``."""
         return {}
 
+    def run_folders(self) -> dict[int, Path]:
+        """Return the folder of the run of each seed."""
+        if self.seeds == 1:
+            return {self.seed: self.output}
+        seeds = range(self.seed, self.seed + self.seeds)
+        return {seed: self.output / f"seed_{seed}" for seed in seeds}
+
+    def as_arguments(self) -> list[str]:
+        """Return the flags as a command line, without those at their defaults."""
+        arguments = []
+        for field in dataclasses.fields(self):
+            value, flag = getattr(self, field.name), flag_of(field.name)
+            if value == field.default:
+                continue
+            if isinstance(value, bool):
+                arguments.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                arguments += [flag, *map(str, values)]
+        return arguments
+
     def as_json(self) -> dict[str, Any]:
         """Convert the flags to a JSON object."""
         return dataclasses.asdict(self) | {"output": str(self.output)}
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a field."""
+    return "--" + name.replace("_", "-")

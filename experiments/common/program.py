@@ -1,5 +1,7 @@
 """The main function of the training programs; each user error ends in one clear message."""
 
+import dataclasses
+import itertools
 import os
 import shlex
 import signal
@@ -11,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
-from common.config import Config
+from common.config import Config, flag_of
 from common.memory import keep_freed_memory
 from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
@@ -70,6 +72,8 @@ def main(
             report(summary, config.output)
     except (BrokenPipeError, SystemExit):  # rich exits where the output is closed
         return _leave_closed_output(config)
+    except training.MismatchError as error:
+        return _complain(_how_to_train_on(error, config), 2)
     except training.CheckpointError as error:
         return _complain(error, 2)
     except (FloatingPointError, OSError) as error:
@@ -140,6 +144,33 @@ def _say_how_to_resume(stopped: KeyboardInterrupt, config: Config) -> int:
         return _complain(UNSAVED, 128 + number)
     command = shlex.join(["python", sys.argv[0], "--output", str(config.output), "--resume"])
     return _complain(f"{str(stopped) or 'interrupted'}; continue with: {command}", 128 + number)
+
+
+def _how_to_train_on(error: training.MismatchError, config: Config) -> str:
+    """Say which flags a resumed run may not change, and how a new one starts from its weights."""
+    at = error.folder.parent
+    folder = next(path for path in config.run_folders().values() if path.absolute() == at)
+    finished = (folder / training.SUMMARY_FILE).is_file()
+    resume = "" if finished else "resume it with the same flags, or "
+    changed = [
+        f"{flag_of(name) if hasattr(config, name) else name} was {then}, now is {now}"
+        for name, (then, now) in error.differences.items()
+    ]
+    new = dataclasses.replace(
+        config, init=str(folder), output=_free_folder(folder), resume=False, seeds=1
+    )
+    command = shlex.join(["python", sys.argv[0], *new.as_arguments()])
+    return (
+        f"the run in {folder} is {'finished' if finished else 'unfinished'}, and a resumed run "
+        f"keeps its flags: {'; '.join(changed)}; {resume}start a new run from its weights with: "
+        f"{command}"
+    )
+
+
+def _free_folder(folder: Path) -> Path:
+    """Find a name for a new folder beside ``folder``."""
+    names = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
+    return next(path for path in names if not path.exists())
 
 
 def _leave_closed_output(config: Config) -> int:

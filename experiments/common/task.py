@@ -15,6 +15,7 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
+from common.start import Load, load_start
 from dilax import data, models, training
 from dilax.training import Augment, Functional, Parallelism, Plan
 
@@ -29,7 +30,7 @@ Create = Callable[[Array], models.Classifier]
 class Tuning(NamedTuple):
     """Published parameters from which a run starts."""
 
-    load: Callable[[models.Classifier], object]
+    load: Load
     """Writes the parameters into a network; raises ValueError if they do not fit."""
     frozen: Callable[[training.Path], bool]
     """Whether the parameter at a path stays as published."""
@@ -63,10 +64,11 @@ class Images(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The network to train, and the published parameters to start from, if any."""
+    """The network to train, and the weights to start from, if any."""
 
     create: Create
-    tuning: Tuning | None
+    loads: Sequence[Load]
+    """Write the weights from which the training starts, one after the other."""
     functional: Functional
     """The module as a pure function, with shapes in place of arrays."""
 
@@ -212,9 +214,10 @@ def make_network(
     """Create a network with shapes in place of arrays, and check that it takes the images.
 
     Raises:
-        ValueError: The network cannot take the images, or the published parameters do not fit it.
+        ValueError: The network cannot take the images, or the weights to start from do not fit it.
     """
-    create = creator(config.model, len(dataset.class_names), **config.network_options())
+    classes = len(dataset.class_names)
+    create = creator(config.model, classes, **config.network_options())
 
     def make() -> models.Classifier:
         module = create(jax.random.key(0))
@@ -237,7 +240,8 @@ def make_network(
         apply = training.freeze(apply, tuning.frozen)
     functional = functional._replace(apply=apply)
     check_network(config, functional, dataset)
-    return Network(create, tuning, functional)
+    published = [] if tuning is None else [tuning.load]
+    return Network(create, [*published, load_start(config, classes)], functional)
 
 
 def creator(name: str, classes: int, **options: Any) -> Create:
