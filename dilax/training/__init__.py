@@ -35,6 +35,7 @@ from dilax.training._network import (
     Functional,
     Path,
     compute_in,
+    early_decay,
     freeze,
     functional,
     load_into,
@@ -111,6 +112,7 @@ __all__ = [
     "freeze",
     "mean_of_mirrored",
     "compute_in",
+    "early_decay",
     "LOSS_SCALES",
     # losses and mixup
     "cross_entropy",

@@ -42,7 +42,7 @@ class Config:
     mixup: float = 0.0
     """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999
-    """Decay of the exponential moving average of the weights; 0 for no average."""
+    """Decay of the exponential moving average of the weights, after the first steps; 0 for none."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type that the network computes in; its parameters stay in float32."""
     accumulate: int = 1
