@@ -8,6 +8,11 @@
 If TensorFlow Datasets cannot download the images, ``python experiments/fetch_data.py cifar10`` may.
 """
 
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals()
+
 import dataclasses
 import functools
 import sys

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import interrupts
 import jax
 import tyro
 
@@ -19,7 +20,6 @@ from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
 from dilax import data, training
 
-UNSAVED = "interrupted before the first step: nothing is saved"
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 OF_THIS_START = (
@@ -53,6 +53,7 @@ def main(
     keep_freed_memory()
     try:
         config = read_flags(config_class, arguments)
+        interrupts.say_when_interrupted(lambda: _how_to_resume(config))
         if config.distributed:
             initialize_distributed(config)
         if training.is_main_process():
@@ -64,7 +65,7 @@ def main(
     except (ValueError, OSError) as error:
         return _complain(error, 2)
     except KeyboardInterrupt:
-        return _complain(UNSAVED, 130)
+        return _complain(interrupts.UNSAVED, 128 + signal.SIGINT)
     try:
         with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
             summary = train_seeds(task)
@@ -79,7 +80,8 @@ def main(
     except (FloatingPointError, OSError) as error:
         return _complain(error, 1)
     except KeyboardInterrupt as stopped:
-        return _say_how_to_resume(stopped, config)
+        number = getattr(stopped, "signal_number", signal.SIGINT)  # of training.Interrupted
+        return _complain(_how_to_resume(config, str(stopped)), 128 + number)
     return 0
 
 
@@ -138,12 +140,12 @@ def _complain(error: Exception | str, status: int) -> int:
     return status
 
 
-def _say_how_to_resume(stopped: KeyboardInterrupt, config: Config) -> int:
-    number = stopped.signal_number if isinstance(stopped, training.Interrupted) else signal.SIGINT
-    if not str(stopped) and not (config.output / training.CONFIG_FILE).exists():
-        return _complain(UNSAVED, 128 + number)
+def _how_to_resume(config: Config, stopped: str = "") -> str:
+    """Say how to continue a run that was stopped, in words that may name the reason."""
+    if not stopped and not (config.output / training.CONFIG_FILE).exists():
+        return interrupts.UNSAVED
     command = shlex.join(["python", sys.argv[0], "--output", str(config.output), "--resume"])
-    return _complain(f"{str(stopped) or 'interrupted'}; continue with: {command}", 128 + number)
+    return f"{stopped or 'interrupted'}; continue with: {command}"
 
 
 def _how_to_train_on(error: training.MismatchError, config: Config) -> str:
@@ -176,5 +178,4 @@ def _free_folder(folder: Path) -> Path:
 def _leave_closed_output(config: Config) -> int:
     """End as a program whose output nobody reads any more, as that of ``| head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _say_how_to_resume(KeyboardInterrupt("the output was closed"), config)
-    return 128 + signal.SIGPIPE
+    return _complain(_how_to_resume(config, "the output was closed"), 128 + signal.SIGPIPE)
