@@ -11,6 +11,7 @@ from dilax.training._checkpoints import (
     CheckpointError,
     Checkpoints,
     MismatchError,
+    SaveError,
 )
 from dilax.training._devices import (
     describe_device,
@@ -179,6 +180,7 @@ __all__ = [
     "Checkpoints",
     "CheckpointError",
     "MismatchError",
+    "SaveError",
     "Trained",
     "read_trained",
     # the folder of a run

@@ -5,11 +5,13 @@ is committed, before the manifest that verifies the new one can be written.
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,10 @@ _OURS = re.compile(r"\d+(\.sha256)?")
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, or from another run; the message says what to do."""
+
+
+class SaveError(CheckpointError):
+    """A checkpoint cannot be written, for example because the disk is full."""
 
 
 class MismatchError(CheckpointError):
@@ -103,7 +109,7 @@ class Checkpoints:
         """Wait until everything is on disk.
 
         Raises:
-            CheckpointError: It could not be written.
+            SaveError: It could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -123,7 +129,7 @@ class Checkpoints:
             best: The step whose checkpoint is kept beside the newest two.
 
         Raises:
-            CheckpointError: The previous checkpoint could not be written.
+            SaveError: The previous checkpoint could not be written.
         """
         self.wait()
         raw = jax.tree.map(_to_host, tree)
@@ -168,13 +174,13 @@ class Checkpoints:
         try:
             manifest.unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
-            self._orbax.save(path / ARRAYS, args=self._args.StandardSave(raw))
+            with _errors_said_once():
+                self._orbax.save(path / ARRAYS, args=self._args.StandardSave(raw))
             write_json(path / ABOUT, about)
             write_manifest(manifest, path)
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointError(
-                f"checkpoint {step} could not be written to {self.folder}: {reason}; "
+            raise SaveError(
+                f"checkpoint {step} could not be written to {self.folder}: {_reason(error)}; "
                 "earlier ones are unchanged: free some space or make the folder writable, then "
                 "resume."
             ) from error
@@ -264,6 +270,28 @@ def _digests(folder: Path) -> dict[str, str]:
         path.relative_to(folder.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
     }
+
+
+@contextlib.contextmanager
+def _errors_said_once() -> Iterator[None]:
+    """Keep Orbax from logging the tracebacks of errors that it also raises."""
+    logger = logging.getLogger("absl")
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+    logger.addFilter(of_others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(of_others)
+
+
+def _reason(error: Exception) -> str:
+    """Say why something could not be written, with the system's words if TensorStore gives them."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    found = re.search(r"([^:]+) \[os_error_code=", first)
+    return found[1].strip() if found else first
 
 
 def _is_key(leaf: Any) -> bool:

@@ -1,6 +1,7 @@
 """Code that the training programs share.
 
 - ``config``: the common flags
+- ``flags``: unknown flags, and flags in messages
 - ``program``: the main function, from the command line to an exit status
 - ``task``: images, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts

@@ -8,6 +8,8 @@ from typing import Any, Literal
 HELD_OUT = "final or ema without held-out images, or add --validation 5000"
 GLOBAL = "global with --parallel jit, or add --parallel pmap"
 REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
+MOST_SEEDS = 2**32
+"""Seeds are 32 bits."""
 JOINED = "given together with --distributed"
 
 
@@ -95,6 +97,7 @@ class Config:
         """Check all values."""
         for name in ("epochs", "batch_size", "seeds", "accumulate"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
+        self.require("seed", self.seed + self.seeds <= MOST_SEEDS, f"below {MOST_SEEDS:,}")
         for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes"):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay"):

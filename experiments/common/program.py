@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import interrupts
 import jax
-import tyro
 
 from common.config import Config, flag_of
+from common.flags import in_flags, parse
 from common.memory import keep_freed_memory
 from common.run import train_seeds
 from common.task import Augmentation, Tuning, make_task
@@ -63,7 +63,7 @@ def main(
         task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
         training.make_run_folder(config.output)
     except (ValueError, OSError) as error:
-        return _complain(error, 2)
+        return _complain(in_flags(str(error), config_class), 2)
     except KeyboardInterrupt:
         return _complain(interrupts.UNSAVED, 128 + signal.SIGINT)
     try:
@@ -75,10 +75,12 @@ def main(
         return _leave_closed_output(config)
     except training.MismatchError as error:
         return _complain(_how_to_train_on(error, config), 2)
+    except training.SaveError as error:
+        return _complain(_how_to_resume(config, str(error).removesuffix(".")), 1)
     except training.CheckpointError as error:
-        return _complain(error, 2)
+        return _complain(str(error), 2)
     except (FloatingPointError, OSError) as error:
-        return _complain(error, 1)
+        return _complain(in_flags(str(error), config_class), 1)
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "signal_number", signal.SIGINT)  # of training.Interrupted
         return _complain(_how_to_resume(config, str(stopped)), 128 + number)
@@ -102,7 +104,7 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
         SystemExit: A flag is wrong, or ``--help`` is given.
         ValueError: There is no run to resume, or another program made it.
     """
-    config = tyro.cli(config_class, args=arguments)
+    config = parse(config_class, arguments)
     if not config.resume:
         return config
     training.check_run_folder(config.output, resume=True)
@@ -116,7 +118,7 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
         default = config_class(**saved | kept)
     except TypeError as error:
         raise ValueError(f"{path} must be from a run of this program: {error}.") from error
-    return tyro.cli(config_class, args=arguments, default=default)
+    return parse(config_class, arguments, default=default)
 
 
 def report(summary: dict[str, Any], output: Path) -> None:
@@ -135,8 +137,8 @@ def report(summary: dict[str, Any], output: Path) -> None:
     print(f"results        {output}")
 
 
-def _complain(error: Exception | str, status: int) -> int:
-    print(" ".join(str(error).split()), file=sys.stderr)
+def _complain(message: str, status: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
     return status
 
 

@@ -130,6 +130,7 @@ def make_task(
         batch_size=config.batch_size,
         accumulate=config.accumulate,
     )
+    check_pairs(len(shared), config)
     note_idle_devices(len(shared), len(devices), config)
     parallelism = training.make_parallelism(
         config.parallel, shared, shard_optimizer=config.shard_optimizer
@@ -152,10 +153,26 @@ def note_idle_devices(used: int, found: int, config: Config) -> None:
     """Print that the batch does not divide over all devices, unless --devices asked for fewer."""
     if used < found and not config.devices:
         parts = found * config.accumulate
+        below = config.batch_size // parts * parts
+        near = " or ".join(str(size) for size in (below, below + parts) if size)
         print(
             f"note: --batch-size {config.batch_size} is computed on {used} of {found} devices; "
-            f"all compute if it is a multiple of {parts}",
+            f"all compute if it is a multiple of {parts}, such as {near}",
             file=sys.stderr,
+        )
+
+
+def check_pairs(devices: int, config: Config) -> None:
+    """Check that mixup can pair the images that are computed together.
+
+    Raises:
+        ValueError: They are an odd number.
+    """
+    parts = config.accumulate * (devices if config.parallel == "pmap" else 1)
+    if config.mixup and config.batch_size // parts % 2:
+        raise ValueError(
+            f"--mixup blends pairs, so --batch-size must be a multiple of {2 * parts}, got "
+            f"{config.batch_size}; try {-(-config.batch_size // (2 * parts)) * 2 * parts}."
         )
 
 
@@ -171,8 +188,9 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
             f"{', '.join(dataset.splits)} (without {' and '.join(sorted(missing))})."
         )
     train, test = dataset.splits["train"], dataset.splits["test"]
-    if not len(test):
-        raise ValueError(f"--dataset {dataset.name} must have test images, got none.")
+    for name in ("train", "test"):
+        if not len(dataset.splits[name]):
+            raise ValueError(f"--dataset {dataset.name} must have {name} images, got none.")
     note_untrained_classes(dataset)
     if config.limit:
         train = data.Split(train.images[: config.limit], train.labels[: config.limit])
