@@ -11,6 +11,8 @@ REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
 MOST_SEEDS = 2**32
 """Seeds are 32 bits."""
 JOINED = "given together with --distributed"
+ADDRESS = "host:port, with a port below 65,536"
+NUMBERED = "given together with --coordinator"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,15 @@ class Config:
         for name in ("epochs", "batch_size", "seeds", "accumulate"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         self.require("seed", self.seed + self.seeds <= MOST_SEEDS, f"below {MOST_SEEDS:,}")
-        for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes"):
+        for name in (
+            "seed",
+            "validation",
+            "limit",
+            "clean_epochs",
+            "devices",
+            "processes",
+            "process",
+        ):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -112,6 +122,11 @@ class Config:
             "shard_optimizer", not self.shard_optimizer or self.parallel == "jit", REPLICAS
         )
         self.require("coordinator", self.coordinator is None or self.distributed, JOINED)
+        port = "" if self.coordinator is None else self.coordinator.rpartition(":")[2]
+        valid = self.coordinator is None or (port.isdecimal() and int(port) < 2**16)
+        self.require("coordinator", valid and port != self.coordinator, ADDRESS)
+        for name in ("processes", "process"):
+            self.require(name, not getattr(self, name) or self.coordinator is not None, NUMBERED)
 
     def require(self, name: str, holds: bool, requirement: str) -> None:
         """Raise a ValueError about the flag ``name`` unless ``holds``."""

@@ -73,6 +73,7 @@ def in_flags(message: str, config_class: type[Config]) -> str:
     several = "|".join(sorted((name for name in names if "_" in name), key=len, reverse=True))
     message = re.sub(rf"^({'|'.join(names)})(?= must\b)", lambda m: flag_of(m[1]), message)
     message = re.sub("^name(?= must be the name of a network)", "--model", message)
+    message = re.sub("^degrees(?= must)", "--rotation", message)
     message = re.sub(r"\bload\('([^']*)'\)", r"--dataset \1", message)
     return re.sub(
         rf"(?<![\w./-])({several})(?:='(\w+)')?(?![\w/])",

@@ -56,9 +56,9 @@ def main(
         interrupts.say_when_interrupted(lambda: _how_to_resume(config))
         if config.distributed:
             initialize_distributed(config)
+        devices = training.find_devices(config.device)
         if training.is_main_process():
             training.check_run_folder(config.output, resume=config.resume)
-        devices = training.find_devices(config.device)
         dataset = adapt(data.load(config.dataset))
         task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
         training.make_run_folder(config.output)
@@ -114,6 +114,12 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
         name: tuple(value) if isinstance(value, list) else value
         for name, value in training.read_json(path).items()
     }
+    known = {field.name for field in dataclasses.fields(config_class)}
+    if unknown := sorted(saved.keys() - known):
+        raise ValueError(
+            f"{path} must be from a run of this program, got {', '.join(map(flag_of, unknown))}, "
+            "which are no flags of it; resume with the program that started the run."
+        )
     try:
         default = config_class(**saved | kept)
     except TypeError as error:
@@ -160,15 +166,15 @@ def _how_to_train_on(error: training.MismatchError, config: Config) -> str:
         f"{flag_of(name) if hasattr(config, name) else name} was {then}, now is {now}"
         for name, (then, now) in error.differences.items()
     ]
+    kept = f"the run in {folder} is {'finished' if finished else 'unfinished'}, and a resumed run "
+    kept += f"keeps its flags: {'; '.join(changed)}; {resume}"
+    if "model" in error.differences:  # its weights fit no other network
+        return f"{kept}start a new run with another --output."
     new = dataclasses.replace(
         config, init=str(folder), output=_free_folder(folder), resume=False, seeds=1
     )
     command = shlex.join(["python", sys.argv[0], *new.as_arguments()])
-    return (
-        f"the run in {folder} is {'finished' if finished else 'unfinished'}, and a resumed run "
-        f"keeps its flags: {'; '.join(changed)}; {resume}start a new run from its weights with: "
-        f"{command}"
-    )
+    return f"{kept}start a new run from its weights with: {command}"
 
 
 def _free_folder(folder: Path) -> Path:

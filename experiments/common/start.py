@@ -33,7 +33,7 @@ def load_start(config: Config, classes: int) -> Load:
     try:
         trained = training.read_trained(folder)
     except training.CheckpointError as error:
-        raise ValueError(f"--init {error}") from error
+        raise ValueError(f"--init: {error}") from error
     blank, wider = shapes_of(config, classes), shapes_of(config, classes + 1)
     head = head_of(blank, wider)
 

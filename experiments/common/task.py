@@ -330,12 +330,19 @@ def make_train_step(
     parallelism: Parallelism,
     augmentation: Augmentation,
 ) -> training.TrainStep:
-    """Build the training step that the flags describe."""
+    """Build the training step that the flags describe.
+
+    Raises:
+        ValueError: The augmentation cannot take the images.
+    """
     plan = recipe.plan
+    augment = augmentation(config, images.normalise, plan)
+    image = jax.ShapeDtypeStruct((1, *images.dataset.image_shape), jnp.uint8)
+    jax.eval_shape(augment, jax.random.key(0), image, jnp.int32(0))  # raises where it cannot
     return training.make_train_step(
         network.functional.apply,
         recipe.optimizer,
-        augment=augmentation(config, images.normalise, plan),
+        augment=augment,
         prepare=images.normalise,
         options=training.TrainOptions(
             label_smoothing=config.label_smoothing,

@@ -126,6 +126,20 @@ def test_help_explains_every_flag(capsys):
         ),
         (["--batch-statistics", "device"], "--batch-statistics must be global with --parallel jit"),
         (["--shard-optimizer", "--parallel", "pmap"], "--shard-optimizer must be left out with"),
+        (
+            ["--distributed", "--coordinator", "here"],
+            "--coordinator must be host:port, with a port",
+        ),
+        (
+            ["--distributed", "--coordinator", "here:99999"],
+            "--coordinator must be host:port, with a",
+        ),
+        (["--processes", "2"], "--processes must be given together with --coordinator, got 2"),
+        (["--process", "1"], "--process must be given together with --coordinator, got 1"),
+        (
+            ["--rotation", "1e9"],
+            "^--rotation must be 0 or more .* at most 16777216, got 1000000000",
+        ),
         (["--coordinator", "here:1"], "--coordinator must be given together with --distributed"),
         (
             ["--distributed", "--coordinator", "here:1", "--processes", "2", "--process", "2"],

@@ -79,13 +79,20 @@ def test_a_finished_run_resumed_otherwise_offers_a_new_one(
     assert config["init"] == str(folder)
 
 
+def test_another_network_is_not_offered_the_weights(trained, capsys):
+    given = ["--output", str(trained), "--resume", "--model", "mnist_textbook"]
+    assert mnist_dsdc.main(given) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("now is mnist_textbook; start a new run with another --output.\n")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"model": "mnist_dsdc"}, "--init .* does not fit --model mnist_dsdc: params must hold"),
         ({"model": "mnist_dsdc"}, "It was trained with --model mnist_tutorial"),
-        ({"init": "nowhere"}, "--init nowhere is no folder; give the folder of a trained run"),
-        ({"init": str(ROOT)}, "--init .* has no checkpoint; train there first"),
+        ({"init": "nowhere"}, "--init: nowhere is no folder; give the folder of a trained run"),
+        ({"init": str(ROOT)}, "--init: .* has no checkpoint; train there first"),
     ],
 )
 def test_a_run_that_does_not_fit_is_refused(trained, tmp_path, digits, capsys, given, message):

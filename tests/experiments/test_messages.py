@@ -1,8 +1,10 @@
 """What the programs say where something is wrong: with the names of flags, and only once."""
 
+import json
 import subprocess
 import sys
 
+import cifar_dsdc
 import mnist_dsdc
 import pytest
 from common.flags import in_flags, nearest
@@ -86,6 +88,14 @@ def test_nothing_is_near_to_a_flag_like_no_other():
 )
 def test_arguments_of_functions_are_shown_as_flags(message, shown):
     assert in_flags(message, mnist_dsdc.Config) == shown
+
+
+def test_a_run_of_another_program_is_not_resumed(tmp_path, capsys):
+    config = mnist_dsdc.Config(output=tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config.as_json()))
+    assert cifar_dsdc.main(["--resume", "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "from a run of this program, got --kernel-dilation, --scale, --shear, --shift" in error
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_and_says_how_to_resume(
