@@ -102,7 +102,8 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
 
     Raises:
         SystemExit: A flag is wrong, or ``--help`` is given.
-        ValueError: There is no run to resume, or another program made it.
+        ValueError: There is no run to resume, or another program made it, or it has one seed and
+            is to have several.
     """
     config = parse(config_class, arguments)
     if not config.resume:
@@ -124,7 +125,14 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
         default = config_class(**saved | kept)
     except TypeError as error:
         raise ValueError(f"{path} must be from a run of this program: {error}.") from error
-    return parse(config_class, arguments, default=default)
+    config = parse(config_class, arguments, default=default)
+    if (config.seeds == 1) != (default.seeds == 1):  # their runs lie in other folders
+        one = "1, because" if default.seeds == 1 else "2 or more, because"
+        raise ValueError(
+            f"--seeds must be {one} the run in {config.output} began with {default.seeds}, got "
+            f"{config.seeds}; choose another --output for a new run."
+        )
+    return config
 
 
 def report(summary: dict[str, Any], output: Path) -> None:

@@ -98,6 +98,15 @@ def test_a_run_of_another_program_is_not_resumed(tmp_path, capsys):
     assert "from a run of this program, got --kernel-dilation, --scale, --shear, --shift" in error
 
 
+@pytest.mark.parametrize(("began", "now"), [(1, 2), (3, 1)])
+def test_a_run_of_one_seed_does_not_become_one_of_several(tmp_path, capsys, began, now):
+    config = mnist_dsdc.Config(output=tmp_path, seeds=began)
+    (tmp_path / "config.json").write_text(json.dumps(config.as_json()))
+    assert mnist_dsdc.main(["--resume", "--output", str(tmp_path), "--seeds", str(now)]) == 2
+    error = capsys.readouterr().err
+    assert f"began with {began}, got {now}; choose another --output" in error
+
+
 def test_a_checkpoint_that_cannot_be_written_fails_and_says_how_to_resume(
     tmp_path, monkeypatch, capsys, digits
 ):
