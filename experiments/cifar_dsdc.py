@@ -8,6 +8,11 @@
 If TensorFlow Datasets cannot download the images, ``python experiments/fetch_data.py cifar10`` may.
 """
 
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals()
+
 import dataclasses
 import functools
 import sys
@@ -69,6 +74,9 @@ def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Aug
     """Mirror, rotate, shift and cut out each training image at random."""
 
     def augment(key: Array, images: Array, step: Array) -> Array:
+        side = min(images.shape[1:3])
+        for name in ("crop", "cutout"):
+            config.require(name, getattr(config, name) < side, f"below {side}, the images' side")
         crop_key, flip_key, cutout_key, rotation_key = jax.random.split(key, 4)
         if config.flip == "alternating":
             images = data.augment.alternating_flip(images, step // plan.steps_per_epoch)

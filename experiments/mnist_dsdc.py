@@ -9,6 +9,11 @@ is ``experiments/results/mnist_dsdc.json``. It has the test accuracy (mean, stan
 minimum, maximum), parameters, multiply-adds, seconds, device and versions.
 """
 
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals()
+
 import dataclasses
 import sys
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ from tests.nn.test_conventions import ARGUMENTS
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 FEATURES = 4
 SIZES = ((2, 9, 8, FEATURES), (1, 12, 7, FEATURES))
-NOT_OF_IMAGES = {"accelerate", "explain"}  # of functions; `accelerate` has tests of its own
+NOT_OF_IMAGES = {"accelerate", "explain", "using"}  # `accelerate` has tests of its own
 
 
 def weights(*shape):

@@ -10,6 +10,8 @@ checkpoints, from which a run resumes exactly.
 from dilax.training._checkpoints import (
     CheckpointError,
     Checkpoints,
+    MismatchError,
+    SaveError,
 )
 from dilax.training._devices import (
     describe_device,
@@ -42,6 +44,7 @@ from dilax.training._network import (
     Functional,
     Path,
     compute_in,
+    early_decay,
     freeze,
     functional,
     load_into,
@@ -109,6 +112,7 @@ from dilax.training._step import (
     make_train_step,
 )
 from dilax.training._terminal import Interrupted
+from dilax.training._trained import Trained, read_trained
 
 __all__ = [
     # a network as a pure function
@@ -120,6 +124,7 @@ __all__ = [
     "freeze",
     "mean_of_mirrored",
     "compute_in",
+    "early_decay",
     "LOSS_SCALES",
     # losses and mixup
     "cross_entropy",
@@ -188,6 +193,10 @@ __all__ = [
     # checkpoints
     "Checkpoints",
     "CheckpointError",
+    "MismatchError",
+    "SaveError",
+    "Trained",
+    "read_trained",
     # the folder of a run
     "CHECKPOINTS_FOLDER",
     "CONFIG_FILE",

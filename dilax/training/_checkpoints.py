@@ -5,11 +5,13 @@ is committed, before the manifest that verifies the new one can be written.
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +26,29 @@ from dilax.training._records import read_json, write_json, write_text
 Pytree = Any
 
 NEWEST_KEPT = 2
+MOST_LISTED = 8
+"""Most differences in a message."""
 ARRAYS, ABOUT = "arrays", "about.json"
 _OURS = re.compile(r"\d+(\.sha256)?")
 
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, or from another run; the message says what to do."""
+
+
+class SaveError(CheckpointError):
+    """A checkpoint cannot be written, for example because the disk is full."""
+
+
+class MismatchError(CheckpointError):
+    """A run was started with another configuration than it shall continue with."""
+
+    def __init__(self, folder: Path, differences: Mapping[str, tuple[str, str]]) -> None:
+        self.folder = folder
+        """The folder of the checkpoints."""
+        self.differences = differences
+        """What differs: by name, its value then and now."""
+        super().__init__(_differences("configuration", differences, folder))
 
 
 class Restored(NamedTuple):
@@ -90,7 +109,7 @@ class Checkpoints:
         """Wait until everything is on disk.
 
         Raises:
-            CheckpointError: It could not be written.
+            SaveError: It could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -110,7 +129,7 @@ class Checkpoints:
             best: The step whose checkpoint is kept beside the newest two.
 
         Raises:
-            CheckpointError: The previous checkpoint could not be written.
+            SaveError: The previous checkpoint could not be written.
         """
         self.wait()
         raw = jax.tree.map(_to_host, tree)
@@ -119,18 +138,20 @@ class Checkpoints:
             about = {"config": self._config, "arrays": _describe(raw), "notes": notes}
             self._writing = self._writer.submit(self._write, step, raw, about, best)
 
-    def restore(self, like: Pytree, *, step: int | None = None) -> Restored | None:
+    def restore(self, like: Pytree | None, *, step: int | None = None) -> Restored | None:
         """Restore the newest intact checkpoint, or that of ``step``; None if there is none.
 
         Every process must call this: those that read wait for the one that writes.
 
         Args:
-            like: A pytree with the same structure, shapes and types.
+            like: A pytree with the same structure, shapes and types. None restores what there is,
+                as nested dictionaries of NumPy arrays, whatever its configuration.
             step: Which checkpoint; None for the newest intact one.
 
         Raises:
-            CheckpointError: It was saved with another configuration or holds other arrays (the
-                message names each difference); or all checkpoints are damaged.
+            MismatchError: It was saved with another configuration.
+            CheckpointError: It holds other arrays (the message names each difference); or all
+                checkpoints are damaged.
         """
         self.wait()
         multihost_utils.sync_global_devices("checkpoints are written")
@@ -153,24 +174,29 @@ class Checkpoints:
         try:
             manifest.unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
-            self._orbax.save(path / ARRAYS, args=self._args.StandardSave(raw))
+            with _errors_said_once():
+                self._orbax.save(path / ARRAYS, args=self._args.StandardSave(raw))
             write_json(path / ABOUT, about)
             write_manifest(manifest, path)
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointError(
-                f"checkpoint {step} could not be written to {self.folder}: {reason}; "
+            raise SaveError(
+                f"checkpoint {step} could not be written to {self.folder}: {_reason(error)}; "
                 "earlier ones are unchanged: free some space or make the folder writable, then "
                 "resume."
             ) from error
         earlier = [other for other in self.steps if other <= step]
         self._remove_all_but({*earlier[:NEWEST_KEPT], best})
 
-    def _read(self, step: int, like: Pytree) -> tuple[Pytree, dict[str, Any]]:
-        path, raw = self.folder / str(step), jax.tree.map(_to_host, like)
+    def _read(self, step: int, like: Pytree | None) -> tuple[Pytree, dict[str, Any]]:
+        path = self.folder / str(step)
         about = read_json(path / ABOUT)
-        _refuse_differences("configuration", about["config"], self._config, self.folder)
-        _refuse_differences("arrays", about["arrays"], _describe(raw), self.folder)
+        if like is None:
+            return self._orbax.restore(path / ARRAYS), about["notes"]
+        raw = jax.tree.map(_to_host, like)
+        if other := _compare(about["config"], self._config):
+            raise MismatchError(self.folder, other)
+        if other := _compare(about["arrays"], _describe(raw)):
+            raise CheckpointError(_differences("arrays", other, self.folder))
         restored = self._orbax.restore(path / ARRAYS, args=self._args.StandardRestore(raw))
         return jax.tree.map(_with_type, like, restored), about["notes"]
 
@@ -246,6 +272,28 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def _errors_said_once() -> Iterator[None]:
+    """Keep Orbax from logging the tracebacks of errors that it also raises."""
+    logger = logging.getLogger("absl")
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+    logger.addFilter(of_others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(of_others)
+
+
+def _reason(error: Exception) -> str:
+    """Say why something could not be written, with the system's words if TensorStore gives them."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    found = re.search(r"([^:]+) \[os_error_code=", first)
+    return found[1].strip() if found else first
+
+
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -271,19 +319,23 @@ def _describe(tree: Pytree) -> dict[str, str]:
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
-def _refuse_differences(
-    what: str, saved: Mapping[str, Any], expected: Mapping[str, Any], folder: Path
-) -> None:
-    missing = "(nothing)"
-    differences = [
-        f"{name} was {saved.get(name, missing)}, now is {expected.get(name, missing)}"
-        for name in sorted(saved.keys() | expected.keys())
-        if saved.get(name, missing) != expected.get(name, missing)
-    ]
-    if len(differences) > 8:
-        differences[8:] = [f"and {len(differences) - 8} more"]
-    if differences:
-        raise CheckpointError(
-            f"the checkpoint in {folder} was saved with another {what}: {'; '.join(differences)}; "
-            "resume with the same one, or start a run in another folder."
-        )
+def _compare(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Find what differs: by name, its value then and now. A missing value equals None."""
+
+    def text(value: Any) -> str:
+        return "(nothing)" if value is None else str(value)
+
+    pairs = {name: (saved.get(name), expected.get(name)) for name in saved.keys() | expected.keys()}
+    return {
+        name: (text(then), text(now)) for name, (then, now) in sorted(pairs.items()) if then != now
+    }
+
+
+def _differences(what: str, found: Mapping[str, tuple[str, str]], folder: Path) -> str:
+    listed = [f"{name} was {then}, now is {now}" for name, (then, now) in found.items()]
+    if len(listed) > MOST_LISTED:
+        listed[MOST_LISTED:] = [f"and {len(listed) - MOST_LISTED} more"]
+    return (
+        f"the checkpoint in {folder} was saved with another {what}: {'; '.join(listed)}; resume "
+        "with the same one, or start a run in another folder."
+    )

@@ -27,11 +27,20 @@ def find_devices(name: str) -> list[jax.Device]:
         if not name:
             raise RuntimeError("no name")
         return jax.devices(None if name == "auto" else name)
-    except RuntimeError as error:
+    except (AssertionError, RuntimeError) as error:  # an AssertionError if no backend starts
         raise ValueError(
-            f"device must be one that JAX finds here ({jax.default_backend()}), got {name!r}; "
+            f"device must be one that JAX finds here ({_found()}), got {name!r}; "
             'use "auto", or install the jax extra for that device.'
         ) from error
+
+
+def _found() -> str:
+    """Return the kind of device that JAX prefers, or why it has none."""
+    try:
+        return jax.default_backend()
+    except (AssertionError, RuntimeError) as error:
+        wanted = f"JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS')!r}"
+        return ": ".join(filter(None, ["none", wanted, str(error).partition("\n")[0]]))
 
 
 def share_batch(

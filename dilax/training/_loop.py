@@ -18,13 +18,18 @@ from dilax.training._devices import gather_from_processes, is_main_process
 from dilax.training._epoch import Plan, TrainSteps
 from dilax.training._logs import History, write_metrics
 from dilax.training._parallelism import Loader, Parallelism, unreplicate
-from dilax.training._records import CHECKPOINTS_FOLDER
+from dilax.training._records import CHECKPOINTS_FOLDER, best_step
 from dilax.training._state import TrainState
 from dilax.training._step import Fault, Totals
 from dilax.training._terminal import Interrupted, ProgressBar, StopRequest
 
 MAX_ROLLBACKS = 3
 """A run that still diverges after this many rollbacks fails."""
+STOP_ADVICE = "reduce learning_rate, or set on_nan='rollback'"
+ROLLBACK_ADVICE = (
+    f"it went back to a checkpoint {MAX_ROLLBACKS} times before, in vain: reduce learning_rate, "
+    "clip the norm of the gradient, or compute in float32"
+)
 
 
 class Position(NamedTuple):
@@ -105,8 +110,9 @@ def fit(
     Raises:
         Interrupted: A signal stopped the run; its state is saved.
         DivergenceError: A loss or gradient is not finite.
-        CheckpointError: The checkpoint in ``folder`` does not fit ``state`` or ``config``, or a
-            checkpoint cannot be written.
+        MismatchError: The checkpoint in ``folder`` is of another ``config``.
+        CheckpointError: It does not fit ``state``, or is damaged.
+        SaveError: A checkpoint cannot be written.
         OSError: The metrics cannot be written.
     """
     console = console or Console(quiet=not is_main_process())
@@ -135,8 +141,10 @@ def fit(
             try:
                 run.train_epoch(compiled, data, stop)
             except DivergenceError as error:
-                if on_nan == "stop" or run.notes.rollbacks == MAX_ROLLBACKS:
-                    raise
+                if on_nan == "stop":
+                    raise DivergenceError(f"{error}; {run.kept()}; {STOP_ADVICE}.") from None
+                if run.notes.rollbacks == MAX_ROLLBACKS:
+                    raise DivergenceError(f"{error}; {ROLLBACK_ADVICE}.") from None
                 run.roll_back(error)
                 continue
             if run.step % plan.steps_per_epoch == 0:
@@ -194,9 +202,7 @@ class _Run:
     @property
     def best_step(self) -> int | None:
         """The step after the epoch of the highest validation accuracy, the last of equal ones."""
-        key = "validation_accuracy"
-        validated = [(line[key], line["step"]) for line in self.notes.history if key in line]
-        return max(validated)[1] if validated else None
+        return best_step(self.notes.history)
 
     def start(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
@@ -281,7 +287,16 @@ class _Run:
         self.position = self.position._replace(state=state)
         self._place()
         self._write_metrics()
-        self.bar.say(f"{error} The run goes back to step {self.step}.")
+        self.bar.say(
+            f"{error}: back to step {self.step:,}, with other images "
+            f"(rollback {rollbacks} of {MAX_ROLLBACKS})"
+        )
+
+    def kept(self) -> str:
+        """Say which state is saved."""
+        self.checkpoints.wait()
+        steps = self.checkpoints.steps
+        return f"the state after step {steps[0]:,} is saved" if steps else "no state is saved yet"
 
     def finish(self, *, read_best: bool) -> Fitted:
         """Return the finished run."""
@@ -325,13 +340,10 @@ class _Run:
         paths = jax.tree_util.tree_leaves_with_path(self.position.state.params)
         parts = "the loss"
         if leaf >= 0:
-            parts = f"the gradient of {jax.tree_util.keystr(paths[leaf][0])}"
+            name = jax.tree_util.keystr(paths[leaf][0], simple=True, separator=".")
+            parts = f"the gradient of {name}"
         parts += f" and {leaves - 1} more" if leaves > 1 else ""
-        self.checkpoints.wait()
-        steps = self.checkpoints.steps
-        kept = f"the state after step {steps[0]} is saved" if steps else "no state is saved yet"
         raise DivergenceError(
             f"{parts} is not finite in step {at + 1:,}, learning rate "
-            f"{float(self.learning_rate(at)):.3g}, epoch {at // self.plan.steps_per_epoch + 1}; "
-            f"{kept}; reduce learning_rate, or set on_nan to 'rollback'."
+            f"{float(self.learning_rate(at)):.3g}, epoch {at // self.plan.steps_per_epoch + 1}"
         )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype
 from dilax._checks import check_callable, check_instance
@@ -35,12 +35,15 @@ class Apply(Protocol):
         *,
         train: bool,
         key: Array | None = None,
+        updates: Array | None = None,
     ) -> tuple[Array, Pytree]:
         """Map float images ``(N, H, W, C)`` to logits ``(N, classes)`` and new batch statistics.
 
         With ``train``, batch normalisation uses the statistics of the batch and updates the running
-        ones, and random numbers (dropout) are drawn from ``key``. Without it, the running
-        statistics are used and returned unchanged, and nothing is random.
+        ones, and random numbers (dropout) are drawn from ``key``. ``updates`` is how often the
+        running statistics were updated before: the first updates weigh more, as ``early_decay``
+        says. Without it, each update has the weight that the module gives it. Without ``train``,
+        the running statistics are used and returned unchanged, and nothing is random.
         """
 
 
@@ -68,7 +71,8 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
             and the modules of ``dilax.nn`` do.
 
     Returns:
-        ``apply(params, batch_stats, images, *, train, key)``, the parameters, the batch statistics.
+        ``apply(params, batch_stats, images, *, train, key, updates)``, the parameters, the batch
+        statistics.
 
     Raises:
         ValueError: The module holds variables other than ``nnx.Param``, ``nnx.BatchStat`` and
@@ -98,6 +102,7 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
         *,
         train: bool,
         key: Array | None = None,
+        updates: Array | None = None,
     ) -> tuple[Array, Pytree]:
         merged = nnx.merge(
             graphdef,
@@ -107,9 +112,11 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
         )
         if train:
             merged.train()
-            for _, part in nnx.iter_graph(merged) if axis_name is not None else ():
-                if hasattr(part, "axis_name"):
+            for _, part in nnx.iter_graph(merged):
+                if axis_name is not None and hasattr(part, "axis_name"):
                     part.axis_name = axis_name
+                if updates is not None and hasattr(part, "use_running_average"):
+                    part.momentum = early_decay(part.momentum, updates)
         else:
             merged.eval()
         logits = merged(images)
@@ -118,27 +125,72 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     return Functional(apply, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
 
 
-def load_into(module: nnx.Module, params: Pytree, batch_stats: Pytree) -> None:
-    """Write trained arrays back into the module that ``functional`` split.
+def early_decay(decay: ArrayLike, updates: ArrayLike) -> Array:
+    r"""Reduce the decay of a moving average at its start, when what it averages changes fast.
+
+    .. math:: d_n = \min\left(d, \frac{n}{n + 10}\right)
+
+    The average then spans about the last tenth of all updates, until this is longer than the span
+    :math:`1 / (1 - d)` of the decay, and its value before the first update has no weight.
+
+    Args:
+        decay: :math:`d`, the share of the average that an update keeps later on.
+        updates: :math:`n`, the number of updates before this one.
+
+    Source: O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", 2013,
+    polynomial-decay averaging with :math:`\eta = 9`, until the decay is reached.
+
+    >>> [round(float(early_decay(0.9, updates)), 3) for updates in (0, 10, 90, 1000)]
+    [0.0, 0.5, 0.9, 0.9]
+    """
+    count = jnp.asarray(updates, jnp.float32)
+    return jnp.minimum(jnp.float32(decay), count / (count + 10.0))
+
+
+def load_into(
+    module: nnx.Module,
+    params: Pytree,
+    batch_stats: Pytree,
+    *,
+    may_differ: Callable[[Path], bool] = lambda path: False,
+) -> list[str]:
+    """Write trained arrays into a module of the form of that which ``functional`` split.
+
+    Args:
+        module: The module.
+        params: Nested dictionaries of arrays.
+        batch_stats: Nested dictionaries of arrays.
+        may_differ: Whether the trained array at a path may have another shape, as the head's have
+            in a network with another number of classes. The module then keeps its own array.
+
+    Returns:
+        The names of the arrays that the module kept.
 
     Raises:
-        ValueError: The arrays have other names or shapes than the module's. The module is then
-            unchanged.
+        ValueError: The arrays have other names or shapes than the module's; the message names the
+            first one. The module is then unchanged.
         TypeError: ``module`` is not an ``nnx.Module``.
 
     >>> import jax.numpy as jnp
     >>> module = nnx.Linear(4, 10, rngs=nnx.Rngs(0))
     >>> _, params, batch_stats = functional(module)
     >>> load_into(module, jax.tree.map(jnp.zeros_like, params), batch_stats)
+    []
     >>> float(abs(module.kernel[...]).max())
     0.0
     """
     check_instance(module, nnx.Module, "module")
+    check_callable(may_differ, "may_differ")
     given = {"params": (nnx.Param, params), "batch_stats": (nnx.BatchStat, batch_stats)}
+    loaded, kept = [], []
     for name, (kind, arrays) in given.items():
-        _check_alike(nnx.to_pure_dict(nnx.state(module, kind)), arrays, name)
-    for kind, arrays in given.values():
-        nnx.update(module, _filled(nnx.state(module, kind), arrays))
+        state = nnx.state(module, kind)
+        chosen, differing = _chosen(nnx.to_pure_dict(state), arrays, name, may_differ)
+        loaded.append(_filled(state, chosen))
+        kept += differing
+    for state in loaded:
+        nnx.update(module, state)
+    return kept
 
 
 def freeze(apply: Apply, frozen: Callable[[Path], bool]) -> Apply:
@@ -230,19 +282,39 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
     return applied
 
 
-def _check_alike(own: Pytree, arrays: Pytree, name: str) -> None:
-    """Refuse arrays with other names or shapes than the module's own."""
-
-    def form(tree: Pytree) -> tuple[Any, list[tuple[int, ...]]]:
-        leaves, structure = jax.tree.flatten(tree)
-        return structure, [as_array(leaf, f"each of {name}").shape for leaf in leaves]
-
-    required, got = form(own), form(arrays)
-    if required != got:
+def _chosen(
+    own: Pytree, arrays: Pytree, kind: str, may_differ: Callable[[Path], bool]
+) -> tuple[Pytree, list[str]]:
+    """Put trained arrays in the places of a module's own; beside them, the names of those kept."""
+    trained = {
+        _name(path): as_array(leaf, f"each of {kind}")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
+    }
+    leaves, structure = jax.tree_util.tree_flatten_with_path(own)
+    chosen, kept = [], []
+    for path, leaf in leaves:
+        name = _name(path)
+        if name not in trained:
+            raise ValueError(
+                f"{kind} must hold {name} of shape {leaf.shape}, as the module does, got none."
+            )
+        array = trained.pop(name)
+        if array.shape != leaf.shape and not may_differ(path):
+            raise ValueError(
+                f"{name} of {kind} must have the module's shape {leaf.shape}, got {array.shape}."
+            )
+        chosen.append(array if array.shape == leaf.shape else leaf)
+        kept += [name] if array.shape != leaf.shape else []
+    if trained:
         raise ValueError(
-            f"{name} must be like the module's own, {required[0]} of shapes {required[1]}, got "
-            f"{got[0]} of shapes {got[1]}."
+            f"{kind} must hold only arrays that the module has, got also {min(trained)}."
         )
+    return jax.tree.unflatten(structure, chosen), kept
+
+
+def _name(path: Path) -> str:
+    """Write a path as attributes: ``blocks.0.kernel``."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _filled(state: nnx.State, arrays: Pytree) -> nnx.State:

@@ -197,6 +197,20 @@ def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def best_step(history: Sequence[Mapping[str, Any]]) -> int | None:
+    """Find the step after the epoch of the highest validation accuracy, the last of equal ones.
+
+    Args:
+        history: The lines of ``metrics.jsonl``.
+
+    Returns:
+        The step, or None without validation.
+    """
+    key = "validation_accuracy"
+    validated = [(line[key], line["step"]) for line in history if key in line]
+    return max(validated)[1] if validated else None
+
+
 def over_seeds(values: Sequence[float]) -> dict[str, float]:
     """Compute mean, sample standard deviation, minimum, maximum and number of ``values``.
 

@@ -41,7 +41,7 @@ class TrainState:
     opt_state: Pytree
     """The state of the optax optimiser."""
     ema: Weights
-    """Exponential moving average of ``params`` and ``batch_stats``, without bias towards 0."""
+    """Exponential moving average of ``params`` and ``batch_stats``, of the last steps alone."""
     key: Array
     """``()`` PRNG key of the whole run."""
 

@@ -20,7 +20,7 @@ from dilax.training._losses import (
     swap_pairs,
     weigh,
 )
-from dilax.training._network import Apply
+from dilax.training._network import Apply, early_decay
 from dilax.training._optimizers import check_optimizer
 from dilax.training._state import TrainState, Weights
 
@@ -120,7 +120,8 @@ class TrainOptions:
     augmented_steps: int | None = None
     """Number of steps with augmentation and mixup; later ones use ``prepare``. None for all."""
     ema_decay: float = 0.0
-    """Share of the moving average that each step keeps, in ``[0, 1)``; 0 for no average."""
+    """Share of the moving average that each step keeps, in ``[0, 1)``; 0 for no average. The first
+    steps keep less, as ``early_decay`` says."""
     loss_scale: float = 1.0
     """Factor on the loss while its gradient is computed; see ``LOSS_SCALES``."""
     accumulate: int = 1
@@ -183,28 +184,33 @@ def make_train_step(
     floats = _floats(augment, prepare, options)
     loss = _loss(apply, options)
 
-    def gradients(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
+    def gradients(
+        state: TrainState, batch: Batch, keys: Array, key: Array, updates: Array
+    ) -> tuple:
         """Compute gradients of the mean loss; beside them, new batch statistics and totals."""
         batch = Batch(floats(batch.images, state.step, keys), batch.labels)
         shares = _shares(options, state.step, keys)
         grads, others = jax.grad(loss, has_aux=True)(
-            state.params, state.batch_stats, batch, shares, key
+            state.params, state.batch_stats, batch, shares, key, updates
         )
         return jax.tree.map(lambda grad: grad / options.loss_scale, grads), others
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:
         image_keys, network_key = _keys(key, batch.labels.shape[0], axis_name)
         compute = gradients if options.accumulate == 1 else _accumulated(gradients, options)
-        grads, (batch_stats, totals) = compute(state, batch, image_keys, network_key)
+        grads, (batch_stats, totals) = compute(
+            state, batch, image_keys, network_key, state.step * options.accumulate
+        )
         if axis_name is not None:
             grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)
             totals = lax.psum(totals, axis_name)
         totals = dataclasses.replace(totals, fault=Fault.find(state.step, totals.loss, grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         weights = Weights(optax.apply_updates(state.params, updates), batch_stats)
-        step = state.step + 1
-        ema = _average(state.ema, weights, step, options.ema_decay)
-        return TrainState(step, *weights, opt_state, ema, state.key), totals
+        decay = early_decay(options.ema_decay, state.step)
+        moved = optax.incremental_update(weights, state.ema, 1 - decay)
+        ema = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, state.ema)
+        return TrainState(state.step + 1, *weights, opt_state, ema, state.key), totals
 
     return train_step
 
@@ -264,12 +270,19 @@ def _loss(apply: Apply, options: TrainOptions) -> Callable[..., tuple]:
         return weigh(losses, labels, options.class_weights)
 
     def loss(
-        params: Pytree, batch_stats: Pytree, batch: Batch, shares: Array | None, key: Array
+        params: Pytree,
+        batch_stats: Pytree,
+        batch: Batch,
+        shares: Array | None,
+        key: Array,
+        updates: Array,
     ) -> tuple:
         images, labels = batch
         if shares is not None:
             images = blend(images, swap_pairs(images), shares)
-        logits, batch_stats = apply(params, batch_stats, images, train=True, key=key)
+        logits, batch_stats = apply(
+            params, batch_stats, images, train=True, key=key, updates=updates
+        )
         losses = of(logits, labels)
         if shares is not None:
             losses = blend(losses, of(logits, swap_pairs(labels)), shares)
@@ -306,13 +319,13 @@ def _accumulated(gradients: Callable[..., tuple], options: TrainOptions) -> Call
     """
     parts = options.accumulate
 
-    def compute(state: TrainState, batch: Batch, keys: Array, key: Array) -> tuple:
+    def compute(state: TrainState, batch: Batch, keys: Array, key: Array, updates: Array) -> tuple:
         def body(carry: tuple, part: tuple) -> tuple:
             batch_stats, sums, totals = carry
             place, batch, keys = part
             state_now = dataclasses.replace(state, batch_stats=batch_stats)
             grads, (batch_stats, more) = gradients(
-                state_now, batch, keys, jax.random.fold_in(key, place)
+                state_now, batch, keys, jax.random.fold_in(key, place), updates + place
             )
             return (batch_stats, jax.tree.map(jnp.add, sums, grads), totals + more), None
 
@@ -325,19 +338,6 @@ def _accumulated(gradients: Callable[..., tuple], options: TrainOptions) -> Call
         return jax.tree.map(lambda total: total / parts, sums), (batch_stats, totals)
 
     return compute
-
-
-def _average(ema: Weights, weights: Weights, step: Array, decay: float) -> Weights:
-    r"""Update an exponential moving average, without bias towards its start value.
-
-    .. math:: e_t = e_{t-1} + \frac{1 - d}{1 - d^t} (p_t - e_{t-1})
-                  = \sum_i d^{t-i} p_i \Big/ \sum_i d^{t-i}
-
-    Source: the bias correction of D. Kingma and J. Ba, "Adam", 2015, section 3.
-    """
-    rate = (1.0 - decay) / (1.0 - jnp.float32(decay) ** step.astype(jnp.float32))
-    moved = optax.incremental_update(weights, ema, rate)
-    return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, ema)
 
 
 def _totals(losses: Array, logits: Array, labels: Array, mask: Array | None = None) -> Totals:

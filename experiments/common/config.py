@@ -9,7 +9,11 @@ from typing import Any, ClassVar, Literal
 GLOBAL = "global with --parallel jit, or add --parallel pmap"
 REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
 INSTALLED = 'left out without tensorboardX (pip install "dilax-jax[tensorboard]")'
+MOST_SEEDS = 2**32
+"""Seeds are 32 bits."""
 JOINED = "given together with --distributed"
+ADDRESS = "host:port, with a port below 65,536"
+NUMBERED = "given together with --coordinator"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class Config:
     mixup: float = 0.0
     """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999
-    """Decay of the exponential moving average of the weights; 0 for no average."""
+    """Decay of the exponential moving average of the weights, after the first steps; 0 for none."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type that the network computes in; its parameters stay in float32."""
     accumulate: int = 1
@@ -77,6 +81,9 @@ class Config:
     """Folder for the results."""
     resume: bool = False
     """Continue the run in the output folder, with the flags it was started with."""
+    init: str | None = None
+    """Folder of a trained run, from whose reported weights this new run starts. If the number of
+    classes is another one, the head is drawn at random."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Kind of device to compute on; auto is the kind that JAX prefers."""
     devices: int = 0
@@ -106,7 +113,17 @@ class Config:
         """Check all values."""
         for name in ("epochs", "batch_size", "seeds", "accumulate"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "validation", "limit", "clean_epochs", "devices", "processes", "size"):
+        self.require("seed", self.seed + self.seeds <= MOST_SEEDS, f"below {MOST_SEEDS:,}")
+        for name in (
+            "seed",
+            "validation",
+            "limit",
+            "clean_epochs",
+            "devices",
+            "processes",
+            "process",
+            "size",
+        ):
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -121,17 +138,47 @@ class Config:
         found = not self.tensorboard or importlib.util.find_spec("tensorboardX") is not None
         self.require("tensorboard", found, INSTALLED)
         self.require("coordinator", self.coordinator is None or self.distributed, JOINED)
+        port = "" if self.coordinator is None else self.coordinator.rpartition(":")[2]
+        valid = self.coordinator is None or (port.isdecimal() and int(port) < 2**16)
+        self.require("coordinator", valid and port != self.coordinator, ADDRESS)
+        for name in ("processes", "process"):
+            self.require(name, not getattr(self, name) or self.coordinator is not None, NUMBERED)
 
     def require(self, name: str, holds: bool, requirement: str) -> None:
         """Raise a ValueError about the flag ``name`` unless ``holds``."""
         if not holds:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} must be {requirement}, got {getattr(self, name)}.")
+            raise ValueError(f"{flag_of(name)} must be {requirement}, got {getattr(self, name)}.")
 
     def network_options(self) -> dict[str, Any]:
         """Return arguments of the network for ``models.create``, besides ``classes``."""
         return {}
 
+    def run_folders(self) -> dict[int, Path]:
+        """Return the folder of the run of each seed."""
+        if self.seeds == 1:
+            return {self.seed: self.output}
+        seeds = range(self.seed, self.seed + self.seeds)
+        return {seed: self.output / f"seed_{seed}" for seed in seeds}
+
+    def as_arguments(self) -> list[str]:
+        """Return the flags as a command line, without those at their defaults."""
+        arguments = []
+        for field in dataclasses.fields(self):
+            value, flag = getattr(self, field.name), flag_of(field.name)
+            if value == field.default:
+                continue
+            if isinstance(value, bool):
+                arguments.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                arguments += [flag, *map(str, values)]
+        return arguments
+
     def as_json(self) -> dict[str, Any]:
         """Convert the flags to a JSON object."""
         return dataclasses.asdict(self) | {"output": str(self.output)}
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a field."""
+    return "--" + name.replace("_", "-")

@@ -1,5 +1,7 @@
 """The main function of the training programs; each user error ends in one clear message."""
 
+import dataclasses
+import itertools
 import os
 import shlex
 import signal
@@ -8,11 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import interrupts
 import jax
-import tyro
 from rich.cells import cell_len, set_cell_size
 
-from common.config import Config
+from common.config import Config, flag_of
+from common.flags import in_flags, parse
 from common.images import Adapt, read_data
 from common.memory import keep_freed_memory
 from common.run import train_seeds
@@ -20,7 +23,6 @@ from common.task import Augmentation, Tuning, make_task
 from common.terminal import print_all_letters, say
 from dilax import training
 
-UNSAVED = "interrupted before the first step: nothing is saved"
 MOST_CLASSES = 20
 """Most classes whose accuracies are printed; the record has all."""
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -55,18 +57,19 @@ def main(
     keep_freed_memory()
     try:
         config = read_flags(config_class, arguments)
+        interrupts.say_when_interrupted(lambda: _how_to_resume(config))
         if config.distributed:
             initialize_distributed(config)
+        devices = training.find_devices(config.device)
         if training.is_main_process():
             training.check_run_folder(config.output, resume=config.resume)
-        devices = training.find_devices(config.device)
         dataset = read_data(config, adapt=adapt)
         task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
         training.make_run_folder(config.output)
     except (ValueError, OSError) as error:
-        return _complain(error, 2)
+        return _complain(in_flags(str(error), config_class), 2)
     except KeyboardInterrupt:
-        return _complain(UNSAVED, 130)
+        return _complain(interrupts.UNSAVED, 128 + signal.SIGINT)
     try:
         with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
             summary = train_seeds(task)
@@ -74,12 +77,17 @@ def main(
             report(summary, config.output)
     except (BrokenPipeError, SystemExit):  # rich exits where the output is closed
         return _leave_closed_output(config)
+    except training.MismatchError as error:
+        return _complain(_how_to_train_on(error, config), 2)
+    except training.SaveError as error:
+        return _complain(_how_to_resume(config, str(error).removesuffix(".")), 1)
     except training.CheckpointError as error:
-        return _complain(error, 2)
+        return _complain(str(error), 2)
     except (FloatingPointError, OSError) as error:
-        return _complain(error, 1)
+        return _complain(in_flags(str(error), config_class), 1)
     except KeyboardInterrupt as stopped:
-        return _say_how_to_resume(stopped, config)
+        number = getattr(stopped, "signal_number", signal.SIGINT)  # of training.Interrupted
+        return _complain(_how_to_resume(config, str(stopped)), 128 + number)
     return 0
 
 
@@ -98,9 +106,10 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
 
     Raises:
         SystemExit: A flag is wrong, or ``--help`` is given.
-        ValueError: There is no run to resume, or another program made it.
+        ValueError: There is no run to resume, or another program made it, or it has one seed and
+            is to have several.
     """
-    config = tyro.cli(config_class, args=arguments)
+    config = parse(config_class, arguments)
     if not config.resume:
         return config
     training.check_run_folder(config.output, resume=True)
@@ -110,11 +119,24 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
         name: tuple(value) if isinstance(value, list) else value
         for name, value in training.read_json(path).items()
     }
+    known = {field.name for field in dataclasses.fields(config_class)}
+    if unknown := sorted(saved.keys() - known):
+        raise ValueError(
+            f"{path} must be from a run of this program, got {', '.join(map(flag_of, unknown))}, "
+            "which are no flags of it; resume with the program that started the run."
+        )
     try:
         default = config_class(**saved | kept)
     except TypeError as error:
         raise ValueError(f"{path} must be from a run of this program: {error}.") from error
-    return tyro.cli(config_class, args=arguments, default=default)
+    config = parse(config_class, arguments, default=default)
+    if (config.seeds == 1) != (default.seeds == 1):  # their runs lie in other folders
+        one = "1, because" if default.seeds == 1 else "2 or more, because"
+        raise ValueError(
+            f"--seeds must be {one} the run in {config.output} began with {default.seeds}, got "
+            f"{config.seeds}; choose another --output for a new run."
+        )
+    return config
 
 
 def report(summary: dict[str, Any], output: Path) -> None:
@@ -146,21 +168,47 @@ def class_table(classes: Sequence[dict[str, Any]]) -> str:
     return "\n".join([f"{'class':{width}}  accuracy   images", *rows])
 
 
-def _complain(error: Exception | str, status: int) -> int:
-    say(" ".join(str(error).split()), file=sys.stderr)
+def _complain(message: str, status: int) -> int:
+    say(" ".join(message.split()), file=sys.stderr)
     return status
 
 
-def _say_how_to_resume(stopped: KeyboardInterrupt, config: Config) -> int:
-    number = stopped.signal_number if isinstance(stopped, training.Interrupted) else signal.SIGINT
-    if not str(stopped) and not (config.output / training.CONFIG_FILE).exists():
-        return _complain(UNSAVED, 128 + number)
+def _how_to_resume(config: Config, stopped: str = "") -> str:
+    """Say how to continue a run that was stopped, in words that may name the reason."""
+    if not stopped and not (config.output / training.CONFIG_FILE).exists():
+        return interrupts.UNSAVED
     command = shlex.join(["python", sys.argv[0], "--output", str(config.output), "--resume"])
-    return _complain(f"{str(stopped) or 'interrupted'}; continue with: {command}", 128 + number)
+    return f"{stopped or 'interrupted'}; continue with: {command}"
+
+
+def _how_to_train_on(error: training.MismatchError, config: Config) -> str:
+    """Say which flags a resumed run may not change, and how a new one starts from its weights."""
+    at = error.folder.parent
+    folder = next(path for path in config.run_folders().values() if path.absolute() == at)
+    finished = (folder / training.SUMMARY_FILE).is_file()
+    resume = "" if finished else "resume it with the same flags, or "
+    changed = [
+        f"{flag_of(name) if hasattr(config, name) else name} was {then}, now is {now}"
+        for name, (then, now) in error.differences.items()
+    ]
+    kept = f"the run in {folder} is {'finished' if finished else 'unfinished'}, and a resumed run "
+    kept += f"keeps its flags: {'; '.join(changed)}; {resume}"
+    if "model" in error.differences:  # its weights fit no other network
+        return f"{kept}start a new run with another --output."
+    new = dataclasses.replace(
+        config, init=str(folder), output=_free_folder(folder), resume=False, seeds=1
+    )
+    command = shlex.join(["python", sys.argv[0], *new.as_arguments()])
+    return f"{kept}start a new run from its weights with: {command}"
+
+
+def _free_folder(folder: Path) -> Path:
+    """Find a name for a new folder beside ``folder``."""
+    names = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
+    return next(path for path in names if not path.exists())
 
 
 def _leave_closed_output(config: Config) -> int:
     """End as a program whose output nobody reads any more, as that of ``| head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _say_how_to_resume(KeyboardInterrupt("the output was closed"), config)
-    return 128 + signal.SIGPIPE
+    return _complain(_how_to_resume(config, "the output was closed"), 128 + signal.SIGPIPE)

@@ -26,8 +26,7 @@ def train_seeds(task: Task) -> dict[str, Any]:
     config = task.config
     if config.seeds == 1:
         return train_seed(task, config.seed, config.output)
-    seeds = range(config.seed, config.seed + config.seeds)
-    records = [train_seed(task, seed, config.output / f"seed_{seed}") for seed in seeds]
+    records = [train_seed(task, seed, folder) for seed, folder in config.run_folders().items()]
     summary = training.combine_records(records)
     write(config.output / training.SUMMARY_FILE, summary)
     return summary
@@ -87,8 +86,8 @@ def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
     """Create the network of a run, and its initial training state."""
     key = jax.random.key(seed)
     module = initialise(task.network.create, key)
-    if task.network.tuning is not None:
-        task.network.tuning.load(module)
+    for load in task.network.loads:
+        load(module)
     _, params, batch_stats = training.functional(module)
     return module, training.create_state(key, params, batch_stats, task.recipe.optimizer)
 
@@ -97,22 +96,13 @@ def restore(task: Task) -> models.Classifier:
     """Load the network of the output folder, in evaluation mode, with the weights of --evaluate.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged or belongs to another run.
+        CheckpointError: There is no checkpoint, or it is damaged.
+        ValueError: The checkpoint is of another network.
     """
     config = task.config
-    module, state = begin(task, config.seed)
-    folder = config.output / training.CHECKPOINTS_FOLDER
-    like = training.Position(state, training.Totals.zero())
-    with training.Checkpoints(folder, config=task.identity(config.seed)) as checkpoints:
-        restored = checkpoints.restore(like)
-        if restored is not None and config.evaluate == "best":
-            lines = restored.notes["history"]
-            best = max(lines, key=lambda line: (line["validation_accuracy"], line["step"]))
-            restored = checkpoints.restore(like, step=best["step"])
-    if restored is None:
-        raise training.CheckpointError(f"{config.output} has no checkpoint; train there first.")
-    which = "ema" if config.evaluate == "ema" else "final"
-    training.load_into(module, *restored.tree.state.weights(which))
+    module = initialise(task.network.create, jax.random.key(config.seed))
+    trained = training.read_trained(config.output, which=config.evaluate)
+    training.load_into(module, *trained.weights)
     module.eval()
     return module
 

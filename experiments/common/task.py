@@ -15,6 +15,7 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
+from common.start import Load, load_start
 from common.terminal import say
 from dilax import data, models, training
 from dilax.training import Augment, Functional, Parallelism, Plan
@@ -30,7 +31,7 @@ Create = Callable[[Array], models.Classifier]
 class Tuning(NamedTuple):
     """Published parameters from which a run starts."""
 
-    load: Callable[[models.Classifier], object]
+    load: Load
     """Writes the parameters into a network; raises ValueError if they do not fit."""
     frozen: Callable[[training.Path], bool]
     """Whether the parameter at a path stays as published."""
@@ -67,10 +68,11 @@ class Images(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The network to train, and the published parameters to start from, if any."""
+    """The network to train, and the weights to start from, if any."""
 
     create: Create
-    tuning: Tuning | None
+    loads: Sequence[Load]
+    """Write the weights from which the training starts, one after the other."""
     functional: Functional
     """The module as a pure function, with shapes in place of arrays."""
 
@@ -132,6 +134,7 @@ def make_task(
         batch_size=config.batch_size,
         accumulate=config.accumulate,
     )
+    check_pairs(len(shared), config)
     note_idle_devices(len(shared), len(devices), config)
     parallelism = training.make_parallelism(
         config.parallel, shared, shard_optimizer=config.shard_optimizer
@@ -154,10 +157,26 @@ def note_idle_devices(used: int, found: int, config: Config) -> None:
     """Print that the batch does not divide over all devices, unless --devices asked for fewer."""
     if used < found and not config.devices:
         parts = found * config.accumulate
+        below = config.batch_size // parts * parts
+        near = " or ".join(str(size) for size in (below, below + parts) if size)
         say(
             f"note: --batch-size {config.batch_size} is computed on {used} of {found} devices; "
-            f"all compute if it is a multiple of {parts}",
+            f"all compute if it is a multiple of {parts}, such as {near}",
             file=sys.stderr,
+        )
+
+
+def check_pairs(devices: int, config: Config) -> None:
+    """Check that mixup can pair the images that are computed together.
+
+    Raises:
+        ValueError: They are an odd number.
+    """
+    parts = config.accumulate * (devices if config.parallel == "pmap" else 1)
+    if config.mixup and config.batch_size // parts % 2:
+        raise ValueError(
+            f"--mixup blends pairs, so --batch-size must be a multiple of {2 * parts}, got "
+            f"{config.batch_size}; try {-(-config.batch_size // (2 * parts)) * 2 * parts}."
         )
 
 
@@ -173,8 +192,9 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
             f"{', '.join(dataset.splits)} (without {' and '.join(sorted(missing))})."
         )
     train, test = dataset.splits["train"], dataset.splits["test"]
-    if not len(test):
-        raise ValueError(f"--dataset {dataset.name} must have test images, got none.")
+    for name in ("train", "test"):
+        if not len(dataset.splits[name]):
+            raise ValueError(f"--dataset {dataset.name} must have {name} images, got none.")
     note_untrained_classes(dataset)
     if config.limit:
         train = data.Split(train.images[: config.limit], train.labels[: config.limit])
@@ -219,9 +239,10 @@ def make_network(
     """Create a network with shapes in place of arrays, and check that it takes the images.
 
     Raises:
-        ValueError: The network cannot take the images, or the published parameters do not fit it.
+        ValueError: The network cannot take the images, or the weights to start from do not fit it.
     """
-    create = creator(config.model, len(dataset.class_names), **config.network_options())
+    classes = len(dataset.class_names)
+    create = creator(config.model, classes, **config.network_options())
 
     def make() -> models.Classifier:
         module = create(jax.random.key(0))
@@ -244,7 +265,8 @@ def make_network(
         apply = training.freeze(apply, tuning.frozen)
     functional = functional._replace(apply=apply)
     check_network(config, functional, dataset)
-    return Network(create, tuning, functional)
+    published = [] if tuning is None else [tuning.load]
+    return Network(create, [*published, load_start(config, classes)], functional)
 
 
 def creator(name: str, classes: int, **options: Any) -> Create:
@@ -315,15 +337,22 @@ def make_train_step(
     parallelism: Parallelism,
     augmentation: Augmentation,
 ) -> training.TrainStep:
-    """Build the training step that the flags describe."""
+    """Build the training step that the flags describe.
+
+    Raises:
+        ValueError: The augmentation cannot take the images.
+    """
     plan, weights = recipe.plan, None
+    augment = augmentation(config, images.normalise, plan)
+    image = jax.ShapeDtypeStruct((1, *images.dataset.image_shape), jnp.uint8)
+    jax.eval_shape(augment, jax.random.key(0), image, jnp.int32(0))  # raises where it cannot
     if config.class_weights == "balanced":
         classes = len(images.dataset.class_names)
         weights = training.balanced_class_weights(images.train.labels, classes=classes)
     return training.make_train_step(
         network.functional.apply,
         recipe.optimizer,
-        augment=augmentation(config, images.normalise, plan),
+        augment=augment,
         prepare=images.normalise,
         options=training.TrainOptions(
             label_smoothing=config.label_smoothing,

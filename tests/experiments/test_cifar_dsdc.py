@@ -199,6 +199,14 @@ def test_the_layers_of_every_network_are_drawn_in_order(name):
 
 
 @pytest.mark.parametrize("flag", ["--crop", "--cutout"])
+def test_a_size_that_leaves_nothing_of_an_image_is_refused(flag, tmp_path, capsys):
+    given = ["--dataset", "shapes", "--limit", "128", "--output", str(tmp_path / "run")]
+    assert cifar_dsdc.main([*given, flag, "32"]) == 2
+    assert capsys.readouterr().err == f"{flag} must be below 32, the images' side, got 32.\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flag", ["--crop", "--cutout"])
 def test_a_negative_size_is_refused(flag, capsys):
     assert status([flag, "-1"]) == 2
     assert f"{flag} must be 0 or more, got -1" in unboxed(capsys.readouterr().err)

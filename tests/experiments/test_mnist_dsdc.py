@@ -182,7 +182,7 @@ def test_a_resume_with_other_flags_names_the_difference(finished, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert before == {path.name: path.read_bytes() for path in finished.iterdir() if path.is_file()}
-    assert "ema_decay was 0.9, now is 0.5; epochs was 2, now is 5; resume with the same" in error
+    assert "flags: --ema-decay was 0.9, now is 0.5; --epochs was 2, now is 5; start a" in error
 
 
 def test_a_resume_with_other_data_is_refused(finished, digits, tmp_path, capsys):

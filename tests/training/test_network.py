@@ -1,5 +1,7 @@
 """Modules as pure functions, and the transformations of such functions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,13 @@ import optax
 import pytest
 from flax import nnx
 
+from dilax import models, nn
 from dilax.training import LOSS_SCALES, TrainOptions, compute_in, functional, load_into
 from dilax.training import make_train_step as make_step
 from tests.training.network import (
     CLASSES,
     Network,
+    assert_close_trees,
     assert_equal_trees,
     labelled_images,
     network,
@@ -54,6 +58,25 @@ def test_apply_does_what_the_module_does(train):
     assert moved is train
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rngs: nnx.BatchNorm(3, momentum=0.9, rngs=rngs),
+        lambda rngs: nn.SeparableBlock(3, 4, (3, 3), momentum=0.9, rngs=rngs),
+        lambda rngs: models.create("eesp", rngs=rngs),
+    ],
+)
+def test_the_first_updates_of_running_statistics_weigh_more(key, make):
+    apply, params, start = functional(make(nnx.Rngs(0)))
+    images = jax.random.normal(key, (4, 32, 32, 3))
+    trained = jax.jit(functools.partial(apply, params, train=True))
+    first = trained(start, images, updates=0)[1]
+    usual = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, start, first)
+    halfway = jax.tree.map(lambda old, new: (old + new) / 2, start, first)
+    for updates, expected in ((10, halfway), (1000, usual), (None, usual)):
+        assert_close_trees(trained(start, images, updates=updates)[1], expected)
+
+
 def test_the_module_is_left_alone():
     module = Network(rngs=nnx.Rngs(0))
     before = jax.tree.map(np.array, plain_arrays(module, (nnx.Param, nnx.BatchStat)))
@@ -69,7 +92,7 @@ def test_load_into_writes_the_arrays_back_or_leaves_the_module_alone():
     load_into(module, params, jax.tree.map(lambda array: array + 3, batch_stats))
     assert_equal_trees(plain_arrays(module, nnx.Param), params)
     np.testing.assert_array_equal(module.norm.mean[...], batch_stats["norm"]["mean"] + 3)
-    with pytest.raises(ValueError, match="batch_stats must be like the module's own"):
+    with pytest.raises(ValueError, match=r"batch_stats must hold norm\.mean of shape"):
         load_into(module, jax.tree.map(jnp.zeros_like, params), {})
     assert_equal_trees(plain_arrays(module, nnx.Param), params)
 

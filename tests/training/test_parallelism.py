@@ -127,6 +127,18 @@ def test_devices_are_found_by_kind_or_refused():
         find_devices("abacus")
 
 
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Backend 'x' is not known")])
+def test_a_variable_that_leaves_no_device_is_named(monkeypatch, error):
+    def fail(*names):
+        raise error
+
+    monkeypatch.setenv("JAX_PLATFORMS", "x")
+    for name in ("devices", "default_backend"):
+        monkeypatch.setattr(jax, name, fail)
+    with pytest.raises(ValueError, match=f"none: JAX_PLATFORMS is 'x'.*{error}.*, got 'auto'"):
+        find_devices("auto")
+
+
 def test_a_process_joins_the_coordinator_or_asks_the_cluster(monkeypatch):
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *given: calls.append(given))

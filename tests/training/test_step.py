@@ -1,6 +1,8 @@
 """One step of training and of evaluation, against the same step written out."""
 
 import dataclasses
+import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from dilax.training import (
     create_state,
     cross_entropy,
     draw_shares,
+    early_decay,
     make_eval_step,
     make_train_step,
     swap_pairs,
@@ -65,17 +68,41 @@ def test_a_step_of_gradient_descent_follows_the_gradient_of_the_mean_loss(key):
 
 
 def test_the_average_is_the_weighted_mean_of_all_steps(adam_step, key):
-    decay = 0.9
+    """Of step i with weight i (i + 1) ... (i + 8) at first: polynomial-decay averaging."""
     state, train_step, _ = adam_step
     seen = []
     for number in range(1, 4):
         state, _ = train_step(state, BATCH, jax.random.fold_in(key, number))
         seen.append(state.weights("final"))
-        shares = decay ** np.arange(number - 1, -1, -1.0)
+        shares = np.array([math.comb(step + 8, 9) for step in range(1, number + 1)], float)
         shares /= shares.sum()
         expected = jax.tree.map(lambda *leaves: sum(map(np.multiply, shares, leaves)), *seen)  # noqa: B023
         assert_close_trees(state.weights("ema"), expected)
     assert (seen[0].batch_stats["norm"]["mean"] != seen[1].batch_stats["norm"]["mean"]).any()
+
+
+@pytest.mark.parametrize("updates", [90, 1000])
+def test_later_a_moving_average_keeps_its_decay(updates):
+    np.testing.assert_array_equal(early_decay(0.9, updates), np.float32(0.9))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_running_statistics_are_the_weighted_mean_of_those_of_all_batches(key, accumulate):
+    """Weighted like the average of the weights; of accumulated parts, each is a batch."""
+    state, train_step, apply = training(augment=plain, accumulate=accumulate)
+    state = dataclasses.replace(state, batch_stats=jax.tree.map(lambda x: x + 7, state.batch_stats))
+    own = jax.jit(functools.partial(apply, train=True, updates=0))
+    step, seen = jax.jit(train_step), []
+    for number in range(3):
+        batch = labelled_images(8, seed=number)
+        for part in range(accumulate):
+            images = prepare(batch.images[part::accumulate])
+            seen.append(own(state.params, state.batch_stats, images)[1])
+        state, _ = step(state, batch, key)
+        shares = np.array([math.comb(place + 8, 9) for place in range(1, len(seen) + 1)], float)
+        shares /= shares.sum()
+        expected = jax.tree.map(lambda *leaves: sum(map(np.multiply, shares, leaves)), *seen)  # noqa: B023
+        assert_close_trees(state.batch_stats, expected)
 
 
 def test_weights_are_final_or_ema(adam_step):
@@ -120,7 +147,7 @@ def test_parts_of_a_batch_and_a_loss_scale_leave_the_gradient_unchanged(key):
     assert_equal_trees(totals[1], totals[0])
 
 
-def linear(params, batch_stats, images, *, train, key=None):
+def linear(params, batch_stats, images, *, train, key=None, updates=None):
     return images.reshape(images.shape[0], -1) @ params["kernel"], batch_stats
 
 
