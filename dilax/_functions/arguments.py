@@ -13,10 +13,11 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype, holds
-from dilax._checks import check_instance, number, shown
+from dilax._checks import number, shown
 from dilax._functions.symbolic import pad_by_index
 from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
+from dilax.algorithms._algorithm import check_algorithm
 from dilax.geometry import (
     AxisPadding,
     ConvGeometry,
@@ -83,8 +84,7 @@ def canonical_options(
             f"precision must be None, a jax.lax.Precision, its name ('default', 'high', "
             f"'highest') or a pair of them, got {shown(precision)}."
         )
-    if algorithm is not None:
-        check_instance(algorithm, Algorithm, "algorithm")
+    check_algorithm(algorithm)
     algorithm = algorithm_in_use(algorithm)
     hashable = tuple(precision) if isinstance(precision, list) else precision
     if preferred_element_type is None:

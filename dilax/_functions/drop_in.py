@@ -15,11 +15,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import algorithms
 from dilax._arrays import as_array
-from dilax._checks import check_instance
 from dilax._functions.arguments import Options, has_known_size, is_mostly_padding
 from dilax._functions.convolution import conv_canonical
 from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
+from dilax.algorithms._algorithm import check_algorithm
 from dilax.geometry import ConvGeometry, _padding
 
 
@@ -74,8 +74,7 @@ def conv_general_dilated(
     (8, 28, 28, 16)
     """
     x, kernel = as_array(lhs, "lhs"), as_array(rhs, "rhs")
-    if algorithm is not None:
-        check_instance(algorithm, Algorithm, "algorithm")
+    check_algorithm(algorithm)
     by_lax: Callable[..., jax.Array] = functools.partial(
         lax.conv_general_dilated,  # type: ignore[arg-type]
         window_strides=window_strides,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from dilax._checks import check_instance
 from dilax.algorithms import Algorithm
+from dilax.algorithms._algorithm import check_algorithm
 
 _IN_USE: contextvars.ContextVar[Algorithm | None] = contextvars.ContextVar(
     "dilax_algorithm", default=None
@@ -44,8 +44,7 @@ def using(algorithm: Algorithm | None) -> Iterator[None]:
     >>> program.eqns[0].primitive
     conv_general_dilated
     """
-    if algorithm is not None:
-        check_instance(algorithm, Algorithm, "algorithm")
+    check_algorithm(algorithm)
     token = _IN_USE.set(algorithm)
     try:
         # JAX reuses a traced program only where the metadata are the same.

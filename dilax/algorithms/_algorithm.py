@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dilax._arrays import common_type
+from dilax._checks import shown
 from dilax.geometry import ConvGeometry
 
 
@@ -51,6 +52,19 @@ class Algorithm:
 
     def __repr__(self) -> str:
         return f"dilax.algorithms.{self.name}"
+
+
+def check_algorithm(algorithm: object) -> None:
+    """Refuse what is neither an algorithm nor ``None``.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not (algorithm is None or isinstance(algorithm, Algorithm)):
+        raise TypeError(
+            f"algorithm must be one of dilax.algorithms, such as dilax.algorithms.lax, or None, "
+            f"got {shown(algorithm)}."
+        )
 
 
 def result_type(lhs: jax.Array, preferred_element_type: Any) -> jnp.dtype:

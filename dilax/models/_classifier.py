@@ -24,7 +24,14 @@ class Classifier(nnx.Module):
         raise NotImplementedError
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Map images ``(N, H, W, C)`` to logits ``(N, classes)``."""
+        """Map images ``(N, H, W, C)`` to logits ``(N, classes)``.
+
+        Raises:
+          ValueError: if images have other axes, such as one image without a batch axis.
+        """
+        if images.ndim != 4:
+            fix = "; one image is a batch of one: images[None]" if images.ndim == 3 else ""
+            raise ValueError(f"images must have shape (N, H, W, C), got {images.shape}{fix}.")
         return self.activations(images)["logits"]
 
 

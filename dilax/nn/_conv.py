@@ -13,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from dilax._arrays import as_array
 from dilax._functions import conv_general_dilated, depthwise_conv, separable_conv
 from dilax.algorithms import Algorithm
+from dilax.algorithms._algorithm import check_algorithm
 from dilax.geometry import PaddingLike, canonical_tuple
 from dilax.nn._flax import nnx
 from dilax.nn._module import (
@@ -46,6 +47,7 @@ class Conv(Picklable, nnx.Conv):
     """
 
     def __init__(self, *args: Any, algorithm: Algorithm | None = None, **kwargs: Any) -> None:
+        check_algorithm(algorithm)
         convolution = functools.partial(conv_general_dilated, algorithm=algorithm)
         super().__init__(*args, conv_general_dilated=convolution, **kwargs)
 

@@ -17,6 +17,7 @@ from dilax._arrays import as_array, as_dtype
 from dilax._checks import LONGEST, as_python, check_callable, check_instance, entries, integer
 from dilax._functions import BatchNormParams
 from dilax.algorithms import Algorithm
+from dilax.algorithms._algorithm import check_algorithm
 from dilax.geometry import canonical_tuple
 from dilax.nn._flax import nnx
 from dilax.nn._pickling import Picklable
@@ -39,6 +40,7 @@ class Module(Picklable, nnx.Module):
         algorithm: Algorithm | None,
     ) -> None:
         check_sizes(in_features=in_features)
+        check_algorithm(algorithm)
         if dtype is not None:
             as_dtype(dtype, "dtype")
         self.in_features, self.dtype = in_features, dtype

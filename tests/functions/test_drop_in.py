@@ -113,7 +113,7 @@ def test_what_only_lax_computes_is_handed_on(name: str) -> None:
 def test_the_algorithm_is_checked_on_every_path(name: str) -> None:
     x, kernel = arrays((2, 5, 4, 2 if "batch" in name else 4), (3, 2, 2, 4))
     options = {"dimension_numbers": NHWC, **FOR_LAX[name]}
-    with pytest.raises(TypeError, match=r"algorithm must be an? Algorithm, got 'nonsense'"):
+    with pytest.raises(TypeError, match=r"algorithm must be .*algorithms\.lax.*got 'nonsense'"):
         dilax.conv_general_dilated(
             x, kernel, (1, 1), ((1, 2), (0, 1)), **options, algorithm="nonsense"
         )

@@ -140,7 +140,10 @@ def test_an_error_ends_the_block_and_other_threads_do_not_see_it():
 
 def test_anything_but_an_algorithm_is_refused():
     for wrong in ("lax", jax.lax, 1):
-        with pytest.raises(TypeError, match=r"algorithm must be .*Algorithm"), dilax.using(wrong):
+        with (
+            pytest.raises(TypeError, match=r"algorithm must be .*dilax\.algorithms"),
+            dilax.using(wrong),
+        ):
             pass
 
 

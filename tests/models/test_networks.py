@@ -121,6 +121,14 @@ def test_layers_are_named_and_sizes_are_checked(name):
                 abstract.layer_shapes(run, abstract.image(name, *size))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_without_a_batch_is_refused(name):
+    network = abstract.shapes(name)
+    image = abstract.image(name).shape[1:]
+    with pytest.raises(ValueError, match=r"\(N, H, W, C\), got .*a batch of one: images\[None\]"):
+        network(jnp.ones(image))
+
+
 def test_the_schedules_of_dilations_are_options():
     defaults = {
         name: parameter.default

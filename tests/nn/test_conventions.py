@@ -112,6 +112,8 @@ def test_malformed_arguments_are_named(name):
         nnx.eval_shape(lambda: make(name)(jnp.ones((2, 7, 6, 7))))
     with pytest.raises(TypeError, match="dtype must be a type of numbers, got 'nonsense'"):
         nnx.eval_shape(lambda: make(name, dtype="nonsense"))
+    with pytest.raises(TypeError, match=r"algorithm must be .*algorithms\.lax.* got 'lax'"):
+        nnx.eval_shape(lambda: make(name, algorithm="lax"))
     with pytest.raises(TypeError, match="kernel_init must be a function, got 3"):
         nnx.eval_shape(lambda: make(name, kernel_init=3))
 
