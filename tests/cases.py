@@ -191,6 +191,18 @@ CASES = (
 # fmt: on
 
 
+def thinned(rows: Sequence[Sequence[Any]], every: int) -> list[Any]:
+    """Rows as parameters of a test: one of every few, or all with ``--long``."""
+    return [
+        pytest.param(
+            *row,
+            id="-".join(map(_name, row)),
+            marks=pytest.mark.long if place % every else (),
+        )
+        for place, row in enumerate(rows)
+    ]
+
+
 def crossed(
     values: Sequence[Any], rows: Sequence[Any] = CASES, *, turns: int | None = None
 ) -> list[Any]:

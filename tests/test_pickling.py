@@ -16,6 +16,7 @@ from flax import nnx
 
 import dilax
 from dilax import data, models, nn
+from tests.models import abstract
 from tests.nn.test_conventions import ARGUMENTS
 from tests.processes import environment
 
@@ -38,6 +39,15 @@ MADE = {
     **{f"nn.{name}": lambda name=name: module(name) for name in nn.__all__},
     **{f"models.{name}": lambda name=name: network(name) for name in models.list_models()},
 }
+SHORT = ("models.mnist_dsdc", "models.tiniest", "models.drn")
+
+
+def long_for_networks(name):
+    """All modules, and a few of the networks, which are made of them."""
+    long = name.startswith("models.") and name not in SHORT
+    return pytest.param(name, marks=pytest.mark.long if long else ())
+
+
 PUBLIC = {
     f"{package.__name__}.{name}": getattr(package, name)
     for package in (dilax, nn, models, data)
@@ -69,7 +79,7 @@ def same_state(loaded, made):
             np.testing.assert_array_equal(array, other)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", [long_for_networks(name) for name in MADE])
 def test_modules_and_networks(name):
     made, shape = MADE[name]()
     expected = outputs(made, shape)
@@ -84,7 +94,7 @@ def test_modules_and_networks(name):
 def test_every_class_is_here():
     """The networks of the registry are all that are public, and every module of ``dilax.nn``."""
     classes = {name for name in models.__all__ if inspect.isclass(getattr(models, name))}
-    made = {type(MADE[f"models.{name}"]()[0]).__name__ for name in models.list_models()}
+    made = {type(abstract.shapes(name)).__name__ for name in models.list_models()}
     assert made == classes - BASE_CLASSES
 
 

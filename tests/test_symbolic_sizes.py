@@ -12,6 +12,7 @@ from jax import export, lax
 
 import dilax
 from dilax import nn
+from tests import cases
 from tests.nn.test_conventions import ARGUMENTS
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -109,7 +110,10 @@ FUNCTIONS = {
     "dilated_block": blocks(dilax.dilated_block, BLOCK),
     "separable_block": blocks(dilax.separable_block, SEPARABLE),
 }  # fmt: skip
-CASES = [(name, case) for name, cases in FUNCTIONS.items() for case in cases]
+PARTS = ("forward", "gradient")
+ROWS = [
+    (name, case, part) for name, options in FUNCTIONS.items() for case in options for part in PARTS
+]
 
 
 def check(function, *args, features=FEATURES):
@@ -131,11 +135,10 @@ def test_every_function_is_here():
     assert functions == {*FUNCTIONS, *NOT_OF_IMAGES}
 
 
-@pytest.mark.parametrize("gradient", [False, True], ids=["forward", "gradient"])
-@pytest.mark.parametrize(("name", "case"), CASES)
-def test_functions(name, case, gradient):
+@pytest.mark.parametrize(("name", "case", "part"), cases.thinned(ROWS, 5))
+def test_functions(name, case, part):
     function = FUNCTIONS[name][case]
-    check(jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))) if gradient else function)
+    check(jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))) if part == "gradient" else function)
 
 
 def test_gradients_of_kernels():
@@ -154,9 +157,8 @@ def test_second_and_forward_derivatives():
     check(jax.grad(lambda x: jnp.sum(jax.grad(lambda x: jnp.sum(function(x)))(x) ** 2)))
 
 
-@pytest.mark.parametrize("gradient", [False, True], ids=["forward", "gradient"])
-@pytest.mark.parametrize("name", nn.__all__)
-def test_modules(name, gradient):
+@pytest.mark.parametrize(("name", "part"), cases.crossed(PARTS, nn.__all__))
+def test_modules(name, part):
     arguments, own = ARGUMENTS.get(name, ((8, 6, (3, 3)), {"strides": 2}))
     graph, state = nnx.split(getattr(nn, name)(*arguments, **own, rngs=nnx.Rngs(0)))
     floats, others = nnx.split_state(
@@ -167,7 +169,7 @@ def test_modules(name, gradient):
         parts = (jax.tree.map(jnp.asarray, part) for part in (floats, others))  # of this trace
         return nnx.merge(graph, *parts)(x)
 
-    if gradient:
+    if part == "gradient":
         outputs = function
         function = jax.grad(lambda *args: jnp.sum(jnp.sin(outputs(*args))), (0, 1))
     check(function, floats, others, features=8)

@@ -52,6 +52,11 @@ def separable_block(x: Any, params: Any, **options: Any) -> Any:
     return y, dilax.SeparableBlockParams(*map(jnp.asarray, kernels), norm)
 
 
+def depthwise_using(algorithm: Any) -> Any:
+    with dilax.using(algorithm):
+        return dilax.depthwise_conv(x, depthwise)
+
+
 # Arguments that several functions share: well-formed, and malformed.
 WINDOW = {"strides": (2, 1), "padding": "SAME", "kernel_dilation": (1, 2)}
 BAD_WINDOW = {
@@ -179,6 +184,14 @@ CALLS = {
         {"x": values.arrays(x), "params": values.fields(separable_params), **BAD_BLOCK},
         separable_block,
         also_named=FIELDS,
+    ),
+    "using": Call(
+        depthwise_using,
+        {"algorithm": None},
+        {"algorithm": ALGORITHMS},
+        lambda algorithm: answers.convolve_depthwise(
+            x, depthwise, strides=1, padding="SAME", kernel_dilation=1, bias=None, **RESULT
+        ),
     ),
 }
 
