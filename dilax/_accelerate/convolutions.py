@@ -4,7 +4,8 @@ JAX has one primitive for all three passes. A gradient that JAX derived is recog
 
     forward          nothing spread, one batch group
     input gradient   the cotangent spread by the forward strides (``lhs_dilation``)
-    kernel gradient  batch and features exchanged, groups of the batch where there were of features
+    kernel gradient  batch and features exchanged, groups of the batch where there were of features;
+                     of a transposed convolution, with the input spread, too
 
 All three forms are one trilinear sum over the same integers, so the integers of the forward
 convolution follow from those of its gradients. Each form can be computed as any of the passes with

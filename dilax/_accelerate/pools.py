@@ -1,7 +1,7 @@
 """The rules for maximum pools and their gradients.
 
 XLA's gradient of a maximum pool searches every window again (select-and-scatter). On CPU this is
-much slower than the gradient of ``dilax.max_pool``, which folds slices. On other platforms, pools
+much slower than the gradient of ``dilax.max_pool``, which folds slices or blocks. On other platforms, pools
 stay as they are.
 """
 
