@@ -225,4 +225,5 @@ def crossed(
 
 
 def _name(entry: Any) -> str:
-    return str(getattr(entry, "id", None) or getattr(entry, "name", entry))
+    names = (getattr(entry, name, None) for name in ("id", "name", "__name__"))
+    return str(next((name for name in names if name), entry))

@@ -1,8 +1,8 @@
 """The rules for maximum pools and their gradients.
 
 XLA's gradient of a maximum pool searches every window again (select-and-scatter). On CPU this is
-much slower than the gradient of ``dilax.max_pool``, which folds slices or blocks. On other platforms, pools
-stay as they are.
+much slower than the gradient of ``dilax.max_pool``, which folds slices or blocks. On other
+platforms, pools stay as they are.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dilax
+from tests import cases
 
 pytestmark = pytest.mark.usefixtures("compile_quickly", "double")
 
@@ -74,7 +75,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), cases.thinned(CASES, 2))
 def test_every_type_that_lax_takes(name, kind):
     def by_lax(x, kernel):
         return kind(jax.lax.conv_general_dilated, x, kernel)

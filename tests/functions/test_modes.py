@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import dilax
+from tests import cases
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -82,9 +83,8 @@ def all_passes(function, x, kernel):
     return function(x, kernel), *jax.grad(loss, argnums=(0, 1))(x, kernel), jax.grad(slope)(kernel)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(
-    "dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda d: d.__name__
+    ("name", "dtype"), cases.crossed(["bfloat16", "float16", "float32"], list(FUNCTIONS))
 )
 def test_nothing_is_promoted_implicitly(name, dtype):
     operands = arrays(dtype)
