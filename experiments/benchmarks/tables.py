@@ -21,6 +21,7 @@ import call_overhead
 import epoch_speed
 import loop_cost
 import merge_speed
+import role_speed
 import scaling
 import step_speed
 import tyro
@@ -292,6 +293,7 @@ def degridding() -> str:
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "summary": summary,
     "operations": single_operations,
+    "roles": lambda: role_speed.section(record("role_speed")),
     "overhead": lambda: call_overhead.section(record("call_overhead")),
     "speed": lambda: step_speed.section(record("step_speed")),
     "accelerate": lambda: accelerate_speed.section(record("accelerate_speed")),
