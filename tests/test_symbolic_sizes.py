@@ -135,7 +135,7 @@ def test_every_function_is_here():
     assert functions == {*FUNCTIONS, *NOT_OF_IMAGES}
 
 
-@pytest.mark.parametrize(("name", "case", "part"), cases.thinned(ROWS, 5))
+@pytest.mark.parametrize(("name", "case", "part"), cases.thinned(ROWS, 11))
 def test_functions(name, case, part):
     function = FUNCTIONS[name][case]
     check(jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))) if part == "gradient" else function)

@@ -63,7 +63,7 @@ def resized(size, method="linear", antialias=True):
 ROWS = list(itertools.product(SIZES, METHODS, [True, False]))
 
 
-@pytest.mark.parametrize(("sizes", "method", "antialias"), cases.thinned(ROWS, 7))
+@pytest.mark.parametrize(("sizes", "method", "antialias"), cases.thinned(ROWS, 13))
 def test_resize(sizes, method, antialias):
     old, new = sizes
     check(resized(new, method, antialias), (1, old, 1))
@@ -121,7 +121,7 @@ THERE_AND_BACK = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", cases.thinned([[name] for name in THERE_AND_BACK], 3))
+@pytest.mark.parametrize("name", cases.thinned([[name] for name in THERE_AND_BACK], 6))
 def test_resizes_among_other_operations(name):
     check(*THERE_AND_BACK[name])
 
@@ -140,7 +140,7 @@ MOVED = [(33, 129, 3.7, 0.4), (33, 20, 0.55, -2.5), (21, 50, 1.0, 7.25), (21, 64
 MOVES = list(itertools.product(MOVED, METHODS[1:], [True, False]))
 
 
-@pytest.mark.parametrize(("move", "method", "antialias"), cases.thinned(MOVES, 5))
+@pytest.mark.parametrize(("move", "method", "antialias"), cases.thinned(MOVES, 11))
 def test_scale_and_translate(move, method, antialias):
     check(*shifted(*move, method, antialias))
 

@@ -88,7 +88,7 @@ def on_one_device(change, name):
 ROWS = list(itertools.product(FUNCTIONS, SPECS, TYPES, CHANGES))
 
 
-@pytest.mark.parametrize(("name", "where", "kind", "change"), cases.thinned(ROWS, 5))
+@pytest.mark.parametrize(("name", "where", "kind", "change"), cases.thinned(ROWS, 11))
 def test_two_devices_give_what_one_gives(name, where, kind, change):
     change, (x, kernel) = CHANGES[change], operands()
     mesh = jax.make_mesh((2,), ("d",), axis_types=(TYPES[kind],))
