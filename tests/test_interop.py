@@ -92,26 +92,25 @@ def test_roofline_counts():
     assert result.unfused_flops == 2 * counted.multiply_adds_without_padding
 
 
+def quantised(network, provider, rule):
+    """A network that qwix computes in 8 bits, which changes its result a little."""
+    qwix = pytest.importorskip("qwix")
+    rules = [getattr(qwix, rule)(module_path=".*", weight_qtype=jnp.int8, act_qtype=jnp.int8)]
+    with dilax.using(algorithms.lax):
+        changed = qwix.quantize_model(network, getattr(qwix, provider)(rules), X)
+        error = jnp.abs(changed(X) - network(X)).max()
+    assert 0 < error < 0.2
+    return changed
+
+
 @pytest.mark.parametrize("network", [Dense, Network])
 def test_qwix_quantises_while_training(network):
-    qwix = pytest.importorskip("qwix")
-    rule = qwix.QtRule(module_path=".*", weight_qtype=jnp.int8, act_qtype=jnp.int8)
-    network = network(nnx.Rngs(0))
-    with dilax.using(algorithms.lax):
-        quantised = qwix.quantize_model(network, qwix.QtProvider([rule]), X)
-        error = jnp.abs(quantised(X) - network(X)).max()
-    assert 0 < error < 0.2
+    quantised(network(nnx.Rngs(0)), "QtProvider", "QtRule")
 
 
 def test_qwix_quantises_after_training():
-    qwix = pytest.importorskip("qwix")
-    rule = qwix.QuantizationRule(module_path=".*", weight_qtype=jnp.int8, act_qtype=jnp.int8)
-    network = Dense(nnx.Rngs(0))
-    with dilax.using(algorithms.lax):
-        quantised = qwix.quantize_model(network, qwix.PtqProvider([rule]), X)
-        error = jnp.abs(quantised(X) - network(X)).max()
-    assert 0 < error < 0.2
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(quantised))} >= {jnp.dtype("int8")}
+    changed = quantised(Dense(nnx.Rngs(0)), "PtqProvider", "QuantizationRule")
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(changed))} >= {jnp.dtype("int8")}
 
 
 @pytest.mark.parametrize("network", [Dense, Network])

@@ -28,6 +28,7 @@ from dilax._accelerate.rule import Equation, Left, Replacement, any_above_one
 from dilax._choice import MEASURED_PLATFORMS, PassName, Problem, choose
 from dilax._functions import conv_general_dilated
 from dilax._functions.drop_in import channels_last, inverse, kernel_last
+from dilax._functions.symbolic import has_known_size
 from dilax._primitives import input_gradient_p, kernel_gradient_p
 from dilax.algorithms import Algorithm
 from dilax.algorithms._live_part import LivePart
@@ -47,7 +48,7 @@ def convolution(equation: Equation) -> Replacement | Left:
         return Left(f"dilax computes one to three window axes, here are {lhs.ndim - 2}")
     if not all(math.prod(array.shape) for array in (lhs, rhs, *equation.results)):
         return Left("an array without entries")
-    if not all(isinstance(size, int) for size in _window_sizes(equation)):
+    if not has_known_size(_window_sizes(equation)):
         return Left("a window whose size is a symbol")
     if params.get("out_sharding") is not None:
         return Left("its result's sharding is prescribed")
@@ -83,7 +84,7 @@ def _forward(equation: Equation) -> Replacement | Left:
     )
     features = lhs.shape[numbers.lhs_spec[1]], rhs.shape[numbers.rhs_spec[0]]
     compute = functools.partial(conv_general_dilated, **params)
-    return _if_faster(compute, geometry, features, ALL_PASSES)
+    return _if_faster(compute, equation, geometry, features, ALL_PASSES)
 
 
 def _input_gradient(equation: Equation) -> Replacement | Left:
@@ -119,7 +120,7 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
         return jnp.transpose(x, inverse(channels_last(numbers.out_spec)))
 
     features = y.shape[numbers.out_spec[1]], g.shape[numbers.lhs_spec[1]]
-    return _if_faster(compute, geometry, features, ("input_gradient",))
+    return _if_faster(compute, equation, geometry, features, ("input_gradient",))
 
 
 def _kernel_gradient(equation: Equation) -> Replacement | Left:
@@ -130,35 +131,18 @@ def _kernel_gradient(equation: Equation) -> Replacement | Left:
         return _input_gradient(equation) if spread else _forward(equation)
     if any_above_one(params["lhs_dilation"]):
         return _kernel_gradient_of_transposed(equation)
+    numbers = params["dimension_numbers"]
     x, g = equation.operands
-    (y,) = equation.results
-    numbers, groups = params["dimension_numbers"], params["batch_group_count"]
     geometry = _solved(
         input_size=_sizes(x, numbers.lhs_spec),
-        kernel_size=_sizes(y, numbers.out_spec),
+        kernel_size=_sizes(equation.results[0], numbers.out_spec),
         strides=params["rhs_dilation"],
         low=[low for low, _ in params["padding"]],
         kernel_dilation=params["window_strides"],
         output_size=_sizes(g, numbers.rhs_spec),
-        groups=groups,
+        groups=params["batch_group_count"],
     )
-
-    def compute(x: jax.Array, g: jax.Array) -> jax.Array:
-        features, batch, *window = numbers.lhs_spec
-        out_features, also_batch, *places = numbers.rhs_spec
-        kernel = kernel_gradient_p.bind(
-            jnp.transpose(x, (batch, *window, features)),
-            jnp.transpose(g, (also_batch, *places, out_features)),
-            geometry=geometry,
-            precision=params["precision"],
-            dtype=y.dtype,
-            algorithm=None,
-        )
-        in_channels, outputs, *taps = numbers.out_spec
-        return jnp.transpose(kernel, inverse((*taps, in_channels, outputs)))
-
-    features = x.shape[numbers.lhs_spec[0]], g.shape[numbers.rhs_spec[0]]
-    return _if_faster(compute, geometry, features, ("kernel_gradient",))
+    return _as_kernel_gradient(equation, geometry)
 
 
 def _kernel_gradient_of_transposed(equation: Equation) -> Replacement | Left:
@@ -169,12 +153,11 @@ def _kernel_gradient_of_transposed(equation: Equation) -> Replacement | Left:
     place, and the input in the cotangent's.
     """
     params = equation.params
-    x, g = equation.operands
-    (y,) = equation.results
     numbers, groups = params["dimension_numbers"], params["batch_group_count"]
-    taps = _sizes(y, numbers.out_spec)
     if any_above_one(params["rhs_dilation"]):
         return _forward(equation) if groups == 1 else Left("groups of the batch, and two strides")
+    x, g = equation.operands
+    taps = _sizes(equation.results[0], numbers.out_spec)
     ends = [d * (k - 1) for d, k in zip(params["window_strides"], taps, strict=True)]
     geometry = _solved(
         input_size=_sizes(g, numbers.rhs_spec),
@@ -185,37 +168,63 @@ def _kernel_gradient_of_transposed(equation: Equation) -> Replacement | Left:
         output_size=_sizes(x, numbers.lhs_spec),
         groups=groups,
     )
+    return _as_kernel_gradient(equation, geometry, exchanged=True)
+
+
+def _as_kernel_gradient(
+    equation: Equation, geometry: ConvGeometry, *, exchanged: bool = False
+) -> Replacement | Left:
+    """Bind the kernel gradient; if ``exchanged``, of exchanged operands, with taps reversed."""
+    params = equation.params
+    (y,) = equation.results
+    lhs_spec, rhs_spec, (in_channels, outputs, *taps) = params["dimension_numbers"]
+    order = slice(None, None, -1) if exchanged else slice(None)
 
     def compute(x: jax.Array, g: jax.Array) -> jax.Array:
-        features, batch, *window = numbers.lhs_spec
-        out_features, also_batch, *places = numbers.rhs_spec
+        operands = (
+            jnp.transpose(x, _batch_first(lhs_spec)),
+            jnp.transpose(g, _batch_first(rhs_spec)),
+        )
         kernel = kernel_gradient_p.bind(
-            jnp.transpose(g, (also_batch, *places, out_features)),
-            jnp.transpose(x, (batch, *window, features)),
+            *operands[order],
             geometry=geometry,
             precision=params["precision"],
             dtype=y.dtype,
             algorithm=None,
         )
-        kernel = _exchange_features(lax.rev(kernel, range(len(taps))), groups)
-        in_channels, outputs, *axes = numbers.out_spec
-        return jnp.transpose(kernel, inverse((*axes, in_channels, outputs)))
+        if exchanged:
+            reversed_taps = lax.rev(kernel, range(len(taps)))
+            kernel = _exchange_features(reversed_taps, geometry.feature_group_count)
+        return jnp.transpose(kernel, inverse((*taps, in_channels, outputs)))
 
-    features = g.shape[numbers.rhs_spec[0]], x.shape[numbers.lhs_spec[0]]
-    return _if_faster(compute, geometry, features, ("kernel_gradient",))
+    x, g = equation.operands
+    features = (x.shape[lhs_spec[0]], g.shape[rhs_spec[0]])[order]
+    return _if_faster(compute, equation, geometry, features, ("kernel_gradient",))
+
+
+def _batch_first(spec: Sequence[int]) -> tuple[int, ...]:
+    """Reorder axes from features, batch, window to batch, window, features."""
+    features, batch, *window = spec
+    return (batch, *window, features)
 
 
 # --- the choice -----------------------------------------------------------------------------------
 
 
 def _if_faster(
-    compute: Any, geometry: ConvGeometry, features: tuple[int, int], passes: Sequence[PassName]
+    compute: Any,
+    equation: Equation,
+    geometry: ConvGeometry,
+    features: tuple[int, ...],
+    passes: Sequence[PassName],
 ) -> Replacement | Left:
     """The replacement, if anything but lax is chosen for it on any platform."""
     live = LivePart.of(geometry)
     if live is None:
         return Left("all that it reads is padding")
-    problem = Problem(live.geometry, *features)
+    in_features, out_features = features
+    itemsize = equation.operands[0].dtype.itemsize
+    problem = Problem(live.geometry, in_features, out_features, itemsize=itemsize)
 
     def chosen(platform: str) -> list[Algorithm]:
         return [choose(platform, name, problem).algorithm for name in passes]

@@ -17,6 +17,7 @@ from jax import lax
 
 from dilax._accelerate.rule import Equation, Left, Replacement, any_above_one
 from dilax._functions.maximum import MOST_TERMS, fold_max, is_folded, pooled_axes
+from dilax._functions.symbolic import has_known_size
 from dilax._functions.window_axis import WindowAxis
 
 
@@ -49,7 +50,7 @@ def _reason(equation: Equation) -> Left | None:
     arrays = (*equation.operands, *equation.results)
     windows = equation.params["window_dimensions"]
     pooled = [size for size, taps in zip(arrays[-2].shape, windows, strict=True) if taps > 1]
-    if not all(isinstance(size, int) for size in pooled):
+    if not has_known_size(pooled):
         return Left("a window whose size is a symbol")
     if not all(math.prod(array.shape) for array in arrays):
         return Left("an array without entries")

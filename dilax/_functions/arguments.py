@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +14,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax._arrays import as_array, as_dtype, holds
 from dilax._checks import number, shown
-from dilax._functions.symbolic import pad_by_index
+from dilax._functions.symbolic import has_known_size, pad_by_index
 from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
-from dilax.algorithms._algorithm import check_algorithm
 from dilax.geometry import (
     AxisPadding,
     ConvGeometry,
@@ -84,7 +83,6 @@ def canonical_options(
             f"precision must be None, a jax.lax.Precision, its name ('default', 'high', "
             f"'highest') or a pair of them, got {shown(precision)}."
         )
-    check_algorithm(algorithm)
     algorithm = algorithm_in_use(algorithm)
     hashable = tuple(precision) if isinstance(precision, list) else precision
     if preferred_element_type is None:
@@ -227,11 +225,6 @@ def check_growth(
             f"nearly all padding, and too large; pad less, or (where the padding is 'SAME' or "
             f"such) give a smaller {dilation}."
         )
-
-
-def has_known_size(sizes: Iterable[Any]) -> bool:
-    """Whether all sizes are integers; others are symbolic, in a program exported for any size."""
-    return all(isinstance(size, int) for size in sizes)
 
 
 def is_mostly_padding(

@@ -13,15 +13,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
-from dilax._functions.arguments import (
-    Options,
-    as_arrays,
-    canonical_options,
-    geometry_of,
-    has_known_size,
-)
+from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax._functions.sharding import call_sharded, specs_of
-from dilax._functions.symbolic import conv_of_symbolic_size
+from dilax._functions.symbolic import conv_of_symbolic_size, has_known_size
 from dilax.algorithms import Algorithm
 from dilax.geometry import ConvGeometry, PaddingLike
 

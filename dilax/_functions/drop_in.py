@@ -15,11 +15,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import algorithms
 from dilax._arrays import as_array
-from dilax._functions.arguments import Options, has_known_size, is_mostly_padding
+from dilax._functions.arguments import Options, is_mostly_padding
 from dilax._functions.convolution import conv_canonical
+from dilax._functions.symbolic import has_known_size
 from dilax._functions.using import algorithm_in_use
 from dilax.algorithms import Algorithm
-from dilax.algorithms._algorithm import check_algorithm
 from dilax.geometry import ConvGeometry, _padding
 
 
@@ -74,7 +74,7 @@ def conv_general_dilated(
     (8, 28, 28, 16)
     """
     x, kernel = as_array(lhs, "lhs"), as_array(rhs, "rhs")
-    check_algorithm(algorithm)
+    algorithm = algorithm_in_use(algorithm)
     by_lax: Callable[..., jax.Array] = functools.partial(
         lax.conv_general_dilated,  # type: ignore[arg-type]
         window_strides=window_strides,
@@ -89,7 +89,6 @@ def conv_general_dilated(
         **({} if out_sharding is None else {"out_sharding": out_sharding}),
     )
     call = None
-    algorithm = algorithm_in_use(algorithm)
     if algorithm is algorithms.lax:
         return by_lax(lhs, rhs)
     plain = _is_one(batch_group_count) and _all_ones(lhs_dilation, x.ndim - 2)

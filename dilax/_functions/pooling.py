@@ -22,11 +22,11 @@ from jax.typing import ArrayLike
 from dilax import algorithms
 from dilax._arrays import as_array, common_type
 from dilax._checks import as_python, entries
-from dilax._functions.arguments import Options, check_growth, has_known_size
+from dilax._functions.arguments import Options, check_growth
 from dilax._functions.convolution import conv_canonical
 from dilax._functions.maximum import first_larger, fold_max, is_folded, lowest
 from dilax._functions.sharding import call_sharded, specs_of
-from dilax._functions.symbolic import pool_of_symbolic_size
+from dilax._functions.symbolic import has_known_size, pool_of_symbolic_size
 from dilax._functions.using import algorithm_in_use
 from dilax._functions.window_axis import WindowAxis
 from dilax.algorithms._shift_and_add import window_sums

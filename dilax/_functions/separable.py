@@ -11,15 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax._functions.arguments import (
-    Options,
-    as_arrays,
-    canonical_options,
-    geometry_of,
-    has_known_size,
-)
+from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax._functions.convolution import add_bias, conv_canonical
 from dilax._functions.sharding import call_sharded, specs_of
+from dilax._functions.symbolic import has_known_size
 from dilax.algorithms import Algorithm
 from dilax.algorithms._algorithm import accumulation_type
 from dilax.geometry import PaddingLike

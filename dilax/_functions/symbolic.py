@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,11 @@ from jax import lax
 
 from dilax import algorithms
 from dilax.geometry import AxisPadding, ConvGeometry
+
+
+def has_known_size(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are integers; others are symbolic, in a program exported for any size."""
+    return all(isinstance(size, int) for size in sizes)
 
 
 def conv_of_symbolic_size(

@@ -123,6 +123,12 @@ def repeated(call: Callable[[Any], Any], operands: Any, steps: int) -> Turn:
     return turn
 
 
+def steps_within(milliseconds: float, call: Callable[[Any], Any], operands: Any) -> int:
+    """Return how many calls fill a turn of about this duration, at least one."""
+    once = take_turns({"once": repeated(call, operands, 1)}, rounds=2)["once"].min()
+    return max(int(milliseconds / max(once, 0.01)), 1)
+
+
 def take_turns(
     contestants: Mapping[str, Turn], *, rounds: int, steps: int = 1
 ) -> dict[str, np.ndarray]:

@@ -75,14 +75,13 @@ def compare(
     programs: Mapping[str, Function], operands: tuple[Array, ...], config: Config
 ) -> dict[str, Any]:
     """Compile the programs and let them take turns."""
-    compiled, seconds, memory, slowest = {}, {}, {}, 0.0
+    compiled, seconds, memory = {}, {}, {}
     for name, program in programs.items():
         call, seconds[name] = benchmark.compile_timed(lambda held, f=program: f(*held), operands)
         memory[name] = int(call.memory_analysis().temp_size_in_bytes)  # type: ignore[attr-defined]
         compiled[name] = call
-        turn = benchmark.repeated(call, operands, 1)
-        slowest = max(slowest, *benchmark.take_turns({name: turn}, rounds=1)[name])
-    steps = max(int(config.milliseconds / max(slowest, 0.01)), 1)
+    calls = compiled.values()
+    steps = min(benchmark.steps_within(config.milliseconds, call, operands) for call in calls)
     turns = {name: benchmark.repeated(call, operands, steps) for name, call in compiled.items()}
     times = benchmark.take_turns(turns, rounds=config.rounds, steps=steps)
     return {

@@ -207,10 +207,7 @@ def timed(
         call, seconds[label] = benchmark.compile_timed(lambda held, run=run: run(*held), operands)
         compiled[label] = call
     first = next(iter(compiled.values()))
-    once = benchmark.take_turns({"once": benchmark.repeated(first, operands, 1)}, rounds=2)[
-        "once"
-    ].min()
-    steps = max(int(config.milliseconds / max(once, 0.01)), 1)
+    steps = benchmark.steps_within(config.milliseconds, first, operands)
     turns = {label: benchmark.repeated(call, operands, steps) for label, call in compiled.items()}
     return benchmark.take_turns(turns, rounds=config.rounds, steps=steps), seconds
 

@@ -65,6 +65,21 @@ def test_nothing_is_computed():
     assert dilax.explain(conv, huge, KERNEL).findings[0].replaced
 
 
+@pytest.mark.parametrize(
+    ("dtype", "algorithm"),
+    [("float32", "im2col"), ("bfloat16", "per_group"), ("float16", "per_group")],
+)
+def test_the_type_of_the_arrays_is_part_of_the_choice(dtype, algorithm):
+    layout = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+    def loss(kernel, x):
+        return jnp.sum(jnp.sin(lax.conv_general_dilated(x, kernel, (1, 1), "SAME", **layout)))
+
+    kernel, x = jnp.ones((3, 3, 32, 32), dtype), jnp.ones((2, 9, 9, 32), dtype)
+    findings = dilax.explain(jax.grad(loss), kernel, x).findings
+    assert ("kernel_gradient", algorithm) in findings[-1].passes
+
+
 def test_nothing_found():
     assert str(dilax.explain(jnp.sin, jnp.ones(3))) == "no convolution and no pool found"
 

@@ -1,5 +1,6 @@
 """Stock networks of other libraries: the same numbers, forward and backward, and all replaced."""
 
+import functools
 import importlib.util
 
 import jax
@@ -99,6 +100,25 @@ def test_the_same_numbers_and_all_replaced(library, key):
         assert found["dilax_conv_general_dilated"] >= 2
         assert found["dilax_reduce_window_max"] >= 1
         assert not LEFT & found.keys()
+
+
+def test_a_functional_step_with_statistics_and_dropout(key):
+    """The state goes in and out, as in the training loops of Flax."""
+    rngs = nnx.Rngs(key)
+    conv = nnx.Conv(3, 6, (3, 3), feature_group_count=3, rngs=rngs)
+    model = nnx.Sequential(conv, nnx.BatchNorm(6, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    def loss(params, rest, x):
+        merged = nnx.merge(graph, params, rest, copy=True)
+        return jnp.sum(jnp.sin(merged(x))), nnx.state(merged, nnx.BatchStat)
+
+    step = jax.value_and_grad(loss, has_aux=True)
+    x = jax.random.normal(key, (2, 8, 8, 3))
+    expected = jax.jit(step)(params, rest, x)
+    for fast in (jax.jit(dilax.accelerate(step)), dilax.accelerate(step)):
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+        jax.tree.map(close, fast(params, rest, x), expected)
 
 
 def test_a_module_that_changes_itself_is_called_as_it_is(key):

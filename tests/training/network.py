@@ -1,14 +1,26 @@
 """A network and images small enough to train in a test."""
 
 import functools
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from rich.console import Console
 
-from dilax.training import Batch, TrainOptions, create_state, functional, make_train_step
+from dilax.training import (
+    Batch,
+    Jit,
+    ResidentLoader,
+    TrainOptions,
+    create_state,
+    fit,
+    functional,
+    make_train_step,
+    make_train_steps,
+)
 
 CLASSES = 3
 
@@ -48,6 +60,24 @@ def labelled_images(count, *, seed=0):
     images = random.integers(0, 128, (count, 8, 8, 1), dtype=np.uint8)
     images[np.arange(count), 2 * labels + 1] += 120
     return Batch(jnp.asarray(images), jnp.asarray(labels))
+
+
+def run_shortly(folder, plan, **options):
+    """Train on images of noise, without a word, and return what the run returned."""
+    state, train_step, _ = training()
+    parallelism = Jit(jax.devices()[:1])
+    images, labels = (np.asarray(array) for array in labelled_images(plan.num_images))
+    return fit(
+        state,
+        ResidentLoader(images, labels, parallelism),
+        train_steps=parallelism.wrap(make_train_steps(train_step)),
+        parallelism=parallelism,
+        plan=plan,
+        folder=folder,
+        learning_rate=optax.constant_schedule(1e-2),
+        console=Console(file=io.StringIO()),
+        **options,
+    )
 
 
 @functools.cache

@@ -5,18 +5,15 @@
 No file that it writes can be larger than BYTES, as on a disk that is full.
 """
 
-import io
 import resource
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
-import optax
-from rich.console import Console
 
-from dilax.training import Jit, Plan, ResidentLoader, fit, make_train_steps
-from tests.training.network import labelled_images, training
+from dilax.training import Plan
+from tests.training.network import run_shortly
 
 PLAN = Plan(num_images=32, batch_size=8, epochs=40)
 
@@ -24,21 +21,7 @@ PLAN = Plan(num_images=32, batch_size=8, epochs=40)
 def main(folder, most_bytes=None):
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes),) * 2)
-    state, train_step, _ = training()
-    parallelism = Jit(jax.devices()[:1])
-    images, labels = (np.asarray(array) for array in labelled_images(PLAN.num_images))
-    fitted = fit(
-        state,
-        ResidentLoader(images, labels, parallelism),
-        train_steps=parallelism.wrap(make_train_steps(train_step)),
-        parallelism=parallelism,
-        plan=PLAN,
-        folder=Path(folder),
-        config={},
-        learning_rate=optax.constant_schedule(1e-2),
-        validate=say,
-        console=Console(file=io.StringIO()),
-    )
+    fitted = run_shortly(Path(folder), PLAN, config={}, validate=say)
     leaves = jax.tree.leaves((fitted.state.params, fitted.state.opt_state, fitted.state.ema))
     np.savez(Path(folder) / "final.npz", *leaves)
 

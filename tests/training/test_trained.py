@@ -1,29 +1,22 @@
 """The weights of a trained run, read from its folder and written into a network."""
 
-import io
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
-from rich.console import Console
 
 from dilax.training import (
     CheckpointError,
-    Jit,
     Plan,
-    ResidentLoader,
-    fit,
     functional,
     load_into,
-    make_train_steps,
     read_trained,
     write_json,
 )
-from tests.training.network import CLASSES, Network, assert_equal_trees, labelled_images, training
+from tests.training.network import CLASSES, Network, assert_equal_trees, run_shortly
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -36,21 +29,12 @@ ACCURACY = {2: 0.9, 4: 0.2, 6: 0.1}
 def run(tmp_path_factory, module_compiles_quickly):
     """The folder of a finished run, and what the run returned."""
     folder = tmp_path_factory.mktemp("run")
-    state, train_step, _ = training()
-    parallelism = Jit(jax.devices()[:1])
-    images, labels = (np.asarray(array) for array in labelled_images(PLAN.num_images))
-    fitted = fit(
-        state,
-        ResidentLoader(images, labels, parallelism),
-        train_steps=parallelism.wrap(make_train_steps(train_step)),
-        parallelism=parallelism,
-        plan=PLAN,
-        folder=folder,
+    fitted = run_shortly(
+        folder,
+        PLAN,
         config={"any": "flags"},
-        learning_rate=optax.constant_schedule(1e-2),
         validate=lambda state: {"loss": 0.0, "accuracy": ACCURACY[int(state.step)]},
         read_best=True,
-        console=Console(file=io.StringIO()),
     )
     return folder, fitted
 
