@@ -203,7 +203,7 @@ CASES = (
     _square("dense", 64, 32, 64, 3, groups=1),
     _square("dense", 64, 32, 64, 3, groups=1, dilation=2),
     _square("dense", 64, 32, 64, 3, groups=1, context="scan"),
-    *(_square("dense", 8, 28, 64, 3, groups=1, dtype=each) for each in (*_HALVES, "float64")),
+    *(_square("dense, half precision", 8, 28, 64, 3, groups=1, dtype=half) for half in _HALVES),
     *(_square("to one channel", 8, 28, 64, k, groups=1, out_features=1) for k in (3, 7)),
     # He et al. 2015 (arXiv 1512.03385): the first layer of ResNet, and two strided layers.
     _square("strided", 8, 224, 3, 7, groups=1, out_features=64, stride=2),
