@@ -156,8 +156,8 @@ def _wide_stem(problem: Problem) -> bool:
 def _small_and_deep(problem: Problem) -> bool:
     """Whether it is dense, with more than 4 input channels and a small kernel of 2 or 3 axes.
 
-    To one output, or in half precision, lax is as fast or faster, as is measured in
-    ``experiments/results/algorithms_half_and_one.json``.
+    To one output, or in half precision, lax is as fast, up to noise, and compiles sooner, as
+    ``experiments/results/algorithms_half_and_one.json`` shows.
     """
     rank = problem.geometry.rank
     small = rank > 1 and problem.geometry.taps <= 3**rank
