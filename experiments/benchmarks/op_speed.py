@@ -5,7 +5,8 @@
 Each contestant runs in a process of its own, so that XLA flags of one do not affect another, and
 the processes are new for each case. For each pass, the contestants take turns in rounds, in a
 random order that changes from round to round, and each round gives one ratio. The first calls of a
-turn do not count, because caches are cold and threads asleep. The record
+turn do not count, because caches are cold and threads asleep, and each turn places its arrays in
+memory anew, because the distances of their addresses matter. The record
 ``experiments/results/op_speed.json`` holds medians and quartiles of times and ratios, compile
 times, errors against float64, and the speed relative to a plain copy; a picture is drawn beside it.
 

@@ -65,7 +65,7 @@ def test_contestants_compute_the_case(case: cases.Case, compile_quickly) -> None
         calls, seconds = by_jax.prepare(name, case, by_jax.operands(case))
         assert set(calls) == set(seconds) == set(report.PASSES)
         for label, want in zip(report.PASSES, expected, strict=False):
-            np.testing.assert_allclose(calls[label](), want, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(calls[label]()(), want, rtol=1e-4, atol=1e-4)
     errors = by_jax.errors(case, by_jax.operands(case))
     assert set(errors) == set(report.PASSES[:3])
     assert 0 < max(errors.values()) < 1e-6
@@ -79,11 +79,11 @@ def test_pytorch_computes_the_case(case: cases.Case) -> None:
     axes = range(2, 2 + len(case.size))
     calls = by_torch.prepare(case, by_jax.operands(case))
     output, to_x, to_kernel = answers(case)
-    (found,) = calls["kernel gradient"]()
+    (found,) = calls["kernel gradient"]()()
     np.testing.assert_allclose(found.numpy().transpose(*axes, 1, 0), to_kernel, rtol=1e-4)
-    (found,) = calls["input gradient"]()
+    (found,) = calls["input gradient"]()()
     np.testing.assert_allclose(found.numpy().transpose(0, *axes, 1), to_x, rtol=1e-4, atol=1e-5)
-    found = calls["forward"]().numpy().transpose(0, *axes, 1)
+    found = calls["forward"]()().numpy().transpose(0, *axes, 1)
     np.testing.assert_allclose(found, output, rtol=1e-4, atol=1e-5)
 
 
@@ -226,7 +226,7 @@ def test_first_calls_do_not_count(monkeypatch, slow: bool, calls: list[int]) -> 
 
     monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
     timed = worker.Worker("lax")
-    timed.calls = {"forward": call}
+    timed.calls = {"forward": lambda: call}
     for wanted in calls:
         counted[0] = 0
         found = timed.time("forward", warm_up=0.5, seconds=0.75)["milliseconds"]

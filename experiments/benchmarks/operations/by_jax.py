@@ -16,7 +16,8 @@ import dilax
 from operations.cases import Case
 
 Function = Callable[..., Array]
-Calls = dict[str, Callable[[], object]]
+Calls = dict[str, Callable[[], Callable[[], object]]]
+"""Functions, each of which places the arguments of a pass in memory anew, and returns its call."""
 PIECES = 4
 """Number of parts of a batch in cases inside ``scan``, or of networks in cases inside ``vmap``."""
 
@@ -40,7 +41,7 @@ def prepare(
         started = time.perf_counter()
         compiled = jax.jit(run).lower(*given).compile()
         compile_seconds[label] = time.perf_counter() - started
-        calls[label] = functools.partial(_run, compiled, given)
+        calls[label] = functools.partial(_place, compiled, given)
     return calls, compile_seconds
 
 
@@ -95,7 +96,7 @@ def passes(
 def copy(case: Case, arrays: tuple[np.ndarray, ...]) -> Calls:
     """Compile a copy of the input, as a measure of memory speed."""
     x = jnp.asarray(arrays[0], case.dtype)
-    return {"copy": functools.partial(_run, jax.jit(lambda x: x + 1).lower(x).compile(), (x,))}
+    return {"copy": functools.partial(_place, jax.jit(lambda x: x + 1).lower(x).compile(), (x,))}
 
 
 def errors(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
@@ -192,6 +193,11 @@ def by_lax(case: Case) -> Function:
 def _mean(y: Array) -> Array:
     """Compute each channel's mean over the image, repeated at every pixel."""
     return jnp.broadcast_to(y.mean(axis=range(1, y.ndim - 1), keepdims=True), y.shape)
+
+
+def _place(compiled: Function, given: tuple[Array, ...]) -> Callable[[], object]:
+    copies = tuple(jnp.array(array, copy=True) for array in given)
+    return functools.partial(_run, compiled, copies)
 
 
 def _run(compiled: Function, given: tuple[Array, ...]) -> object:

@@ -14,7 +14,21 @@ LAYOUTS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def prepare(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, Callable[[], object]]:
+PASSES = ("forward", "forward+backward", "input gradient", "kernel gradient")
+
+
+def prepare(
+    case: Case, arrays: tuple[np.ndarray, ...]
+) -> dict[str, Callable[[], Callable[[], object]]]:
+    """For each pass, make a function that places its tensors in memory anew, and returns a call."""
+
+    def place(label: str) -> Callable[[], object]:
+        return calls(case, arrays)[label]
+
+    return {label: functools.partial(place, label) for label in PASSES}
+
+
+def calls(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, Callable[[], object]]:
     """Make a call for each pass, which returns tensors."""
     rank = len(case.size)
     dtype = getattr(torch, case.dtype)
@@ -36,12 +50,11 @@ def prepare(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, Callable[[]
     def gradient(*wanted: Any) -> object:
         return torch.autograd.grad(kept, wanted, g, retain_graph=True)
 
-    return {
-        "forward": without_gradients,
-        "forward+backward": lambda: torch.autograd.grad(forward(x, kernel), (x, kernel), g),
-        "input gradient": functools.partial(gradient, x),
-        "kernel gradient": functools.partial(gradient, kernel),
-    }
+    def both() -> object:
+        return torch.autograd.grad(forward(x, kernel), (x, kernel), g)
+
+    found = (without_gradients, both, lambda: gradient(x), lambda: gradient(kernel))
+    return dict(zip(PASSES, found, strict=True))
 
 
 def convolve(case: Case, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ If a request fails, the answer is ``{"failed": "..."}``.
 import functools
 import multiprocessing
 import os
+import random
 import runpy
 import subprocess
 import sys
@@ -29,6 +30,8 @@ MEMORY = BENCHMARKS.parent / "common" / "memory.py"
 """File that is run, not imported: its package imports this dilax, a worker may time another."""
 LONG = 1.0
 """Seconds of a call above which no warm-up is needed."""
+PAGE, LINE = 4096, 64
+"""Bytes of a page of memory and of a line of the cache."""
 
 
 class Worker:
@@ -38,8 +41,10 @@ class Worker:
         self.name = name
         self.case: Case = CASES[0]
         self.operands: tuple[np.ndarray, ...] = ()
-        self.calls: dict[str, Callable[[], object]] = {}
+        self.calls: dict[str, Callable[[], Callable[[], object]]] = {}
         self.usual: dict[str, float] = {}
+        self.shift = np.empty(0, np.uint8)
+        self.draw = random.Random(name)
 
     def lower(self, case: int) -> dict[str, Any]:
         """Return the programs of the passes of a case, which are not compiled."""
@@ -78,9 +83,13 @@ class Worker:
     def time(self, label: str, warm_up: float, seconds: float) -> dict[str, Any]:
         """Return the median milliseconds of calls for ``seconds``, after ``warm_up`` seconds.
 
+        Each turn places its arrays in memory anew: one program can take several times as long as
+        itself, depending on the distance of its output from its input modulo the page size, because
+        the processor compares the addresses of loads and earlier stores by their last 12 bits.
         There is no warm-up if a call took longer than ``LONG`` in the previous turn.
         """
-        call = self.calls[label]
+        self.shift = np.empty(LINE * self.draw.randrange(PAGE // LINE), np.uint8)
+        call = self.calls[label]()
         if self.usual.get(label, 0.0) < LONG:
             _timed(call, warm_up)
         self.usual[label] = float(np.median(_timed(call, seconds)))
