@@ -12,8 +12,9 @@ The functions are pure. Arrays are channels-last, ``(batch..., *window, features
 
 The packages are ``dilax.geometry`` (sizes and padding), ``dilax.algorithms`` (ways to compute a
 convolution), ``dilax.degridding`` (remedies for gridding), ``dilax.analysis`` (receptive field and
-cost), ``dilax.nn`` (Flax NNX modules), ``dilax.models``, ``dilax.data`` and ``dilax.training``. The
-last six are imported when they are first used, so that ``import dilax`` needs only JAX and NumPy.
+cost), ``dilax.inference`` (faster forward passes), ``dilax.nn`` (Flax NNX modules),
+``dilax.models``, ``dilax.data`` and ``dilax.training``. All but the first two are imported when
+they are first used, so that ``import dilax`` needs only JAX and NumPy.
 """
 
 import importlib
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from dilax import analysis as analysis
     from dilax import data as data
     from dilax import degridding as degridding
+    from dilax import inference as inference
     from dilax import models as models
     from dilax import nn as nn
     from dilax import training as training
@@ -81,7 +83,7 @@ __all__ = [
     "geometry",
 ]
 
-_IMPORTED_WHEN_USED = ("analysis", "data", "degridding", "models", "nn", "training")
+_IMPORTED_WHEN_USED = ("analysis", "data", "degridding", "inference", "models", "nn", "training")
 
 
 if not TYPE_CHECKING:  # a type checker would take any unknown name for a module

@@ -14,7 +14,6 @@ if __name__ == "__main__":
     interrupts.end_at_signals()
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,7 +109,8 @@ def tune(config: Config) -> common.Tuning | None:
     return common.Tuning(
         load=load,
         frozen=lambda path: _vgg.in_first_blocks(path, config.freeze),
-        normalise=functools.partial(data.augment.normalize, mean=_vgg.MEAN, std=_vgg.STD),
+        mean=_vgg.MEAN,
+        std=_vgg.STD,
     )
 
 

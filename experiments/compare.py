@@ -7,6 +7,11 @@ The second form draws every record of CIFAR-10 under ``experiments/results``, an
 results in ``experiments/published.json``, which have other recipes and mostly 200 epochs or more.
 """
 
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals(interrupts.UNWRITTEN)
+
 import dataclasses
 import json
 import sys

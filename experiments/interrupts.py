@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import FrameType
 
 UNSAVED = "interrupted before the first step: nothing is saved"
+UNWRITTEN = "interrupted: nothing is written"
+"""What a program says that writes its results in the end."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 SHOW_CURSOR = b"\x1b[?25h"
 """What a terminal needs if a progress bar has hidden its cursor."""
@@ -22,8 +24,8 @@ SHOW_CURSOR = b"\x1b[?25h"
 class EndProgram:
     """A signal handler that prints a line and ends the process, from wherever it is."""
 
-    def __init__(self) -> None:
-        self.message: Callable[[], str] = lambda: UNSAVED
+    def __init__(self, message: str) -> None:
+        self.message: Callable[[], str] = lambda: message
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Exit with status 128 + ``number``."""
@@ -35,9 +37,9 @@ class EndProgram:
             os._exit(128 + number)
 
 
-def end_at_signals() -> None:
+def end_at_signals(message: str = UNSAVED) -> None:
     """Let Ctrl-C, SIGTERM and SIGHUP end this process, unless they are ignored, as by nohup."""
-    end = EndProgram()
+    end = EndProgram(message)
     for name in SIGNALS:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:

@@ -31,17 +31,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_accelerate": {"_jaxprs", *CORE},
     "degridding": CORE,
     "analysis": {"_jaxprs", *CORE},
+    "inference": {"_jaxprs", "_accelerate", *CORE},
     "nn": {"degridding", *CORE},
     # using networks
-    "models": {"nn", *CORE},
     "data": set(),
     "training": set(),
+    "models": {"nn", "data", "training", *CORE},
     # the names at the top
     "": {"_accelerate", *CORE},
 }
 ANYWHERE = {"_version", "_checks", "_arrays"}
 # Names at the top that are imported when they are first used: said to type checkers only.
-LAZY = {"analysis", "data", "degridding", "models", "nn", "training"}
+LAZY = {"analysis", "data", "degridding", "inference", "models", "nn", "training"}
 # Libraries that must not be imported: the core and the tools need only JAX and NumPy.
 FORBIDDEN = {
     "geometry": {"jax", "jaxlib", "flax", "numpy", "optax"},
@@ -50,7 +51,7 @@ FORBIDDEN = {
         place: {"flax", "optax", "orbax", "tensorflow_datasets"}
         for place in (
             *("_arrays", "algorithms", "_choice", "_primitives", "_functions", ""),
-            *("_jaxprs", "_accelerate", "degridding", "analysis"),
+            *("_jaxprs", "_accelerate", "degridding", "analysis", "inference"),
         )
     },
     "nn": {"optax"},

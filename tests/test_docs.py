@@ -10,6 +10,9 @@ import shlex
 
 import pytest
 import tyro
+from PIL import Image
+
+from dilax import data
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 ROOT = pathlib.Path(__file__).parents[1]
@@ -58,11 +61,27 @@ def test_doctests(name: str) -> None:
     assert not failed
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> pathlib.Path:
+    """The folder of a short run, as the pages name it, beside a folder with a picture."""
+    place = tmp_path_factory.mktemp("reader")
+    program = importlib.import_module("mnist_dsdc")
+    flags = ["--model", "mnist_tutorial", "--limit", "256", "--epochs", "1", "--no-pictures"]
+    assert program.main([*flags, "--output", str(place / "runs" / "mnist_dsdc")]) == 0
+    (place / "photos").mkdir()
+    pixels = data.load("mnist").splits["train"].images[0, ..., 0]
+    Image.fromarray(pixels).save(place / "photos" / "page.png")
+    return place
+
+
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
-def test_snippets_of_a_page_run_in_order(page: pathlib.Path, tmp_path, monkeypatch) -> None:
+def test_snippets_of_a_page_run_in_order(
+    page: pathlib.Path, request, tmp_path, monkeypatch
+) -> None:
     """The snippets of a page run in order in one namespace, as if a reader pasted them."""
     blocks = snippets(page)
-    monkeypatch.chdir(tmp_path)
+    needs_run = any("runs/mnist_dsdc" in block for block in blocks)
+    monkeypatch.chdir(request.getfixturevalue("trained") if needs_run else tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     for number, block in enumerate(blocks, 1):

@@ -12,7 +12,10 @@ from jax import lax
 import dilax
 
 PACKAGE = pathlib.Path(dilax.__file__).parent
-PACKAGES = ("algorithms", "analysis", "data", "degridding", "geometry", "models", "nn", "training")
+PACKAGES = (
+    *("algorithms", "analysis", "data", "degridding", "geometry"),
+    *("inference", "models", "nn", "training"),
+)
 LAX_SIGNATURE = {"conv_general_dilated"}
 
 

@@ -39,6 +39,15 @@ def evaluate(program: Program) -> list[Any]:
         raise
 
 
+def run_equation(equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """Run one equation on operands, as JAX itself does."""
+    found = equation.primitive.get_bind_params(equation.params)
+    functions, params = found if isinstance(found, tuple) else ((), found)  # by version of JAX
+    with equation.ctx.manager:
+        results = equation.primitive.bind(*functions, *operands, **params)
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
 def with_custom_rules(
     params: dict[str, Any],
     rewrite: Callable[[Program], Program],

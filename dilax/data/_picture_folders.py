@@ -15,6 +15,7 @@ import numpy as np
 import PIL
 
 from dilax.data._dataset import DataError, Dataset, Split, check_size
+from dilax.data._finding import is_picture
 from dilax.data._picture_cache import decoded
 from dilax.data._pictures import SUFFIXES, PictureOptions, read_picture
 
@@ -40,7 +41,7 @@ class _Labelled(NamedTuple):
 
 def is_folder(path: Path) -> bool:
     """Return whether ``path`` has folders of pictures, one or two levels below."""
-    return any(_is_picture(file) for pattern in ("*/*.*", "*/*/*.*") for file in path.glob(pattern))
+    return any(is_picture(file) for pattern in ("*/*.*", "*/*/*.*") for file in path.glob(pattern))
 
 
 def read_folder(
@@ -90,7 +91,7 @@ def _list_classes(folder: Path) -> dict[str, list[Path]]:
     """List the pictures of each class, in the order of their names."""
     return {
         os.fsencode(each.name).decode("utf-8", "replace"): sorted(
-            file for file in each.iterdir() if _is_picture(file)
+            file for file in each.iterdir() if is_picture(file)
         )
         for each in _subfolders(folder)
     }
@@ -226,11 +227,6 @@ def _subfolders(path: Path) -> list[Path]:
     """List the folders in ``path`` that a user made."""
     hidden = (".", "__MACOSX")
     return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith(hidden))
-
-
-def _is_picture(path: Path) -> bool:
-    """Return whether a file is a picture by its name; ``._rose.jpg`` is of a file manager."""
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
 
 
 def _few(names: Sequence[str]) -> str:

@@ -74,10 +74,20 @@ def read_picture(path: Path, options: PictureOptions) -> np.ndarray:
     Raises:
       DataError: when the file is damaged, no picture, or has too many pixels.
     """
+    size = None if options.size is None else (options.size, options.size)
+    return read_pixels(path, size=size, channels=options.channels, background=options.background)
+
+
+def read_pixels(
+    path: Path, *, size: tuple[int, int] | None, channels: int, background: str = "white"
+) -> np.ndarray:
+    """Read a picture as :func:`read_picture` does, but with any height and width as ``size``."""
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             _check_pixels(image, path)
-            pixels = _to_pixels(image, options)
+            if size is not None:  # a JPEG is decoded at a fraction of its size, if that is enough
+                image.draft(None, (2 * size[1], 2 * size[0]))
+            return convert_image(image, size=size, channels=channels, background=background)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -89,7 +99,6 @@ def read_picture(path: Path, options: PictureOptions) -> np.ndarray:
         raise DataError(
             f"{path} cannot be read as a picture ({reason}); get it again or delete it."
         ) from error
-    return pixels if options.channels == 3 else pixels[..., np.newaxis]
 
 
 def _check_pixels(image: Image.Image, path: Path) -> None:
@@ -102,15 +111,27 @@ def _too_large(path: Path, got: str) -> str:
     return f"{path} must have at most {MAX_PIXELS:,} pixels, got {got}; make it smaller."
 
 
-def _to_pixels(image: Image.Image, options: PictureOptions) -> np.ndarray:
-    if options.size is not None:  # a JPEG is decoded at a fraction of its size, if that is enough
-        image.draft(None, (2 * options.size, 2 * options.size))
+def convert_image(
+    image: Image.Image, *, size: tuple[int, int] | None, channels: int, background: str = "white"
+) -> np.ndarray:
+    """Convert an image of Pillow to uint8 ``(H, W, channels)``.
+
+    Args:
+      image: of any mode and EXIF orientation.
+      size: height and width to which the middle of the image is cropped and resized, or None.
+      channels: 1 or 3.
+      background: the colour behind transparent parts.
+
+    >>> convert_image(Image.new("RGBA", (6, 4)), size=(2, 2), channels=1)[0, 0].item()
+    255
+    """
     image = ImageOps.exif_transpose(image)
-    image = _opaque(_eight_bits(image), options.background)
-    image = image.convert("RGB" if options.channels == 3 else "L")
-    if options.size is not None:
-        image = ImageOps.fit(image, (options.size, options.size), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    image = _opaque(_eight_bits(image), background)
+    image = image.convert("RGB" if channels == 3 else "L")
+    if size is not None:
+        image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+    return pixels if channels == 3 else pixels[..., np.newaxis]
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -1,14 +1,21 @@
-"""Small classifiers; each docstring gives source, number of parameters and multiply-adds."""
+"""Small classifiers, and what was trained of them: ``load`` it, and ``predict`` with it.
+
+Each network's docstring gives its source, number of parameters and multiply-adds.
+"""
 
 import dilax.nn  # noqa: F401 - raises a clear error if Flax cannot be imported
 from dilax.models._classifier import Classifier
 from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
+from dilax.models._description import Description
 from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
+from dilax.models._files import load, save
+from dilax.models._preparation import Preparation
 from dilax.models._registry import create, list_models
 from dilax.models._tiniest import Tiniest
+from dilax.models._trained import Predictions, TrainedClassifier
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
 
@@ -16,6 +23,13 @@ __all__ = [
     # by name
     "create",
     "list_models",
+    # trained networks
+    "load",
+    "save",
+    "TrainedClassifier",
+    "Predictions",
+    "Description",
+    "Preparation",
     # base class
     "Classifier",
     # MNIST

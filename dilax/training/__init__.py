@@ -78,6 +78,7 @@ from dilax.training._pictures import (
     draw_feature_maps,
     draw_learning_curves,
     draw_mistakes,
+    draw_predictions,
 )
 from dilax.training._records import (
     CHECKPOINTS_FOLDER,
@@ -221,4 +222,5 @@ __all__ = [
     "draw_confusion_matrix",
     "draw_mistakes",
     "draw_feature_maps",
+    "draw_predictions",
 ]

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +57,8 @@ class Restored(NamedTuple):
 
     tree: Pytree
     notes: dict[str, Any]
+    description: dict[str, Any]
+    """What the arrays are of; empty if it was not said."""
     skipped: list[str]
     """Newer checkpoints that could not be used, and why."""
 
@@ -71,13 +74,21 @@ class Checkpoints:
     Args:
         folder: Where to keep them; created by the first save.
         config: JSON that must be equal for a run to continue.
+        description: JSON that says what the arrays are of.
     """
 
-    def __init__(self, folder: Path, *, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        description: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         import orbax.checkpoint as ocp
 
         self.folder = folder.absolute()
         self._config = json.loads(json.dumps(config))
+        self._description = json.loads(json.dumps(dict(description)))
         self._args = ocp.args
         this_process = ocp.options.MultiprocessingOptions(
             primary_host=jax.process_index(),
@@ -135,7 +146,12 @@ class Checkpoints:
         raw = jax.tree.map(_to_host, tree)
         if is_main_process():
             notes = json.loads(json.dumps(notes))  # a copy: the caller may go on changing its own
-            about = {"config": self._config, "arrays": _describe(raw), "notes": notes}
+            about = {
+                "config": self._config,
+                "description": self._description,
+                "arrays": _describe(raw),
+                "notes": notes,
+            }
             self._writing = self._writer.submit(self._write, step, raw, about, best)
 
     def restore(self, like: Pytree | None, *, step: int | None = None) -> Restored | None:
@@ -187,18 +203,21 @@ class Checkpoints:
         earlier = [other for other in self.steps if other <= step]
         self._remove_all_but({*earlier[:NEWEST_KEPT], best})
 
-    def _read(self, step: int, like: Pytree | None) -> tuple[Pytree, dict[str, Any]]:
+    def _read(
+        self, step: int, like: Pytree | None
+    ) -> tuple[Pytree, dict[str, Any], dict[str, Any]]:
         path = self.folder / str(step)
         about = read_json(path / ABOUT)
+        texts = about["notes"], about.get("description", {})
         if like is None:
-            return self._orbax.restore(path / ARRAYS), about["notes"]
+            return self._orbax.restore(path / ARRAYS), *texts
         raw = jax.tree.map(_to_host, like)
         if other := _compare(about["config"], self._config):
             raise MismatchError(self.folder, other)
         if other := _compare(about["arrays"], _describe(raw)):
             raise CheckpointError(_differences("arrays", other, self.folder))
         restored = self._orbax.restore(path / ARRAYS, args=self._args.StandardRestore(raw))
-        return jax.tree.map(_with_type, like, restored), about["notes"]
+        return jax.tree.map(_with_type, like, restored), *texts
 
     def _manifest(self, step: int) -> Path:
         return self.folder / f"{step}.sha256"

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -71,6 +72,7 @@ def fit(
     plan: Plan,
     folder: Path,
     config: Mapping[str, Any],
+    description: Mapping[str, Any] = MappingProxyType({}),
     learning_rate: optax.Schedule,
     validate: Callable[[TrainState], dict[str, float]] | None = None,
     read_best: bool = False,
@@ -95,6 +97,7 @@ def fit(
         plan: The length of the run.
         folder: The folder of the run, which exists.
         config: JSON that must be equal for a run to continue.
+        description: JSON that says of which network the arrays are, for those who load it.
         learning_rate: The optimiser's schedule, for the metrics.
         validate: Computes ``loss`` and ``accuracy`` on held-out images after each epoch.
         read_best: Whether to return the state of the best epoch.
@@ -117,7 +120,7 @@ def fit(
     """
     console = console or Console(quiet=not is_main_process())
     bar = ProgressBar(epochs=plan.epochs, total_steps=plan.total_steps, console=console)
-    checkpoints = Checkpoints(folder / CHECKPOINTS_FOLDER, config=config)
+    checkpoints = Checkpoints(folder / CHECKPOINTS_FOLDER, config=config, description=description)
     run = _Run(
         plan=plan,
         loader=loader,

@@ -126,6 +126,32 @@ def draw_mistakes(
     figure.savefig(path)
 
 
+def draw_predictions(
+    path: Path, images: Sequence[np.ndarray], answers: Sequence[str], *, most: int = 60
+) -> None:
+    """Draw pictures, each with what a network says of it as its title.
+
+    Args:
+        path: The PNG file.
+        images: ``(H, W, C)`` uint8, of any size.
+        answers: One text per picture; its lines stand one below the other.
+        most: Number of pictures that are drawn at most, the first ones.
+    """
+    texts = [answer.split("\n") for answer in answers[:most]]
+    names, family, note = letter([line for text in texts for line in text], longest=30)
+    lines = iter(names)
+    titles = ["\n".join(next(lines) for _ in text) for text in texts]
+    columns = min(6, max(len(titles), 1))
+    rows = max(1, -(-len(titles) // columns))
+    tallest = max(map(len, texts), default=1)
+    figure, grid = _grid(rows, columns, width=2 * columns, height=(2 + 0.13 * tallest) * rows)
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title, fontsize=7, fontfamily=family)
+    _add_note(figure, note)
+    figure.savefig(path)
+
+
 def _title(label: str, prediction: str) -> str:
     """Join two parts, on one line if there is room for both above a small image."""
     return label + (" " if len(label) + len(prediction) < 24 else "\n") + prediction

@@ -25,6 +25,8 @@ class Trained(NamedTuple):
     """Weights of the last step (final), their moving average (ema), or those of the best epoch."""
     step: int
     """The step of the run after which they were saved."""
+    description: dict[str, Any]
+    """What network they are of, and how its input is prepared, in JSON; empty if unknown."""
     skipped: list[str]
     """Newer checkpoints that could not be used, and why."""
 
@@ -63,7 +65,7 @@ def read_trained(folder: str | Path, *, which: str | None = None) -> Trained:
     state = restored.tree["state"]
     arrays = state["ema"] if which == "ema" else state
     weights = Weights(arrays.get("params", {}), arrays.get("batch_stats", {}))
-    return Trained(weights, which, int(state["step"]), skipped)
+    return Trained(weights, which, int(state["step"]), restored.description, skipped)
 
 
 def _reported(folder: Path) -> str:

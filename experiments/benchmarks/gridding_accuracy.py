@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from common.task import normaliser
 from flax import nnx
 from gridding_study import report, tasks
 from gridding_study.networks import VARIANTS, Network
 from jax import Array
 
 from dilax import analysis
+from dilax.models import Preparation
 from dilax.training import (
     Totals,
     TrainState,
@@ -107,7 +107,7 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     steps = len(task.train.labels) // batch_size * config.epochs
     learning_rate = one_cycle(config.learning_rate, total_steps=steps)
     optimizer = adamw(learning_rate, weight_decay=config.weight_decay)
-    prepare = normaliser(np.asarray(task.train.images))
+    prepare = Preparation.of_images(np.asarray(task.train.images)).normalise
     apply = functional(make_network(task, variant, 0)).apply
     train_step = make_train_step(
         apply, optimizer, augment=lambda key, images, step: prepare(images)

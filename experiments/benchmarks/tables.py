@@ -21,6 +21,7 @@ import call_overhead
 import epoch_speed
 import loop_cost
 import merge_speed
+import paper_digits
 import role_speed
 import scaling
 import step_speed
@@ -299,6 +300,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "accelerate": lambda: accelerate_speed.section(record("accelerate_speed")),
     "mnist": mnist,
     "cifar": cifar,
+    "paper": lambda: paper_digits.section(record("paper_digits")),
     "waiting": lambda: wall_clock.section(record("wall_clock")),
     "merging": lambda: merge_speed.section(record("merge_speed")),
     "scaling": lambda: scaling.section(record("scaling")),

@@ -49,6 +49,7 @@ def train_seed(task: Task, seed: int, output: Path) -> dict[str, Any]:
             plan=task.recipe.plan,
             folder=output,
             config=task.identity(seed),
+            description=task.describe(),
             learning_rate=task.recipe.learning_rate,
             validate=validator(task),
             read_best=config.evaluate == "best",
@@ -90,21 +91,6 @@ def begin(task: Task, seed: int) -> tuple[models.Classifier, TrainState]:
         load(module)
     _, params, batch_stats = training.functional(module)
     return module, training.create_state(key, params, batch_stats, task.recipe.optimizer)
-
-
-def restore(task: Task) -> models.Classifier:
-    """Load the network of the output folder, in evaluation mode, with the weights of --evaluate.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
-        ValueError: The checkpoint is of another network.
-    """
-    config = task.config
-    module = initialise(task.network.create, jax.random.key(config.seed))
-    trained = training.read_trained(config.output, which=config.evaluate)
-    training.load_into(module, *trained.weights)
-    module.eval()
-    return module
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax import Array
@@ -35,8 +34,10 @@ class Tuning(NamedTuple):
     """Writes the parameters into a network; raises ValueError if they do not fit."""
     frozen: Callable[[training.Path], bool]
     """Whether the parameter at a path stays as published."""
-    normalise: Normalise
-    """Normalises images as the parameters expect."""
+    mean: tuple[float, ...]
+    """Mean of each channel, in [0, 1], of the images that the parameters expect."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel."""
 
 
 SCHEDULES = {"one_cycle": training.one_cycle, "cosine": training.cosine}
@@ -58,13 +59,18 @@ HELD_OUT = "final or ema without held-out images, or add --validation 5000"
 
 
 class Images(NamedTuple):
-    """The data set, its splits, and the function that normalises images."""
+    """The data set, its splits, and how pictures become images like these."""
 
     dataset: data.Dataset
     train: data.Split
     held_out: data.Split
     test: data.Split
-    normalise: Normalise
+    preparation: models.Preparation
+
+    @property
+    def normalise(self) -> Normalise:
+        """The function that normalises images."""
+        return self.preparation.normalise
 
 
 class Network(NamedTuple):
@@ -102,7 +108,23 @@ class Task:
         flags = {name: value for name, value in self.config.as_json().items() if name not in FREE}
         if self.config.batch_statistics == "device":
             flags["devices"] = len(self.parallelism.devices)
-        return flags | {"seed": seed, "dataset_sha256": self.images.dataset.fingerprint}
+        dataset = self.images.dataset
+        return flags | {
+            "seed": seed,
+            "dataset_sha256": dataset.fingerprint,
+            "class_names": ", ".join(dataset.class_names),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it takes to use the trained network, in JSON."""
+        config = self.config
+        return models.Description(
+            model=config.model,
+            class_names=self.images.dataset.class_names,
+            preparation=self.images.preparation,
+            options=config.network_options(),
+            mirrored=config.test_flips,
+        ).as_json()
 
 
 def make_task(
@@ -206,8 +228,9 @@ def make_images(config: Config, dataset: data.Dataset, tuning: Tuning | None) ->
     if not config.validation:
         held_out = dataset.splits.get("validation", held_out)
     config.require("evaluate", config.evaluate != "best" or len(held_out) > 0, HELD_OUT)
-    normalise = normaliser(train.images) if tuning is None else tuning.normalise
-    return Images(dataset, train, held_out, test, normalise)
+    published = {} if tuning is None else {"mean": tuning.mean, "std": tuning.std}
+    preparation = models.Preparation.of_images(train.images, **published)
+    return Images(dataset, train, held_out, test, preparation)
 
 
 def note_untrained_classes(dataset: data.Dataset) -> None:
@@ -220,17 +243,6 @@ def note_untrained_classes(dataset: data.Dataset) -> None:
             f"{names}",
             file=sys.stderr,
         )
-
-
-def normaliser(images: np.ndarray) -> Normalise:
-    """Build the function that normalises each channel of ``images``, uint8."""
-    pixels = images.reshape(-1, images.shape[-1])
-    mean = pixels.mean(axis=0, dtype=np.float64) / 255
-    square = np.square(pixels, dtype=np.uint32).mean(axis=0, dtype=np.float64) / 255**2
-    std = np.sqrt(square - mean**2)
-    return functools.partial(
-        data.augment.normalize, mean=mean.tolist(), std=np.maximum(std, 1 / 255).tolist()
-    )
 
 
 def make_network(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.program import read_flags
-from common.run import begin, layer_titles, on_device, restore, windowed
+from common.run import begin, layer_titles, on_device, windowed
 from common.task import make_task
 from flax import nnx
 from safetensors.numpy import save
@@ -110,7 +110,7 @@ def test_two_blocks_of_published_parameters_stay(published):
     kept = jax.eval_shape(task.recipe.optimizer.init, task.network.functional.params)
     shapes = [leaf.shape for leaf in jax.tree.leaves(kept) if leaf.ndim]
     assert sorted(shapes) == sorted(2 * moving)  # two moments of AdamW
-    assert task.images.normalise is tuning.normalise
+    assert (task.images.preparation.mean, task.images.preparation.std) == (_vgg.MEAN, _vgg.STD)
 
 
 @pytest.mark.long
@@ -125,12 +125,7 @@ def test_published_parameters_are_tuned_but_for_the_frozen_blocks(
     noted = {f"{part}_{what}" for part in ("train", "validation") for what in ("loss", "accuracy")}
     assert len(lines) == 2 and all(noted <= line.keys() for line in lines)
     assert json.loads((output / "summary.json").read_text())["weights"] == "best"
-    config = read_flags(cifar_dsdc.Config, ["--resume", "--output", str(output)])
-    dataset, devices = data.load("shapes"), jax.devices()
-    task = make_task(
-        config, dataset, cifar_dsdc.augmentation, devices, tuning=cifar_dsdc.tune(config)
-    )
-    trained, arrays = restore(task), data.read_state_dict(published)
+    trained, arrays = models.load(output).network, data.read_state_dict(published)
     for name, param in trained._torch_params().items():
         same = np.array_equal(_vgg._from_torch(arrays[name]), param[...])
         assert same == frozen(name), name

@@ -7,12 +7,10 @@ import subprocess
 import sys
 import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dilax import data
+from dilax import data, models
 from dilax.training import CheckpointError, DivergenceError, Interrupted
 from tests.processes import ROOT, environment
 
@@ -20,9 +18,6 @@ PROGRAM = ROOT / "experiments" / "mnist_dsdc.py"
 
 sys.path.insert(0, str(PROGRAM.parent))
 import mnist_dsdc  # noqa: E402
-from common.program import read_flags  # noqa: E402
-from common.run import restore  # noqa: E402
-from common.task import make_task  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -105,18 +100,15 @@ def test_a_finished_run_gives_its_network_back(finished, tmp_path, digits, evalu
         folder = tmp_path / "best"
         given = flags(folder, dataset=digits, validation=64, evaluate="best")
         assert mnist_dsdc.main([*given, "--no-pictures"]) == 0
-    config = read_flags(mnist_dsdc.Config, ["--output", str(folder), "--resume"])
-    task = make_task(config, data.load(digits), mnist_dsdc.augmentation, jax.devices())
-    network, test = restore(task), task.images.test
-    logits = network(task.images.normalise(jnp.asarray(test.images)))
-    accuracy = float(np.mean(np.asarray(logits).argmax(-1) == test.labels))
+    test = data.load(digits).splits["test"]
+    found = models.load(folder).predict(test.images)
+    accuracy = np.mean(found.labels == test.labels)
     assert accuracy == pytest.approx(read(folder, "summary.json")["test_accuracy"])
 
 
-def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path, digits):
+def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path):
     with pytest.raises(CheckpointError, match="has no checkpoint; train there first"):
-        config = mnist_dsdc.Config(model="mnist_tutorial", batch_size=32, output=tmp_path)
-        restore(make_task(config, data.load(digits), mnist_dsdc.augmentation, jax.devices()))
+        models.load(tmp_path)
 
 
 def test_several_seeds_have_a_folder_each_and_one_summary(tmp_path, digits, capsys):

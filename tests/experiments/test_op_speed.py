@@ -210,6 +210,18 @@ def test_two_checkouts_are_compared_family_by_family() -> None:
     assert lines[2] == "| a | 2 | 2.00 |  |  | 2.00 | 1.00 | a2, forward |"
     assert lines[3] == "| b | 1 | 0.50 |  |  | 0.50 | 0.50 | b1, forward |"
     assert lines[4].startswith("| **all** | 3 | 1.26 |") and "b1, forward" in lines[4]
+    assert lines[6].startswith("Below 0.93: 2 passes, of which 0 again")
+
+
+def test_a_case_that_seems_slower_is_measured_again(other, monkeypatch, tmp_path, capsys) -> None:
+    """In new processes; here by a time that is always the longer one."""
+    monkeypatch.setattr(report, "SLOWER", 1e9)
+    output = tmp_path / "before_after.json"
+    flags = ["--other", str(other), "--families", "tiny", *AT_ONCE]
+    assert op_speed.main([*flags, "--output", str(output)]) == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert set(report.PASSES) <= set(row["again"]) and row["again"] != row["passes"]
+    assert "of which 4 again in a second measurement" in capsys.readouterr().out
 
 
 # --- the process of a contestant ------------------------------------------------------------------

@@ -46,13 +46,17 @@ BESIDE = {
     "canonical_geometry",
     "conv_general_dilated",
 }
+OF_FILES = {models: {"load", "save"}}
+"""Functions of paths and files: see models/test_trained.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:
     """The public functions and modules of a package: not its records, networks and errors."""
     own = [name for name, value in vars(package).items() if defined_in(package, value)]
     names = [name for name in getattr(package, "__all__", own) if not name.startswith("_")]
-    return {name for name in names if is_called(getattr(package, name), package)} - BESIDE
+    return {name for name in names if is_called(getattr(package, name), package)} - (
+        BESIDE | OF_FILES.get(package, set())
+    )
 
 
 def defined_in(package: types.ModuleType, value: object) -> bool:

@@ -15,6 +15,8 @@ from operations.cases import CASES, Case
 Row = Mapping[str, Any]
 BOTH = "forward+backward"
 PASSES = ("forward", "input gradient", "kernel gradient", BOTH)
+SLOWER = 0.93
+"""Ratio of another checkout's time to this one's, below which a case is measured again."""
 
 
 # --- ratios ---------------------------------------------------------------------------------------
@@ -275,11 +277,29 @@ def before_and_after(rows: Sequence[Row]) -> str:
         means = (number(mean_ratio(group, "other", label)) for label in PASSES)
         lines.append((name, str(len(group)), *means, number(least), where))
     header = ("family", "cases", *PASSES, "worst", "where")
+    once = [f"{row['name']}, {label}" for row in rows for label in slower(row["passes"])]
+    twice = [
+        f"{row['name']}, {label}"
+        for row in rows
+        for label in slower(row["passes"])
+        if label in slower(row.get("again", {}))
+    ]
     return (
         f"{counted} Of the others: times of the other checkout divided by those of this one, as "
         f"geometric means, and the lowest ratio; above 1, this checkout is faster.\n\n"
-        f"{benchmark.table(header, lines)}"
+        f"{benchmark.table(header, lines)}\n"
+        f"Below {SLOWER}: {len(once)} passes, of which {len(twice)} again in a second measurement, "
+        f"in new processes{': ' if twice else ''}{'; '.join(twice)}.\n"
     )
+
+
+def slower(passes: Row) -> list[str]:
+    """List the passes for which another checkout's ratio to this one is below ``SLOWER``."""
+    return [
+        label
+        for label, found in passes.items()
+        if "other" in found and found["other"]["ratio"]["median"] < SLOWER
+    ]
 
 
 # --- the picture ----------------------------------------------------------------------------------

@@ -1,0 +1,242 @@
+"""Convolutions that are not computed yet, and the constants that scale and shift their features."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import JaxprEqn
+
+from dilax._accelerate.internals import run_equation
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """An array whose entries are known; repeated ones are kept once."""
+
+    kept: Any
+    """The entries: an array that is broadcast to ``shape``, with as many axes."""
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Constant:
+        """Keep an array, a number or a key as it is."""
+        return cls(value, np.shape(value))
+
+    def broadcast(self, shape: Sequence[int], axes: Sequence[int]) -> Constant:
+        """Place the axes among those of ``shape``, and repeat the entries along all others."""
+        own: list[int] = [1] * len(shape)
+        for axis, size in zip(axes, np.shape(self.kept), strict=True):
+            own[axis] = size
+        with jax.ensure_compile_time_eval():
+            return Constant(jnp.reshape(self.kept, own), tuple(shape))
+
+    def array(self) -> Any:
+        """Return the whole array; repeated entries are repeated by an operation."""
+        if np.shape(self.kept) == self.shape:
+            return self.kept
+        return jnp.broadcast_to(self.kept, self.shape)
+
+    def along(self, axis: int, rank: int) -> np.ndarray | None:
+        """Return the entries along an axis, if they are equal along all other axes; or None."""
+        if len(self.shape) not in (0, rank) or not jnp.issubdtype(self.dtype, jnp.floating):
+            return None
+        kept = np.asarray(self.kept, np.float64)
+        others = [place for place in range(kept.ndim) if place != axis]
+        if math.prod(kept.shape[place] for place in others) > 1:
+            return None
+        return kept.reshape(-1)
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the entries."""
+        return jnp.result_type(self.kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """``shift + scale * conv(x, kernel)``, by feature, reshaped or transposed; not computed yet."""
+
+    convolve: Callable[[np.ndarray], Any]
+    """Computes ``conv(x, scale * kernel)``, reshaped and transposed, from a scale by feature."""
+    scale: np.ndarray
+    """``(features,)`` in float64."""
+    shift: np.ndarray | None
+    """``(features,)`` in float64; None for zero."""
+    axis: int
+    """The axis of features in the result."""
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def computed(self) -> jax.Array:
+        """Compute it."""
+        y = self.convolve(self.scale)
+        if self.shift is None:
+            return y
+        along = [-1 if axis == self.axis else 1 for axis in range(len(self.shape))]
+        return y + self.shift.astype(self.dtype).reshape(along)
+
+    def then(self, equation: JaxprEqn, axis: int) -> Scaled:
+        """Reshape or transpose the convolution, which puts its features on another axis."""
+        before = self.convolve
+
+        def convolve(scale: np.ndarray) -> Any:
+            return run_equation(equation, [before(scale)])[0]
+
+        return dataclasses.replace(
+            self, convolve=convolve, axis=axis, shape=result_of(equation).shape
+        )
+
+
+def result_of(equation: JaxprEqn) -> Any:
+    """Return the type of the only result of an equation."""
+    (result,) = equation.outvars
+    return result.aval
+
+
+def convolved(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
+    """Return what an equation gives, not computed yet, if it convolves with a constant kernel."""
+    if equation.primitive.name not in FEATURE_AXES or len(operands) != 2:
+        return None
+    x, kernel = operands
+    axes = FEATURE_AXES[equation.primitive.name](equation)
+    if axes is None or isinstance(x, Constant) or not isinstance(kernel, Constant):
+        return None
+    result = result_of(equation)
+    floating = jnp.issubdtype(kernel.dtype, jnp.floating)
+    if not floating or kernel.dtype != result.dtype or 0 in result.shape:
+        return None
+    axis, kernel_axis = axes
+    x = x.computed() if isinstance(x, Scaled) else x
+
+    def convolve(scale: np.ndarray) -> Any:
+        return run_equation(equation, [x, scaled_kernel(kernel, scale, kernel_axis)])[0]
+
+    ones = np.ones(result.shape[axis])
+    return Scaled(convolve, ones, None, axis, result.shape, result.dtype)
+
+
+def scaled_kernel(kernel: Constant, scale: np.ndarray, axis: int) -> Any:
+    """Multiply a kernel by an entry for each of its out-features, and round once."""
+    if (scale == 1).all():
+        return kernel.array()
+    along = [-1 if place == axis else 1 for place in range(len(kernel.shape))]
+    with jax.ensure_compile_time_eval():
+        wide = np.asarray(kernel.array(), np.float64) * scale.reshape(along)
+    return wide.astype(kernel.dtype)
+
+
+def rescaled(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
+    """Return the value of an equation that scales, shifts or moves the features of another one."""
+    name = equation.primitive.name
+    if name in MOVES and len(operands) == 1 and isinstance(operands[0], Scaled):
+        axis = MOVES[name](equation, operands[0])
+        return None if axis is None else operands[0].then(equation, axis)
+    if name == "neg" and isinstance(operands[0], Scaled):
+        return _times(operands[0], -1.0)
+    if name not in ("add", "sub", "mul", "div") or len(operands) != 2:
+        return None
+    first, second = operands
+    if isinstance(first, Scaled) and isinstance(second, Constant):
+        return _combined(name, first, second)
+    if isinstance(first, Constant) and isinstance(second, Scaled) and name != "div":
+        value = _times(second, -1.0) if name == "sub" else second
+        return _combined("add" if name == "sub" else name, value, first)
+    return None
+
+
+def _combined(name: str, value: Scaled, constant: Constant) -> Scaled | None:
+    """Add, subtract, multiply or divide by a constant that depends on the feature alone."""
+    entries = constant.along(value.axis, len(value.shape))
+    if entries is None:
+        return None
+    if name == "div" and (entries == 0).any():
+        return None
+    if name in ("mul", "div"):
+        factor = entries if name == "mul" else 1 / entries
+        return _times(value, factor) if np.isfinite(factor).all() else None
+    features = value.shape[value.axis]
+    added = np.broadcast_to(entries if name == "add" else -entries, (features,))
+    shift = added if value.shift is None else value.shift + added
+    return dataclasses.replace(value, shift=shift)
+
+
+def _times(value: Scaled, factor: np.ndarray | float) -> Scaled:
+    shift = None if value.shift is None else value.shift * factor
+    return dataclasses.replace(value, scale=value.scale * factor, shift=shift)
+
+
+# --- where the features are -----------------------------------------------------------------------
+
+
+def _of_lax_convolution(equation: JaxprEqn) -> tuple[int, int] | None:
+    numbers = equation.params["dimension_numbers"]
+    if equation.params["batch_group_count"] != 1:
+        return None
+    return numbers.out_spec[1], numbers.rhs_spec[0]
+
+
+def _of_dilax_convolution(equation: JaxprEqn) -> tuple[int, int]:
+    features = len(result_of(equation).shape) - 1
+    return features, features
+
+
+def _of_product(equation: JaxprEqn) -> tuple[int, int] | None:
+    """Of a product without batch axes, whose second operand has one axis that is not summed."""
+    (_, summed), (batch, _) = equation.params["dimension_numbers"]
+    kernel: Any = equation.invars[1].aval
+    free = [axis for axis in range(len(kernel.shape)) if axis not in summed]
+    if batch or len(free) != 1:
+        return None
+    return len(result_of(equation).shape) - 1, free[0]
+
+
+FEATURE_AXES: dict[str, Callable[[JaxprEqn], tuple[int, int] | None]] = {
+    "conv_general_dilated": _of_lax_convolution,
+    "dilax_conv": _of_dilax_convolution,
+    "dot_general": _of_product,
+}
+"""By primitive, the axes of out-features of the result and of the kernel, if there are any."""
+
+
+def _after_reshape(equation: JaxprEqn, value: Scaled) -> int | None:
+    """Find the features after a reshape that leaves their axis whole."""
+    if equation.params.get("new_sizes") and equation.params.get("dimensions") is not None:
+        return None  # a transpose as well
+    before = math.prod(value.shape[: value.axis])
+    new = result_of(equation).shape
+    for axis, size in enumerate(new):
+        if size == value.shape[value.axis] and math.prod(new[:axis]) == before:
+            return axis
+    return None
+
+
+def _after_broadcast(equation: JaxprEqn, value: Scaled) -> int | None:
+    """Find the features after a broadcast that only adds axes of one entry."""
+    if result_of(equation).size != math.prod(value.shape):
+        return None
+    return equation.params["broadcast_dimensions"][value.axis]
+
+
+def _after_transpose(equation: JaxprEqn, value: Scaled) -> int:
+    return tuple(equation.params["permutation"]).index(value.axis)
+
+
+def _after_conversion(equation: JaxprEqn, value: Scaled) -> int | None:
+    """A conversion to the same type does nothing."""
+    return value.axis if equation.params["new_dtype"] == value.dtype else None
+
+
+MOVES: dict[str, Callable[[JaxprEqn, Scaled], int | None]] = {
+    "reshape": _after_reshape,
+    "squeeze": _after_reshape,
+    "broadcast_in_dim": _after_broadcast,
+    "transpose": _after_transpose,
+    "convert_element_type": _after_conversion,
+}
+"""By primitive, the axis of features in the result; None if they are not on one axis."""

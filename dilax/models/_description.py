@@ -1,0 +1,80 @@
+"""What a trained network is, in JSON: enough to create it anew and to use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+
+from dilax._checks import shown
+from dilax.data import DataError
+from dilax.models._classifier import Classifier
+from dilax.models._preparation import Preparation
+from dilax.models._registry import create
+
+FORMAT = 1
+"""Version of the JSON object."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a trained network is, besides its weights.
+
+    >>> preparation = Preparation(height=28, width=28, mean=(0.1,), std=(0.3,))
+    >>> description = Description(
+    ...     model="mnist_dsdc", class_names=("no", "yes"), preparation=preparation
+    ... )
+    >>> Description.from_json(description.as_json()) == description
+    True
+    """
+
+    model: str
+    """Its name in ``list_models()``."""
+    class_names: tuple[str, ...]
+    """The name of each class, in the order of the logits."""
+    preparation: Preparation
+    """How pictures become its input."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
+    mirrored: bool = False
+    """Whether its logits are averaged with those of the mirror image."""
+
+    def create(self) -> Classifier:
+        """Create the network, with parameters that are not trained."""
+        return create(
+            self.model, classes=len(self.class_names), rngs=nnx.Rngs(0), **dict(self.options)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Convert it to a JSON object."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Description:
+        """Create it from a JSON object.
+
+        Raises:
+            DataError: The object is another one.
+        """
+        try:
+            fields = dict(content)
+            if (version := fields.pop("format")) != FORMAT:
+                raise ValueError(f"its format is {version}, not {FORMAT}")
+            preparation = Preparation(**_with_tuples(fields.pop("preparation")))
+            options = _with_tuples(fields.pop("options"))
+            return cls(preparation=preparation, options=options, **_with_tuples(fields))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(
+                f"the description of the network cannot be read ({reason}), got "
+                f"{shown(dict(content))}; it was written by another version of dilax."
+            ) from error
+
+
+def _with_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the lists of JSON to tuples."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }

@@ -1,0 +1,237 @@
+"""A trained network with all that it takes to ask it what a picture shows."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dilax._checks import check_callable, check_instance, integer, shown
+from dilax.data import DataError
+from dilax.data._finding import find_pictures
+from dilax.models._classifier import Classifier
+from dilax.models._description import Description
+from dilax.models._preparation import Preparation, as_pictures
+
+_LARGEST_BATCH = 2**16
+
+
+class Predictions(NamedTuple):
+    """What a network says of pictures.
+
+    >>> found = Predictions(np.array([[0.2, 0.8]]), ("cat", "dog"))
+    >>> found.classes
+    ['dog']
+    >>> found.top(2)[0]
+    [('dog', 0.8), ('cat', 0.2)]
+    """
+
+    probabilities: np.ndarray
+    """``(N, classes)`` float32; each row adds up to 1."""
+    class_names: tuple[str, ...]
+    """The name of each class."""
+    paths: tuple[Path, ...] = ()
+    """The pictures, if files were given."""
+    unread: tuple[tuple[Path, str], ...] = ()
+    """Files that could not be used, and why."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The most probable class of each picture, as integers ``(N,)``."""
+        return self.probabilities.argmax(axis=-1)
+
+    @property
+    def classes(self) -> list[str]:
+        """The name of the most probable class of each picture."""
+        return [self.class_names[label] for label in self.labels]
+
+    def top(self, count: int) -> list[list[tuple[str, float]]]:
+        """Return the ``count`` most probable classes of each picture, with their probabilities."""
+        integer(count, "count", minimum=1)
+        orders = np.argsort(-self.probabilities, axis=-1, kind="stable")[:, :count]
+        return [
+            [(self.class_names[label], float(row[label])) for label in order]
+            for row, order in zip(self.probabilities, orders, strict=True)
+        ]
+
+
+class TrainedClassifier:
+    """A trained network, its classes, and how pictures become its input.
+
+    ``load`` creates it from the folder of a run or from a file.
+
+    Args:
+        network: The network with its weights; it is set to evaluation mode.
+        description: What it is.
+
+    >>> from dilax.models import Description, Preparation
+    >>> preparation = Preparation(height=28, width=28, mean=(0.1,), std=(0.3,))
+    >>> description = Description(
+    ...     model="mnist_dsdc", class_names=tuple("0123456789"), preparation=preparation
+    ... )
+    >>> model = TrainedClassifier(description.create(), description)
+    >>> model.predict(np.zeros((5, 28, 28), np.uint8)).probabilities.shape
+    (5, 10)
+    """
+
+    def __init__(self, network: Classifier, description: Description) -> None:
+        check_instance(network, nnx.Module, "network")
+        check_instance(description, Description, "description")
+        network.eval()
+        self.network = network
+        """The Flax NNX module, which maps normalised images to logits."""
+        self.description = description
+        """What it is."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the logits."""
+        return self.description.class_names
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures become its input."""
+        return self.description.preparation
+
+    def __repr__(self) -> str:
+        height, width, channels = self.preparation.image_shape
+        return (
+            f"TrainedClassifier({self.description.model}, {len(self.class_names)} classes, images "
+            f"{height}x{width}x{channels})"
+        )
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        batch_size: int = 64,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Predictions:
+        """Compute the probability of each class for pictures.
+
+        Args:
+            images: A path of a picture (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM) or of a folder of
+                pictures, or a sequence of paths; or an array, ``(h, w)`` or ``(h, w, c)``, or with
+                an axis of images before, uint8, uint16, bool, or floats in [0, 1]; or an image of
+                Pillow, or a sequence of images. Pictures may have any size, mode and EXIF
+                orientation; see ``Preparation``.
+            batch_size: Number of pictures that are computed together.
+            on_progress: Called after each batch of files, with the number of pictures so far and in
+                all.
+
+        Returns:
+            The probabilities, in the order of the pictures. Files that cannot be used are left out
+            and listed in ``unread``.
+
+        Raises:
+            FileNotFoundError: A path leads nowhere.
+            DataError: A folder holds no picture, or an array shows no object, where the network
+                takes objects.
+            ValueError: An array has another shape, type or range.
+            TypeError: ``images`` is neither.
+        """
+        size = integer(batch_size, "batch_size", minimum=1, maximum=_LARGEST_BATCH)
+        check_callable(on_progress, "on_progress")
+        paths = _as_paths(images)
+        if paths is None:
+            pixels = as_pictures(images, self.preparation)
+            parts = [self._probabilities(pixels[n : n + size]) for n in range(0, len(pixels), size)]
+            return Predictions(np.concatenate(parts), self.class_names)
+        found: list[np.ndarray] = [np.empty((0, len(self.class_names)), np.float32)]
+        used: list[Path] = []
+        unread: list[tuple[Path, str]] = []
+        done = 0
+        for chunk, pictures in _read_in_batches(paths, self.preparation, size):
+            read = [one for one in pictures if isinstance(one, np.ndarray)]
+            if read:
+                found.append(self._probabilities(np.stack(read), least=min(size, len(paths))))
+            for path, one in zip(chunk, pictures, strict=True):
+                if isinstance(one, np.ndarray):
+                    used.append(path)
+                else:
+                    unread.append((path, one))
+            done += len(chunk)
+            on_progress(done, len(paths))
+        return Predictions(np.concatenate(found), self.class_names, tuple(used), tuple(unread))
+
+    def logits(self, images: jax.typing.ArrayLike) -> jax.Array:
+        """Map images ``(N, H, W, C)``, uint8 or floats in [0, 1], to logits ``(N, classes)``.
+
+        A pure function of its argument, to be used under ``jax.jit`` and other transformations.
+        """
+        pixels = jnp.asarray(images)
+        return _logits(
+            *nnx.split(self.network), pixels, self.preparation, self.description.mirrored
+        )
+
+    def _probabilities(self, pixels: np.ndarray, *, least: int = 0) -> np.ndarray:
+        """Compute the probabilities of one batch, filled up to ``least`` images."""
+        missing = max(least - len(pixels), 0)
+        filled = np.pad(pixels, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        found = _softmax_of_logits(
+            *nnx.split(self.network), filled, self.preparation, self.description.mirrored
+        )
+        return np.asarray(found)[: len(pixels)]
+
+
+def _logits(
+    graphdef: Any, state: Any, images: jax.Array, preparation: Preparation, mirrored: bool
+) -> jax.Array:
+    network = nnx.merge(graphdef, state)
+    prepared = preparation.normalise(images)
+    logits = network(prepared)
+    if mirrored:
+        logits = (logits + network(prepared[:, :, ::-1])) / 2
+    return logits.astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _softmax_of_logits(
+    graphdef: Any, state: Any, images: jax.Array, preparation: Preparation, mirrored: bool
+) -> jax.Array:
+    return jax.nn.softmax(_logits(graphdef, state, images, preparation, mirrored))
+
+
+def _as_paths(images: Any) -> list[Path] | None:
+    """Return the pictures that are meant; None if ``images`` is an array."""
+    if isinstance(images, str | os.PathLike):
+        return find_pictures([Path(images)])
+    if not isinstance(images, Sequence) or not any(
+        isinstance(one, str | os.PathLike) for one in images
+    ):
+        return None
+    if other := [one for one in images if not isinstance(one, str | os.PathLike)]:
+        raise TypeError(f"images must be an array or paths, got paths and {shown(other[0])}.")
+    return find_pictures(map(Path, images))
+
+
+def _read_in_batches(
+    paths: Sequence[Path], preparation: Preparation, size: int
+) -> Iterator[tuple[Sequence[Path], list[np.ndarray | str]]]:
+    """Read pictures in threads, the next batch while one is used; for an unreadable one, say why.
+
+    Pillow warns of large pictures and odd metadata; what it cannot read, it raises.
+    """
+
+    def read(path: Path) -> np.ndarray | str:
+        try:
+            return preparation.from_file(path)
+        except DataError as error:
+            return str(error)
+
+    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
+    executor = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    with executor, warnings.catch_warnings(action="ignore"):
+        reading = [executor.submit(read, path) for path in chunks[0]]
+        for chunk, following in zip(chunks, [*chunks[1:], []], strict=True):
+            current, reading = reading, [executor.submit(read, path) for path in following]
+            yield chunk, [each.result() for each in current]

@@ -1,0 +1,139 @@
+"""What a trained network sees in pictures.
+
+    python experiments/predict.py runs/mnist_dsdc digit.png photos/ --top 3 --csv answers.csv
+
+The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
+and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
+gives the most probable classes. A picture that cannot be read is named, and the others are
+answered.
+"""
+
+import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_signals(interrupts.UNWRITTEN)
+
+import csv
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tyro
+from common.terminal import print_all_letters, say, stage
+from rich.progress import Progress
+from tyro.conf import Positional
+
+from dilax import models, training
+
+FEW = 64
+"""Number of pictures up to which no progress bar is shown."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Print what a trained network sees in pictures."""
+
+    model: Positional[Path]
+    """The folder of a run, or a file of dilax.models.save."""
+    pictures: Positional[tuple[Path, ...]]
+    """Pictures, and folders of pictures."""
+    top: int = 1
+    """Number of classes to print for each picture, the most probable first."""
+    weights: str | None = None
+    """Weights of the run: final, ema or best; by default those that its record reports."""
+    csv: Path | None = None
+    """File for a table: each picture, its class, and the probability of every class."""
+    draw: Path | None = None
+    """File (.png) for a picture of the inputs, as the network gets them, and the answers."""
+    batch_size: int = 64
+    """Number of pictures that are computed together."""
+
+    def __post_init__(self) -> None:
+        """Check all values."""
+        for name in ("top", "batch_size"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} must be at least 1, got {getattr(self, name)}.")
+        if not self.pictures:
+            raise ValueError("give at least one picture, or a folder of pictures, got none.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status.
+
+    The status is 0 if every picture was answered, 1 if some could not be read, and 2 if nothing
+    could be done.
+    """
+    print_all_letters(sys.stdout)
+    try:
+        config = tyro.cli(Config, args=arguments)
+        with stage("loading the network", keep=False):
+            model = models.load(config.model, weights=config.weights)
+        found = predict(model, config)
+        if config.csv is not None:
+            write_table(config.csv, found)
+        if config.draw is not None:
+            draw(config.draw, model, found, config.top)
+    except (ValueError, OSError) as error:
+        say(str(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        say(interrupts.UNWRITTEN, file=sys.stderr)
+        return 130
+    try:
+        show(found, config.top)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for _, reason in found.unread:
+        say(f"left out: {reason}", file=sys.stderr)
+    return 1 if found.unread else 0
+
+
+def predict(model: models.TrainedClassifier, config: Config) -> models.Predictions:
+    """Ask the network; a progress bar shows how many of many pictures are answered."""
+    paths = list(config.pictures)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("pictures", total=None, visible=False)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=total > FEW)
+
+        return model.predict(paths, batch_size=config.batch_size, on_progress=on_progress)
+
+
+def show(found: models.Predictions, top: int) -> None:
+    """Print a line for each picture."""
+    width = max((len(str(path)) for path in found.paths), default=0)
+    for path, answers in zip(found.paths, found.top(top), strict=True):
+        print(f"{path!s:{width}}  {'  '.join(in_words(answers))}", flush=True)
+
+
+def in_words(answers: Sequence[tuple[str, float]]) -> list[str]:
+    """Format classes with their probabilities."""
+    return [f"{name} {probability:.1%}" for name, probability in answers]
+
+
+def write_table(path: Path, found: models.Predictions) -> None:
+    """Write the class and all probabilities of each picture as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["picture", "class", *found.class_names])
+        for picture, name, row in zip(found.paths, found.classes, found.probabilities, strict=True):
+            table.writerow([picture, name, *(f"{probability:.6f}" for probability in row)])
+
+
+def draw(path: Path, model: models.TrainedClassifier, found: models.Predictions, top: int) -> None:
+    """Draw the inputs of the network with its answers."""
+    images: list[np.ndarray] = [model.preparation.from_file(one) for one in found.paths]
+    titles = [
+        "\n".join([one.name, *in_words(answers)])
+        for one, answers in zip(found.paths, found.top(top), strict=True)
+    ]
+    training.draw_predictions(path, images, titles)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

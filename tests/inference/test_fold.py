@@ -1,0 +1,328 @@
+"""Folding: the same outputs, with no constant scale or shift left in the program but one bias."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from jax import lax
+
+import dilax
+from dilax import models
+from dilax.inference import fold
+from tests.accelerate.programs import operations
+
+pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
+
+LAYOUTS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
+RANDOM = np.random.default_rng(0)
+
+
+def draw(*shape, low=-1.0, high=1.0, dtype=np.float32):
+    return jnp.asarray(RANDOM.uniform(low, high, shape), dtype)
+
+
+def close(found, expected, tolerance=1e-5):
+    largest = float(jnp.abs(jnp.asarray(expected, jnp.float32)).max())
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * max(largest, 1))
+
+
+def scalings(function, *args):
+    """How many operations are left that normalisation consists of."""
+    found = operations(function, *args)
+    return sum(found[name] for name in ("mul", "div", "sub", "rsqrt", "sqrt", "add"))
+
+
+def assert_folded(function, *args, left):
+    """Equal outputs, with ``left`` operations of normalisation in the program."""
+    close(jax.jit(fold(function))(*args), jax.jit(function)(*args))
+    assert scalings(fold(function), *args) == left < scalings(function, *args)
+
+
+def assert_left(function, *args):
+    close(fold(function)(*args), function(*args))
+    assert operations(fold(function), *args) == operations(function, *args)
+
+
+# --- operations -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_of_lax(layout, groups):
+    channels = layout.index("C")
+    shape = [2, 7, 6]
+    shape.insert(channels, 4)
+    kernel = jnp.transpose(
+        draw(3, 2, 4 // groups, 6), [LAYOUTS["NHWC"][1].index(c) for c in LAYOUTS[layout][1]]
+    )
+    along = [6 if axis == channels else 1 for axis in range(4)]
+    mean, factor, bias = (draw(*along) for _ in range(3))
+
+    def layer(x):
+        y = lax.conv_general_dilated(
+            x,
+            kernel,
+            (2, 1),
+            ((1, 2), (0, 1)),
+            rhs_dilation=(1, 2),
+            feature_group_count=groups,
+            dimension_numbers=LAYOUTS[layout],
+        )
+        return (y - mean) * factor / 0.7 + bias
+
+    assert_folded(layer, draw(*shape), left=1)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_our_convolutions(rank):
+    kernel, factor, bias = draw(*[3] * rank, 1, 6), draw(6), draw(6)
+
+    def layer(x):
+        return dilax.depthwise_conv(x, kernel, kernel_dilation=2) * factor + bias[None]
+
+    with jax.numpy_rank_promotion("allow"):
+        assert_folded(layer, draw(2, *[5] * rank, 3), left=1)
+
+
+def test_a_pointwise_convolution_and_a_product():
+    kernel, square, factor = draw(4, 6), draw(6, 5), draw(1, 1, 1, 6)
+
+    def layer(x):
+        y = dilax.pointwise_conv(x, kernel) * factor - 1.0
+        return jnp.dot(jax.nn.relu(y), square) * 3.0
+
+    assert_folded(layer, draw(2, 5, 4, 4), left=1)
+
+
+def test_a_constant_in_front():
+    kernel, factor = draw(3, 4, 4), draw(1, 1, 4)
+
+    def layer(x):
+        return 2.0 - factor * -dilax.conv(x, kernel)
+
+    assert_folded(layer, draw(2, 9, 4), left=1)
+
+
+def test_a_factor_of_zero_and_large_numbers():
+    kernel = draw(3, 2, 3)
+    factor = jnp.asarray([0.0, 1e30, -2.0]).reshape(1, 1, 3)
+    assert_folded(lambda x: dilax.conv(x, kernel) * factor, draw(2, 9, 2), left=0)
+
+
+def test_half_precision_is_rounded_once():
+    kernel, factor = draw(3, 4, 4, dtype=jnp.bfloat16), draw(1, 1, 4, dtype=jnp.bfloat16)
+    x = draw(2, 9, 4, dtype=jnp.bfloat16)
+    function = lambda x: dilax.conv(x, kernel) * factor + factor  # noqa: E731
+    found, expected = (f(x).astype(jnp.float32) for f in (fold(function), function))
+    assert fold(function)(x).dtype == jnp.bfloat16
+    close(found, expected, 0.03)
+
+
+def test_what_is_read_twice_is_computed_once():
+    kernel, factor = draw(3, 4, 4), draw(1, 1, 4)
+
+    def layer(x):
+        y = dilax.conv(x, kernel)
+        return y * factor + jax.nn.relu(y)
+
+    x = draw(2, 9, 4)
+    close(fold(layer)(x), layer(x))
+    assert operations(fold(layer), x)["dilax_conv"] == 1
+
+
+def test_what_is_no_scaling_of_features_stays():
+    kernel, mask = draw(3, 4, 4), draw(1, 9, 1)
+    x = draw(2, 9, 4)
+    assert_left(lambda x: dilax.conv(x, kernel) * mask, x)
+    assert_left(lambda x: dilax.conv(x, kernel) * x, x)
+    assert_left(lambda x: jnp.sin(x) * mask, x)
+    assert_left(lambda x: lax.dot_general(x, kernel, (((2,), (1,)), ((0,), (0,)))), draw(3, 9, 4))
+    close(fold(lambda x: jnp.inf * dilax.conv(x, kernel))(x), jnp.inf * dilax.conv(x, kernel))
+
+
+def test_integers_stay():
+    kernel = jnp.ones((3, 4, 4), jnp.int32)
+    assert_left(lambda x: dilax.conv(x, kernel) * 3, jnp.ones((2, 9, 4), jnp.int32))
+
+
+def test_weights_that_are_arguments_stay():
+    def layer(x, kernel, factor):
+        return dilax.conv(x, kernel) * factor
+
+    assert_left(layer, draw(2, 9, 4), draw(3, 4, 4), draw(1, 1, 4))
+
+
+def test_a_product_with_a_batch_or_without_kernel_stays():
+    x = draw(2, 9, 4)
+    assert_left(lambda x: jnp.einsum("nic,njc->nij", x, x) * 2.0, x)
+
+
+def test_large_constants_are_not_evaluated():
+    """They would be stored in the program."""
+    kernel, x = draw(3, 4, 4), draw(2, 9, 4)
+    big = 2**23
+
+    def layer(x):
+        table = jnp.zeros(1) + jnp.arange(big, dtype=jnp.float32)
+        return dilax.conv(x, kernel) + table.sum()
+
+    compiled = jax.jit(fold(layer)).lower(x)
+    assert len(compiled.as_text()) < 2**20
+    close(fold(layer)(x), layer(x))
+
+
+# --- transformations, arguments and results -------------------------------------------------------
+
+
+@pytest.fixture
+def layer():
+    kernel, factor, bias = draw(3, 4, 4), draw(1, 1, 4), draw(1, 1, 4)
+    return lambda x: jax.nn.relu(dilax.conv(x, kernel, kernel_dilation=2) * factor + bias)
+
+
+def test_transformations_of_a_folded_function(layer):
+    x = draw(2, 9, 4)
+    close(jax.vmap(fold(layer))(x[:, None]), jax.vmap(layer)(x[:, None]))
+    close(fold(jax.vmap(layer))(x[:, None]), jax.vmap(layer)(x[:, None]))
+    slopes = [jax.grad(lambda x, f=f: jnp.sin(f(x)).sum()) for f in (fold(layer), layer)]
+    close(slopes[0](x), slopes[1](x), 1e-4)
+    close(fold(slopes[1])(x), slopes[1](x), 1e-4)
+    many = [lax.map(f, x[:, None]) for f in (fold(layer), layer)]
+    close(*many)
+
+
+def test_together_with_accelerate():
+    kernel, factor = draw(3, 3, 1, 4), draw(1, 1, 1, 4)
+
+    def layer(x):
+        y = lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", feature_group_count=4, dimension_numbers=LAYOUTS["NHWC"]
+        )
+        return y * factor + 1.0
+
+    x = draw(2, 9, 9, 4)
+    for both in (dilax.accelerate(fold(layer)), fold(dilax.accelerate(layer))):
+        close(both(x), layer(x))
+        found = operations(both, x)
+        assert found["conv_general_dilated"] == 0 and found["mul"] == 0
+
+
+def test_pytrees_go_in_and_out(layer):
+    def function(arrays, *, name, count=1):
+        return {name: layer(arrays["x"]) * count, "shape": arrays["x"].shape, "none": None}
+
+    x = draw(2, 9, 4)
+    found = fold(function)({"x": x}, name="y", count=2.0)
+    close(found["y"], 2 * layer(x))
+    assert found["none"] is None and found["shape"] == (2, 9, 4)
+
+
+def test_what_the_function_raises_is_raised(layer):
+    with pytest.raises(ValueError, match="in-features"):
+        fold(layer)(draw(2, 9, 5))
+    with pytest.raises(TypeError, match="function must be a function, got 3"):
+        fold(3)
+
+
+def test_constants_are_read_anew():
+    kernel = np.ones((3, 1, 1), np.float32)
+    folded, x = fold(lambda x: dilax.conv(x, kernel) * 2.0), draw(1, 9, 1)
+    before = folded(x)
+    kernel *= 3
+    close(folded(x), 3 * before)
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+def randomise(module):
+    """Draw parameters and statistics that normalisation cannot leave as they are."""
+    for kind, low in ((nnx.Param, -0.5), (nnx.BatchStat, 0.5)):
+        state = nnx.state(module, kind)
+        drawn = jax.tree.map(lambda a, low=low: draw(*a.shape, low=low, high=low + 1), state)
+        nnx.update(module, drawn)
+    module.eval()
+    return module
+
+
+def marked(name):
+    often = name in ("mnist_dsdc", "drn", "eesp")
+    return name if often else pytest.param(name, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in models.list_models()])
+def test_our_networks(name):
+    network = randomise(models.create(name, rngs=nnx.Rngs(0)))
+    side, channels = (28, 1) if name.startswith("mnist") else (32, 3)
+    images = draw(2, side, side, channels)
+    close(jax.jit(fold(network))(images), jax.jit(network)(images), 1e-4)
+    if name not in ("mnist_textbook", "mnist_tutorial", "vgg16_dilated"):
+        assert operations(fold(network), images)["rsqrt"] == 0
+
+
+def flax_nnx(x):
+    rngs = nnx.Rngs(0)
+    conv = nnx.Conv(3, 6, (3, 3), feature_group_count=3, kernel_dilation=2, rngs=rngs)
+    model = randomise(nnx.Sequential(conv, nnx.BatchNorm(6, rngs=rngs), nnx.relu))
+    return model
+
+
+def flax_linen(x):
+    class Network(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            y = linen.BatchNorm(use_running_average=True)(linen.Conv(6, (3, 3), strides=2)(x))
+            return linen.BatchNorm(use_running_average=True)(linen.Dense(5)(linen.relu(y)))
+
+    variables = Network().init(jax.random.key(0), x)
+    drawn = jax.tree.map(lambda a: draw(*a.shape, low=0.5, high=1.5), variables)
+    return lambda x: Network().apply(drawn, x)
+
+
+def haiku(x):
+    import haiku as hk
+
+    def network(x):
+        y = hk.BatchNorm(True, True, 0.9)(hk.Conv2D(5, (3, 3))(x), is_training=False)
+        return jax.nn.relu(y)
+
+    pair = hk.without_apply_rng(hk.transform_with_state(network))
+    starting = hk.transform_with_state(
+        lambda x: hk.BatchNorm(True, True, 0.9)(hk.Conv2D(5, (3, 3))(x), is_training=True)
+    )
+    weights = starting.init(jax.random.key(0), x)
+    drawn = jax.tree.map(lambda a: draw(*a.shape, low=0.5, high=1.5), weights)
+    return lambda x: pair.apply(*drawn, x)[0]
+
+
+def equinox(x):
+    import equinox as eqx
+
+    conv = eqx.nn.Conv2d(3, 6, 3, padding=2, dilation=2, groups=3, key=jax.random.key(0))
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(6, "batch", mode="batch")
+    drawn = eqx.combine(
+        jax.tree.map(lambda a: draw(*a.shape, low=0.5, high=1.5), eqx.filter(norm, eqx.is_array)),
+        norm,
+    )
+    drawn = eqx.nn.inference_mode(drawn)
+
+    def one(image):
+        return drawn(conv(image), state)[0]
+
+    return lambda x: jax.vmap(one, axis_name="batch")(x.transpose(0, 3, 1, 2))
+
+
+LIBRARIES = [flax_nnx, flax_linen]
+LIBRARIES += [name for name in (haiku, equinox) if importlib.util.find_spec(name.__name__)]
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+def test_networks_of_other_libraries(library):
+    x = draw(2, 9, 8, 3)
+    network = library(x)
+    close(jax.jit(fold(network))(x), jax.jit(network)(x))
+    found = operations(fold(network), x)
+    assert found["mul"] == found["div"] == found["sub"] == found["rsqrt"] == 0
