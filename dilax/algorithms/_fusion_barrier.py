@@ -26,8 +26,11 @@ def fusion_barrier(
     An optimisation barrier hides from XLA on CPU that the other branch is never taken. On other
     platforms the condition is a constant, and XLA removes the branch. (A barrier around the result
     itself would have no effect, because XLA removes it before fusion.) The result has ``shape`` and
-    ``dtype``, and varies over the mesh axes that ``operand`` varies over. If ``operand`` is of this
-    shape and type, the other branch returns it, which leaves XLA nothing to compile.
+    ``dtype``, and varies over the mesh axes that ``operand`` varies over.
+
+    The other branch reads nothing, so that XLA may move into the first one what only it reads. (A
+    branch that returned ``operand`` was measured: it compiles no sooner in a network, and the
+    gradient of an average pool takes 10 to 30% longer.)
     """
     never = lax.platform_dependent(cpu=lambda: lax.optimization_barrier(_false()), default=_false)
     return lax.cond(never, lambda: _stand_in(compute, shape, dtype, operand), compute)
@@ -40,8 +43,6 @@ def _stand_in(
     if any(jax.typeof(operand).sharding.spec):
         sharding = jax.typeof(jax.eval_shape(compute)).sharding
         return jnp.zeros(shape, dtype, device=sharding)
-    if (operand.shape, operand.dtype) == (shape, dtype):
-        return operand
     return vary(jnp.zeros(shape, dtype), varying_axes(operand))
 
 
