@@ -10,7 +10,7 @@ results in ``experiments/published.json``, which have other recipes and mostly 2
 import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_at_signals(interrupts.UNWRITTEN)
+    interrupts.end_at_signals(interrupts.UNFINISHED)
 
 import dataclasses
 import json

@@ -10,7 +10,7 @@ memory, and the arrays must have the SHA-256 sums of the published set.
 import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_at_signals(interrupts.UNWRITTEN)
+    interrupts.end_at_signals(interrupts.UNFINISHED)
 
 import argparse
 import json

@@ -10,7 +10,7 @@ network of random kernels.
 import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_at_signals(interrupts.UNWRITTEN)
+    interrupts.end_at_signals(interrupts.UNFINISHED)
 
 import dataclasses
 import sys

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 UNSAVED = "interrupted before the first step: nothing is saved"
-UNWRITTEN = "interrupted: nothing is written"
+UNFINISHED = "interrupted: the results are not complete"
 """What a program says that writes its results in the end."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 SHOW_CURSOR = b"\x1b[?25h"

@@ -11,7 +11,7 @@ answered.
 import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_at_signals(interrupts.UNWRITTEN)
+    interrupts.end_at_signals(interrupts.UNFINISHED)
 
 import csv
 import dataclasses
@@ -28,6 +28,8 @@ from tyro.conf import Positional
 
 from dilax import models, training
 
+MOST_DRAWN = 60
+"""Most pictures that --draw shows, the first ones."""
 FEW = 64
 """Number of pictures up to which no progress bar is shown."""
 
@@ -47,7 +49,7 @@ class Config:
     csv: Path | None = None
     """File for a table: each picture, its class, and the probability of every class."""
     draw: Path | None = None
-    """File (.png) for a picture of the inputs, as the network gets them, and the answers."""
+    """File (.png) that shows the first 60 pictures, as the network gets them, and the answers."""
     batch_size: int = 64
     """Number of pictures that are computed together."""
 
@@ -80,9 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         say(str(error), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        say(interrupts.UNWRITTEN, file=sys.stderr)
-        return 130
     try:
         show(found, config.top)
     except BrokenPipeError:
@@ -127,12 +126,10 @@ def write_table(path: Path, found: models.Predictions) -> None:
 
 def draw(path: Path, model: models.TrainedClassifier, found: models.Predictions, top: int) -> None:
     """Draw the inputs of the network with its answers."""
-    images: list[np.ndarray] = [model.preparation.from_file(one) for one in found.paths]
-    titles = [
-        "\n".join([one.name, *in_words(answers)])
-        for one, answers in zip(found.paths, found.top(top), strict=True)
-    ]
-    training.draw_predictions(path, images, titles)
+    drawn = list(zip(found.paths, found.top(top), strict=True))[:MOST_DRAWN]
+    images: list[np.ndarray] = [model.preparation.from_file(one) for one, _ in drawn]
+    titles = ["\n".join([one.name, *in_words(answers)]) for one, answers in drawn]
+    training.draw_predictions(path, images, titles, most=MOST_DRAWN)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "_checks": set(),
     "_arrays": set(),
+    "_atomic": set(),
     "geometry": set(),
     "algorithms": {"geometry"},
     "_choice": {"geometry", "algorithms"},
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the names at the top
     "": {"_accelerate", *CORE},
 }
-ANYWHERE = {"_version", "_checks", "_arrays"}
+ANYWHERE = {"_version", "_checks", "_arrays", "_atomic"}
 # Names at the top that are imported when they are first used: said to type checkers only.
 LAZY = {"analysis", "data", "degridding", "inference", "models", "nn", "training"}
 # Libraries that must not be imported: the core and the tools need only JAX and NumPy.

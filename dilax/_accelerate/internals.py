@@ -40,10 +40,10 @@ def evaluate(program: Program) -> list[Any]:
 
 
 def run_equation(equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    """Run one equation on operands, as JAX itself does."""
+    """Run one equation on operands, in the named scope in which it was traced."""
     found = equation.primitive.get_bind_params(equation.params)
     functions, params = found if isinstance(found, tuple) else ((), found)  # by version of JAX
-    with equation.ctx.manager:
+    with equation.ctx.manager, jax.named_scope(str(equation.source_info.name_stack)):
         results = equation.primitive.bind(*functions, *operands, **params)
     return list(results) if equation.primitive.multiple_results else [results]
 

@@ -112,10 +112,8 @@ class Dataset:
 
     def __reduce__(self) -> tuple[type["Dataset"], tuple[object, ...]]:
         """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
-        return type(self), (
-            *(self.name, dict(self.splits), self.class_names, self.source),
-            self.notes,
-        )
+        splits = dict(self.splits)
+        return type(self), (self.name, splits, self.class_names, self.source, self.notes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -29,12 +29,21 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     return [picture for path in paths for picture in _below(path)]
 
 
+def _is_hidden(name: str) -> bool:
+    """Return whether a folder or a file is kept by a system or a file manager for itself."""
+    return name.startswith((".", "__MACOSX"))
+
+
 def _below(path: Path) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give a picture, or a folder of pictures.")
     if not path.is_dir():
         return [path]
-    found = [file for file in sorted(path.rglob("*")) if is_picture(file)]
+    found = [
+        file
+        for file in sorted(path.rglob("*"))
+        if is_picture(file) and not any(map(_is_hidden, file.relative_to(path).parts))
+    ]
     if not found:
         suffixes = ", ".join(sorted(SUFFIXES))
         raise DataError(f"{path} must hold pictures ({suffixes}), got none.")

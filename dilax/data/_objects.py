@@ -18,11 +18,13 @@ from dilax.data._dataset import DataError
 _MOST_EXAMINED = 10_000
 """Number of images that are examined."""
 _TYPICAL = 0.95
-"""Share of the images that must have a black border, and an object of the usual size."""
+"""Share of the images that must have a black border, and of these, of objects as described."""
 _TOLERANCE = 1.0
 """Largest deviation, in pixels, of a typical object's size and centre."""
 _WORKING_SIDE = 256
 """Longer side to which a picture is reduced before its object is sought."""
+ENOUGH = 2 * _WORKING_SIDE
+"""Pixels along each axis that a picture needs, to be reduced without loss."""
 _TRIMS = 5
 """How often the background is fitted again without what differs from it."""
 _LEAST_CONTRAST = 0.1
@@ -38,8 +40,8 @@ def find_object_size(images: np.ndarray) -> int | None:
       images: uint8 ``(N, H, W, C)``.
 
     Returns:
-      The side, if almost every image is grey with one object on black, of one size, whose centre of
-      mass is the centre of the image.
+      The side, if almost every image is grey with an object on black, of the usual size, whose
+      centre of mass is the centre of the image.
 
     >>> images = np.zeros((3, 9, 9, 1), np.uint8)
     >>> images[:, 2:7, 3:6] = 200
@@ -58,8 +60,8 @@ def find_object_size(images: np.ndarray) -> int | None:
     side = np.median(sides)
     usual = np.abs(sides - side) <= _TOLERANCE
     middle = np.asarray(grey.shape[1:]) / 2
-    off = np.abs(np.median(_centres(objects), axis=0) - middle)
-    return int(side) if usual.mean() >= _TYPICAL and (off <= _TOLERANCE).all() else None
+    centred = (np.abs(_centres(objects) - middle) <= _TOLERANCE).all(axis=1)
+    return int(side) if (usual & centred).mean() >= _TYPICAL else None
 
 
 def isolate_object(grey: np.ndarray, *, size: tuple[int, int], object_size: int) -> np.ndarray:
@@ -90,7 +92,8 @@ def isolate_object(grey: np.ndarray, *, size: tuple[int, int], object_size: int)
         return grey
     ink = _ink(_reduced(grey[..., 0]))
     box = ink[np.ix_(*(_span(np.asarray(ink.any(axis=1 - axis))) for axis in (0, 1)))]
-    scale = object_size / max(box.shape)
+    room = min(whole / side for whole, side in zip(size, box.shape, strict=True))
+    scale = min(object_size / max(box.shape), room)
     height, width = (max(1, round(scale * side)) for side in box.shape)
     small = np.asarray(
         Image.fromarray((255 * box).round().astype(np.uint8)).resize(

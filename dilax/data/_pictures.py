@@ -79,14 +79,25 @@ def read_picture(path: Path, options: PictureOptions) -> np.ndarray:
 
 
 def read_pixels(
-    path: Path, *, size: tuple[int, int] | None, channels: int, background: str = "white"
+    path: Path,
+    *,
+    size: tuple[int, int] | None,
+    channels: int,
+    background: str = "white",
+    enough: int | None = None,
 ) -> np.ndarray:
-    """Read a picture as :func:`read_picture` does, but with any height and width as ``size``."""
+    """Read a picture as :func:`read_picture` does, but with any height and width as ``size``.
+
+    A JPEG is decoded at a fraction of its size if that suffices for ``size``, or if both of its
+    sides then have at least ``enough`` pixels.
+    """
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             _check_pixels(image, path)
-            if size is not None:  # a JPEG is decoded at a fraction of its size, if that is enough
+            if size is not None:
                 image.draft(None, (2 * size[1], 2 * size[0]))
+            elif enough is not None:
+                image.draft(None, (enough, enough))
             return convert_image(image, size=size, channels=channels, background=background)
     except DataError:
         raise

@@ -1,9 +1,17 @@
-"""Faster forward passes of trained networks, with the same results.
+"""Faster forward passes of trained networks, and functions with their weights in a file.
 
-``fold`` moves batch normalisation, and every other constant scale and shift of features, into the
-convolutions and products before it.
+``fold`` moves batch normalisation, and other constant scales and shifts of features, into the
+convolutions and products before them. ``export`` writes a function as StableHLO or ONNX.
 """
 
+from dilax.inference._export import ExportError, export, load_exported
 from dilax.inference._fold import fold
 
-__all__ = ["fold"]
+__all__ = [
+    # a faster function
+    "fold",
+    # a function in a file
+    "export",
+    "load_exported",
+    "ExportError",
+]

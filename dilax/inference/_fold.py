@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -20,6 +21,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from dilax._accelerate.internals import run_equation
 from dilax._checks import check_callable
+from dilax._functions.symbolic import has_known_size
 from dilax._jaxprs import Program, opened
 from dilax.inference._scaled import Constant, Scaled, convolved, rescaled
 
@@ -27,11 +29,17 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 Value = Any
 """An array, a ``Constant`` or a ``Scaled``."""
+Replacement = Callable[[JaxprEqn, Sequence[Any]], list[Any]]
+"""Computes the results of an equation from its operands."""
 
-INLINED = frozenset({"jit", "pjit", "closed_call", "core_call"})
+INLINED = frozenset({"jit", "pjit", "closed_call"})
 """Primitives that do what their program does."""
-LARGEST = 2**22
-"""Most entries of an array that is evaluated; constants of weights are smaller than weights."""
+NOT_EVALUATED = frozenset({"pvary", "pcast"})
+"""Primitives that mean something only where they stand, inside of ``shard_map``."""
+SMALL = 2**14
+"""Most entries of an evaluated array that is much larger than what it is made of."""
+GROWTH = 2
+"""How much larger is much larger."""
 
 
 def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -43,12 +51,17 @@ def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
         scale * conv(x, kernel) + shift  ->  conv(x, scale * kernel) + shift
 
     where ``scale`` and ``shift`` are constants with one entry for each out-feature. So does any
-    other sequence of constant additions and multiplications of features after it.
+    other sequence of constant additions and multiplications of features after it; what they add is
+    one addition in the end.
 
     Like ``jax.grad``, ``fold`` transforms without compiling: apply ``jax.jit`` to the result. What
-    is constant is what ``function`` closes over; weights that it gets as arguments are not, so give
-    ``fold(lambda images: apply(params, images))``. Whatever cannot be folded stays as it is. The
-    constants are evaluated anew whenever the result is traced.
+    is constant is what ``function`` closes over; weights that it gets as arguments, or that are
+    traced, are not, so give ``fold(lambda images: apply(params, images))``. The constants are
+    evaluated anew whenever the result is traced.
+
+    What cannot be folded stays as it is: a convolution whose output is read twice, or is converted
+    to another type; what is not a sum or product with a constant, such as layer normalisation;
+    kernels of float16; and the bodies of ``scan``, ``checkpoint``, ``custom_jvp`` and the like.
 
     Results equal those of ``function`` up to rounding, because a kernel is scaled before it is
     summed. Both ``accelerate(fold(f))`` and ``fold(accelerate(f))`` work; so do ``jit``, ``vmap``
@@ -77,6 +90,13 @@ def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
     True
     """
     check_callable(function, "function")
+    return rewritten(function, {})
+
+
+def rewritten(
+    function: Callable[Parameters, Result], replacements: Mapping[str, Replacement]
+) -> Callable[Parameters, Result]:
+    """Fold, and replace operations by the names of their primitives."""
 
     @functools.wraps(function)
     def folded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -93,18 +113,28 @@ def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
             return found
 
         program = jax.make_jaxpr(of_arrays)(*arrays)
-        constants = [Constant.of(value) for value in program.consts]
-        found = _run(program, [*constants], list(arrays))
+        constants = [_known(value) for value in program.consts]
+        found = _run(program, constants, arrays, replacements)
         return jax.tree.unflatten(result_structure, [_computed(value) for value in found])
 
     return folded
 
 
 def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
-def _run(program: Program, constants: Sequence[Value], arguments: Sequence[Value]) -> list[Value]:
+def _known(value: Any) -> Value:
+    """Return a constant, unless the value is not known while a program around it is traced."""
+    return value if isinstance(value, jax.core.Tracer) else Constant.of(value)
+
+
+def _run(
+    program: Program,
+    constants: Sequence[Value],
+    arguments: Sequence[Value],
+    replacements: Mapping[str, Replacement],
+) -> list[Value]:
     """Run a program; the values of its results may be constants, or not be computed yet."""
     body = opened(program)
     uses = collections.Counter(
@@ -125,43 +155,52 @@ def _run(program: Program, constants: Sequence[Value], arguments: Sequence[Value
         return value
 
     for equation in body.eqns:
-        results = _results(equation, [read(variable) for variable in equation.invars])
+        operands = [read(variable) for variable in equation.invars]
+        results = _results(equation, operands, replacements)
         values.update(zip(equation.outvars, results, strict=True))
     return [read(variable) for variable in body.outvars]
 
 
-def _results(equation: JaxprEqn, operands: Sequence[Value]) -> Sequence[Value]:
+def _results(
+    equation: JaxprEqn, operands: Sequence[Value], replacements: Mapping[str, Replacement]
+) -> Sequence[Value]:
     """Find the values of what an equation gives."""
     if equation.primitive.name in INLINED and (inner := _inner(equation)) is not None:
-        constants = [Constant.of(value) for value in inner.consts]
-        return _run(inner, constants, operands)
+        constants = [_known(value) for value in inner.consts]
+        return _run(inner, constants, operands, replacements)
     if _is_evaluated(equation, operands):
         return _evaluated(equation, operands)
     value = convolved(equation, operands) or rescaled(equation, operands)
     if value is not None:
         return [value]
-    return run_equation(equation, [_computed(operand) for operand in operands])
+    arrays = [_computed(operand) for operand in operands]
+    replace = replacements.get(equation.primitive.name, run_equation)
+    return replace(equation, arrays)
 
 
 def _inner(equation: JaxprEqn) -> ClosedJaxpr | None:
     """Return the program that an equation calls, if all it does is to call it."""
     program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    return program if isinstance(program, ClosedJaxpr) else None
+    shardings = [equation.params.get(f"{side}_shardings", ()) for side in ("in", "out")]
+    placed = any(type(one).__name__ != "UnspecifiedValue" for side in shardings for one in side)
+    return program if isinstance(program, ClosedJaxpr) and not placed else None
 
 
 def _is_evaluated(equation: JaxprEqn, operands: Sequence[Value]) -> bool:
     """Return whether an equation has only constants, and its results are small enough to keep."""
     known = bool(operands) and all(isinstance(operand, Constant) for operand in operands)
-    if not known or equation.effects:
+    if not known or equation.effects or equation.primitive.name in NOT_EVALUATED:
         return False
     if equation.primitive.name == "broadcast_in_dim":
-        return True
-    results: list[Any] = [variable.aval for variable in equation.outvars]
-    return all(result.size <= LARGEST for result in results)
+        return len(operands) == 1 and equation.params.get("sharding") is None
+    arrays: list[Any] = [variable.aval for variable in equation.outvars]
+    arrays += [operand for operand in operands if np.shape(operand.kept) != operand.shape]
+    largest = max(SMALL, GROWTH * sum(np.size(operand.kept) for operand in operands))
+    return all(has_known_size(each.shape) and math.prod(each.shape) <= largest for each in arrays)
 
 
 def _evaluated(equation: JaxprEqn, operands: Sequence[Constant]) -> list[Constant]:
-    if equation.primitive.name == "broadcast_in_dim" and len(operands) == 1:
+    if equation.primitive.name == "broadcast_in_dim":
         params = equation.params
         return [operands[0].broadcast(params["shape"], params["broadcast_dimensions"])]
     with jax.ensure_compile_time_eval():

@@ -13,6 +13,10 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from dilax._accelerate.internals import run_equation
+from dilax._functions.symbolic import has_known_size
+
+TYPES = (jnp.bfloat16, jnp.float32, jnp.float64)
+"""Types of kernels that are scaled; others have too small a range."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +46,14 @@ class Constant:
             return self.kept
         return jnp.broadcast_to(self.kept, self.shape)
 
-    def along(self, axis: int, rank: int) -> np.ndarray | None:
+    def by_feature(self, axis: int, rank: int) -> np.ndarray | None:
         """Return the entries along an axis, if they are equal along all other axes; or None."""
+        shape = np.shape(self.kept)
         if len(self.shape) not in (0, rank) or not jnp.issubdtype(self.dtype, jnp.floating):
             return None
-        kept = np.asarray(self.kept, np.float64)
-        others = [place for place in range(kept.ndim) if place != axis]
-        if math.prod(kept.shape[place] for place in others) > 1:
+        if math.prod(size for place, size in enumerate(shape) if place != axis) > 1:
             return None
-        return kept.reshape(-1)
+        return np.asarray(self.kept, np.float64).reshape(-1)
 
     @property
     def dtype(self) -> Any:
@@ -81,7 +84,7 @@ class Scaled:
         along = [-1 if axis == self.axis else 1 for axis in range(len(self.shape))]
         return y + self.shift.astype(self.dtype).reshape(along)
 
-    def then(self, equation: JaxprEqn, axis: int) -> Scaled:
+    def moved(self, equation: JaxprEqn, axis: int) -> Scaled:
         """Reshape or transpose the convolution, which puts its features on another axis."""
         before = self.convolve
 
@@ -101,21 +104,23 @@ def result_of(equation: JaxprEqn) -> Any:
 
 def convolved(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
     """Return what an equation gives, not computed yet, if it convolves with a constant kernel."""
-    if equation.primitive.name not in FEATURE_AXES or len(operands) != 2:
+    known = [place for place, operand in enumerate(operands) if isinstance(operand, Constant)]
+    if equation.primitive.name not in FEATURE_AXES or len(operands) != 2 or len(known) != 1:
         return None
-    x, kernel = operands
-    axes = FEATURE_AXES[equation.primitive.name](equation)
-    if axes is None or isinstance(x, Constant) or not isinstance(kernel, Constant):
-        return None
-    result = result_of(equation)
-    floating = jnp.issubdtype(kernel.dtype, jnp.floating)
-    if not floating or kernel.dtype != result.dtype or 0 in result.shape:
+    (place,) = known
+    axes = FEATURE_AXES[equation.primitive.name](equation, place)
+    kernel, x, result = operands[place], operands[1 - place], result_of(equation)
+    if axes is None or kernel.dtype not in TYPES or kernel.dtype != result.dtype:
         return None
     axis, kernel_axis = axes
+    if not has_known_size([result.shape[axis], *kernel.shape]) or not result.shape[axis]:
+        return None
     x = x.computed() if isinstance(x, Scaled) else x
 
     def convolve(scale: np.ndarray) -> Any:
-        return run_equation(equation, [x, scaled_kernel(kernel, scale, kernel_axis)])[0]
+        pair = [x, x]
+        pair[place] = scaled_kernel(kernel, scale, kernel_axis)
+        return run_equation(equation, pair)[0]
 
     ones = np.ones(result.shape[axis])
     return Scaled(convolve, ones, None, axis, result.shape, result.dtype)
@@ -136,23 +141,30 @@ def rescaled(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
     name = equation.primitive.name
     if name in MOVES and len(operands) == 1 and isinstance(operands[0], Scaled):
         axis = MOVES[name](equation, operands[0])
-        return None if axis is None else operands[0].then(equation, axis)
+        return None if axis is None else operands[0].moved(equation, axis)
     if name == "neg" and isinstance(operands[0], Scaled):
         return _times(operands[0], -1.0)
     if name not in ("add", "sub", "mul", "div") or len(operands) != 2:
         return None
     first, second = operands
-    if isinstance(first, Scaled) and isinstance(second, Constant):
+    if isinstance(first, Scaled) and isinstance(second, Constant) and _of_type(first, equation):
         return _combined(name, first, second)
-    if isinstance(first, Constant) and isinstance(second, Scaled) and name != "div":
+    turned = isinstance(first, Constant) and isinstance(second, Scaled) and name != "div"
+    if turned and _of_type(second, equation):
         value = _times(second, -1.0) if name == "sub" else second
         return _combined("add" if name == "sub" else name, value, first)
     return None
 
 
+def _of_type(value: Scaled, equation: JaxprEqn) -> bool:
+    """Return whether a result has the shape and the type of a value: nothing is broadcast."""
+    result = result_of(equation)
+    return (result.shape, result.dtype) == (value.shape, value.dtype)
+
+
 def _combined(name: str, value: Scaled, constant: Constant) -> Scaled | None:
     """Add, subtract, multiply or divide by a constant that depends on the feature alone."""
-    entries = constant.along(value.axis, len(value.shape))
+    entries = constant.by_feature(value.axis, len(value.shape))
     if entries is None:
         return None
     if name == "div" and (entries == 0).any():
@@ -173,35 +185,38 @@ def _times(value: Scaled, factor: np.ndarray | float) -> Scaled:
 
 # --- where the features are -----------------------------------------------------------------------
 
+Axes = tuple[int, int]
+"""The axes of out-features of a result and of a kernel."""
 
-def _of_lax_convolution(equation: JaxprEqn) -> tuple[int, int] | None:
+
+def _of_lax_convolution(equation: JaxprEqn, kernel: int) -> Axes | None:
     numbers = equation.params["dimension_numbers"]
-    if equation.params["batch_group_count"] != 1:
+    if kernel != 1 or equation.params["batch_group_count"] != 1:
         return None
     return numbers.out_spec[1], numbers.rhs_spec[0]
 
 
-def _of_dilax_convolution(equation: JaxprEqn) -> tuple[int, int]:
+def _of_dilax_convolution(equation: JaxprEqn, kernel: int) -> Axes | None:
     features = len(result_of(equation).shape) - 1
-    return features, features
+    return (features, features) if kernel == 1 else None
 
 
-def _of_product(equation: JaxprEqn) -> tuple[int, int] | None:
-    """Of a product without batch axes, whose second operand has one axis that is not summed."""
-    (_, summed), (batch, _) = equation.params["dimension_numbers"]
-    kernel: Any = equation.invars[1].aval
-    free = [axis for axis in range(len(kernel.shape)) if axis not in summed]
+def _of_product(equation: JaxprEqn, kernel: int) -> Axes | None:
+    """Of a product without batch axes, with a matrix of which one axis is not summed."""
+    summed, (batch, _) = equation.params["dimension_numbers"]
+    matrix: Any = equation.invars[kernel].aval
+    free = [axis for axis in range(len(matrix.shape)) if axis not in summed[kernel]]
     if batch or len(free) != 1:
         return None
-    return len(result_of(equation).shape) - 1, free[0]
+    return (len(result_of(equation).shape) - 1 if kernel else 0), free[0]
 
 
-FEATURE_AXES: dict[str, Callable[[JaxprEqn], tuple[int, int] | None]] = {
+FEATURE_AXES: dict[str, Callable[[JaxprEqn, int], Axes | None]] = {
     "conv_general_dilated": _of_lax_convolution,
     "dilax_conv": _of_dilax_convolution,
     "dot_general": _of_product,
 }
-"""By primitive, the axes of out-features of the result and of the kernel, if there are any."""
+"""By primitive, where the out-features are, if the operand of a place is the kernel."""
 
 
 def _after_reshape(equation: JaxprEqn, value: Scaled) -> int | None:

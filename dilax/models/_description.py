@@ -8,7 +8,7 @@ from typing import Any
 
 from flax import nnx
 
-from dilax._checks import shown
+from dilax._checks import check_instance, entries, shown
 from dilax.data import DataError
 from dilax.models._classifier import Classifier
 from dilax.models._preparation import Preparation
@@ -21,6 +21,9 @@ FORMAT = 1
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Description:
     """What a trained network is, besides its weights.
+
+    Raises:
+        TypeError: Names are no texts, or the preparation is none.
 
     >>> preparation = Preparation(height=28, width=28, mean=(0.1,), std=(0.3,))
     >>> description = Description(
@@ -40,6 +43,13 @@ class Description:
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
     mirrored: bool = False
     """Whether its logits are averaged with those of the mirror image."""
+
+    def __post_init__(self) -> None:
+        names = entries(self.class_names, "class_names", "names")
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"class_names must be names, got {shown(names)}.")
+        object.__setattr__(self, "class_names", names)
+        check_instance(self.preparation, Preparation, "preparation")
 
     def create(self) -> Classifier:
         """Create the network, with parameters that are not trained."""
@@ -65,11 +75,11 @@ class Description:
             preparation = Preparation(**_with_tuples(fields.pop("preparation")))
             options = _with_tuples(fields.pop("options"))
             return cls(preparation=preparation, options=options, **_with_tuples(fields))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise DataError(
-                f"the description of the network cannot be read ({reason}), got "
-                f"{shown(dict(content))}; it was written by another version of dilax."
+                f"the description of the network cannot be read ({reason}), got {shown(content)}; "
+                "was it written by another version of dilax?"
             ) from error
 
 

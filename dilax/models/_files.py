@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from dilax._atomic import write_bytes
 from dilax._checks import check_instance, shown
 from dilax.data import DataError
 from dilax.data._dataset import check_size
 from dilax.models._description import Description
 from dilax.models._trained import TrainedClassifier
 from dilax.training import CheckpointError, functional, load_into, read_trained
+from dilax.training._trained import KINDS
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
@@ -80,7 +82,7 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TypeError: ``model`` is not a trained network.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written; the message names it.
     """
     import safetensors.numpy
 
@@ -93,16 +95,12 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
     }
     described = json.dumps(model.description.as_json())
     metadata = {_KEY: described, _DIGEST: _digest(described, arrays)}
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(safetensors.numpy.save(arrays, metadata=metadata))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(Path(path), safetensors.numpy.save(arrays, metadata=metadata))
 
 
 def _from_run(folder: Path, weights: str | None) -> TrainedClassifier:
+    if weights not in (None, *KINDS):
+        raise ValueError(f"weights must be one of {', '.join(KINDS)}, got {shown(weights)}.")
     trained = read_trained(folder, which=weights)
     if not trained.description:
         raise CheckpointError(
@@ -147,9 +145,12 @@ def _read(path: Path) -> tuple[Description, dict[str, Any]]:
         )
     if metadata[_DIGEST] != _digest(metadata[_KEY], arrays):
         raise DataError(f"{path} is damaged: its checksum is another one; get it again.")
-    found = traverse_util.unflatten_dict(arrays, sep=".")
-    parts = {name: found.get(name, {}) for name in _PARTS}
-    return Description.from_json(json.loads(metadata[_KEY])), parts
+    try:
+        found = traverse_util.unflatten_dict(arrays, sep=".")
+        content = json.loads(metadata[_KEY])
+    except Exception as error:  # whatever was written with a right checksum
+        raise DataError(f"{path} must be a file of dilax.models.save, got {error!r}.") from error
+    return Description.from_json(content), {name: found.get(name, {}) for name in _PARTS}
 
 
 def _digest(described: str, arrays: Mapping[str, np.ndarray]) -> str:

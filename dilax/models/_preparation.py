@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from dilax._checks import shown
+from dilax._checks import LONGEST, entries, integer, number, shown
 from dilax.data import DataError, augment
-from dilax.data._objects import find_object_size, isolate_object
+from dilax.data._objects import ENOUGH, find_object_size, isolate_object
 from dilax.data._pictures import convert_image, read_pixels
 
 
@@ -25,6 +25,10 @@ class Preparation:
     colours become grey where the network takes grey images, and transparent parts white. Where the
     network was trained on objects on black of one size, as MNIST's digits are, the object is first
     found in the picture, on any even background, and shown in that form.
+
+    Raises:
+        TypeError: A value is of another type.
+        ValueError: A value is out of range, or there are not 1 or 3 channels.
 
     >>> preparation = Preparation(height=8, width=8, mean=(0.5,), std=(0.25,))
     >>> preparation.from_array(np.full((16, 16, 3), 255, np.uint8)).shape
@@ -43,6 +47,23 @@ class Preparation:
     """Standard deviation of each channel, by which the result is divided."""
     object_size: int | None = None
     """Longer side, in pixels, of the bright object on black that the images show, if they do."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            integer(getattr(self, name), name, minimum=1, maximum=LONGEST)
+        for name in ("mean", "std"):
+            values = entries(getattr(self, name), name, "numbers")
+            object.__setattr__(self, name, tuple(number(one, f"each of {name}") for one in values))
+        if len(self.mean) not in (1, 3) or len(self.std) != len(self.mean):
+            raise ValueError(
+                "mean and std must have one entry for each of 1 or 3 channels, got "
+                f"{len(self.mean)} and {len(self.std)}."
+            )
+        if not all(deviation > 0 for deviation in self.std):
+            raise ValueError(f"std must be positive, got {self.std}.")
+        if self.object_size is not None:
+            longest = max(self.height, self.width)
+            integer(self.object_size, "object_size", minimum=1, maximum=longest)
 
     @classmethod
     def of_images(
@@ -84,19 +105,24 @@ class Preparation:
             DataError: It is damaged, no picture, has too many pixels, or shows no object where the
                 network takes objects.
         """
-        size = None if self.object_size else (self.height, self.width)
-        pixels = read_pixels(path, size=size, channels=len(self.mean))
+        if self.object_size is None:
+            return read_pixels(path, size=(self.height, self.width), channels=len(self.mean))
+        pixels = read_pixels(path, size=None, channels=1, enough=ENOUGH)
         return self._isolated(pixels, str(path))
 
     def from_array(self, pixels: np.ndarray) -> np.ndarray:
-        """Bring an array ``(h, w, c)``, uint8 or floats in [0, 1], to the form of the images.
+        """Bring an array ``(h, w, c)`` to the form of the images.
+
+        Its values are uint8, uint16, bool, or floats in [0, 1].
 
         Returns:
             uint8 ``(H, W, C)``; or floats, if they have this shape already.
 
         Raises:
+            ValueError: Its values are of another type or range.
             DataError: It shows no object where the network takes objects.
         """
+        pixels = _of_known_range(pixels)
         if pixels.dtype != np.uint8:
             if pixels.shape == self.image_shape and self.object_size is None:
                 return pixels.astype(np.float32)
@@ -107,10 +133,15 @@ class Preparation:
         """Convert an image of Pillow to uint8 ``(H, W, C)``.
 
         Raises:
+            ValueError: Its pixels are floating-point numbers, or integers of more than 16 bits.
             DataError: It shows no object where the network takes objects.
         """
         size = None if self.object_size else (self.height, self.width)
-        return self._isolated(convert_image(image, size=size, channels=len(self.mean)), "the image")
+        try:
+            pixels = convert_image(image, size=size, channels=len(self.mean))
+        except ValueError as error:
+            raise ValueError(f"the image cannot be converted: {error}.") from error
+        return self._isolated(pixels, "the image")
 
     def _isolated(self, pixels: np.ndarray, name: str) -> np.ndarray:
         if self.object_size is None:
@@ -137,7 +168,7 @@ def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
     pixels = images.reshape(-1, images.shape[-1])
     mean = pixels.mean(axis=0, dtype=np.float64) / 255
     square = np.square(pixels, dtype=np.uint32).mean(axis=0, dtype=np.float64) / 255**2
-    std = np.maximum(np.sqrt(square - mean**2), 1 / 255)
+    std = np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), 1 / 255)
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
@@ -164,8 +195,14 @@ def as_pictures(images: Any, preparation: Preparation) -> np.ndarray:
         array = np.asarray(images)
     except Exception as error:  # conversion of an arbitrary object can raise anything
         raise TypeError(f"images must be an array or paths, got {shown(images)}.") from error
-    array = _of_known_range(_with_axes(array))
-    return np.stack([preparation.from_array(each) for each in array])
+    return np.stack([_prepared(preparation, each, n) for n, each in enumerate(_with_axes(array))])
+
+
+def _prepared(preparation: Preparation, image: np.ndarray, number: int) -> np.ndarray:
+    try:
+        return preparation.from_array(image)
+    except DataError as error:
+        raise DataError(f"images[{number}]: {error}") from error
 
 
 def _is_image(value: Any) -> bool:

@@ -141,26 +141,25 @@ class TrainedClassifier:
         """
         size = integer(batch_size, "batch_size", minimum=1, maximum=_LARGEST_BATCH)
         check_callable(on_progress, "on_progress")
+        if isinstance(images, Iterator | set | frozenset):
+            images = list(images)
         paths = _as_paths(images)
         if paths is None:
             pixels = as_pictures(images, self.preparation)
             parts = [self._probabilities(pixels[n : n + size]) for n in range(0, len(pixels), size)]
             return Predictions(np.concatenate(parts), self.class_names)
-        found: list[np.ndarray] = [np.empty((0, len(self.class_names)), np.float32)]
+        found = [np.empty((0, len(self.class_names)), np.float32)]
         used: list[Path] = []
         unread: list[tuple[Path, str]] = []
-        done = 0
-        for chunk, pictures in _read_in_batches(paths, self.preparation, size):
-            read = [one for one in pictures if isinstance(one, np.ndarray)]
-            if read:
+        for start in range(0, len(paths), size):
+            chunk = paths[start : start + size]
+            pictures = _read(chunk, self.preparation)
+            pairs = list(zip(chunk, pictures, strict=True))
+            if read := [one for one in pictures if isinstance(one, np.ndarray)]:
                 found.append(self._probabilities(np.stack(read), least=min(size, len(paths))))
-            for path, one in zip(chunk, pictures, strict=True):
-                if isinstance(one, np.ndarray):
-                    used.append(path)
-                else:
-                    unread.append((path, one))
-            done += len(chunk)
-            on_progress(done, len(paths))
+            used += [path for path, one in pairs if isinstance(one, np.ndarray)]
+            unread += [(path, one) for path, one in pairs if isinstance(one, str)]
+            on_progress(start + len(chunk), len(paths))
         return Predictions(np.concatenate(found), self.class_names, tuple(used), tuple(unread))
 
     def logits(self, images: jax.typing.ArrayLike) -> jax.Array:
@@ -205,19 +204,19 @@ def _as_paths(images: Any) -> list[Path] | None:
     """Return the pictures that are meant; None if ``images`` is an array."""
     if isinstance(images, str | os.PathLike):
         return find_pictures([Path(images)])
-    if not isinstance(images, Sequence) or not any(
-        isinstance(one, str | os.PathLike) for one in images
-    ):
+    if not isinstance(images, Sequence) or not any(map(_is_path, images)):
         return None
-    if other := [one for one in images if not isinstance(one, str | os.PathLike)]:
+    if other := [one for one in images if not _is_path(one)]:
         raise TypeError(f"images must be an array or paths, got paths and {shown(other[0])}.")
     return find_pictures(map(Path, images))
 
 
-def _read_in_batches(
-    paths: Sequence[Path], preparation: Preparation, size: int
-) -> Iterator[tuple[Sequence[Path], list[np.ndarray | str]]]:
-    """Read pictures in threads, the next batch while one is used; for an unreadable one, say why.
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _read(paths: Sequence[Path], preparation: Preparation) -> list[np.ndarray | str]:
+    """Read pictures in threads; for one that cannot be used, say why.
 
     Pillow warns of large pictures and odd metadata; what it cannot read, it raises.
     """
@@ -228,10 +227,8 @@ def _read_in_batches(
         except DataError as error:
             return str(error)
 
-    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
-    executor = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-    with executor, warnings.catch_warnings(action="ignore"):
-        reading = [executor.submit(read, path) for path in chunks[0]]
-        for chunk, following in zip(chunks, [*chunks[1:], []], strict=True):
-            current, reading = reading, [executor.submit(read, path) for path in following]
-            yield chunk, [each.result() for each in current]
+    with (
+        warnings.catch_warnings(action="ignore"),
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor,
+    ):
+        return list(executor.map(read, paths))

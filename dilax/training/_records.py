@@ -1,10 +1,8 @@
 """What a run writes to its folder: JSON, the record of its results, and their statistics."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import dilax._version
+from dilax._atomic import write_bytes
 from dilax._checks import entries, integer, number, shown
 
 CONFIG_FILE = "config.json"
@@ -66,15 +65,7 @@ def write_text(path: Path, content: str) -> None:
     Raises:
         OSError: The file cannot be written; the message names it.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        reason = f"{path} cannot be written: {error.strerror}; its previous content is unchanged"
-        raise OSError(error.errno, reason) from error
+    write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ import accelerate_speed
 import benchmark
 import call_overhead
 import epoch_speed
+import inference_speed
 import loop_cost
 import merge_speed
 import paper_digits
@@ -300,6 +301,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "accelerate": lambda: accelerate_speed.section(record("accelerate_speed")),
     "mnist": mnist,
     "cifar": cifar,
+    "inference": lambda: inference_speed.section(record("inference_speed")),
     "paper": lambda: paper_digits.section(record("paper_digits")),
     "waiting": lambda: wall_clock.section(record("wall_clock")),
     "merging": lambda: merge_speed.section(record("merge_speed")),

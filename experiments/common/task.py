@@ -112,7 +112,7 @@ class Task:
         return flags | {
             "seed": seed,
             "dataset_sha256": dataset.fingerprint,
-            "class_names": ", ".join(dataset.class_names),
+            "class_names": list(dataset.class_names),
         }
 
     def describe(self) -> dict[str, Any]:

@@ -40,18 +40,24 @@ def test_mnist_shows_objects_of_one_size(digits):
     assert find_object_size(digits) == 20
 
 
-@pytest.mark.parametrize("change", ["colour", "border", "sizes", "corner", "nothing", "none"])
+CHANGES = ("colour", "border", "sizes", "corner", "sides", "nothing", "none")
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_other_images_do_not(digits, change):
     images = digits[:100].copy()
     if change == "colour":
         images = images.repeat(3, axis=-1)
     elif change == "border":
-        images[:5, 0, 0] = 1
+        images[:9, 0, 0] = 1
     elif change == "sizes":
         images[::2, ::2] = 0
         images[::2, :12] = 0
     elif change == "corner":
         images = np.roll(images, 3, axis=1)
+    elif change == "sides":  # in the middle on average
+        images[::2] = np.roll(images[::2], 4, axis=2)
+        images[1::2] = np.roll(images[1::2], -4, axis=2)
     elif change == "nothing":
         images[:] = 0
     else:
@@ -94,6 +100,13 @@ def test_the_centre_of_mass_is_the_centre_if_there_is_room():
     rows, columns = (found.sum(axis=1 - axis) @ np.arange(28) / found.sum() for axis in (0, 1))
     assert abs(rows - 14) <= 0.5 and abs(columns - 14) <= 0.5
     assert max(np.ptp(np.flatnonzero(found.any(axis=axis))) + 1 for axis in (0, 1)) == 20
+
+
+def test_an_object_that_does_not_fit_is_made_smaller():
+    paper = np.full((200, 60, 1), 230, np.uint8)
+    paper[20:180, 28:32] = 20
+    found = isolate_object(paper, size=(20, 80), object_size=70)
+    assert found.shape == (20, 80, 1) and np.flatnonzero(found.any(axis=1)).size == 20
 
 
 @pytest.mark.parametrize("values", [np.full((50, 40), 200), np.full((1, 1), 7), np.full((3, 2), 0)])

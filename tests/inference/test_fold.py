@@ -143,6 +143,41 @@ def test_what_is_no_scaling_of_features_stays():
     close(fold(lambda x: jnp.inf * dilax.conv(x, kernel))(x), jnp.inf * dilax.conv(x, kernel))
 
 
+def test_what_is_broadcast_to_another_shape_stays():
+    kernel, column = draw(3, 4, 4), draw(8, 1)
+    x, rows = draw(1, 9, 4), draw(2, 8)
+    close(fold(lambda x: dilax.conv(x, kernel) + jnp.zeros((5, 1, 1)))(x).shape, (5, 9, 4))
+    close(fold(lambda x: dilax.conv(x, kernel) * jnp.ones((5, 1, 1)))(x).shape, (5, 9, 4))
+    for threshold in (lambda x: x @ column + jnp.arange(3.0)[None], lambda x: x @ column * 2.0):
+        close(fold(threshold)(rows), threshold(rows))
+
+
+def test_a_wider_type_stays():
+    kernel = draw(3, 4, 4, dtype=jnp.bfloat16)
+    x = draw(2, 9, 4, dtype=jnp.bfloat16)
+    for function in (
+        lambda x: dilax.conv(x, kernel).astype(jnp.float32) * 3.0,
+        lambda x: dilax.conv(x, kernel, preferred_element_type=jnp.float32) * 3.0,
+    ):
+        found = fold(function)(x)
+        assert found.dtype == jnp.float32
+        close(found, function(x), 1e-3)
+
+
+def test_kernels_of_float16_stay():
+    """Their range is too small: a scaled kernel may vanish."""
+    kernel = jnp.full((3, 4, 4), 1e-2, jnp.float16)
+    factor = jnp.full((1, 1, 4), 1e-4, jnp.float16)
+    x = jnp.full((2, 9, 4), 1e2, jnp.float16)
+    function = lambda x: dilax.conv(x, kernel) * factor  # noqa: E731
+    np.testing.assert_array_equal(fold(function)(x), function(x))
+
+
+def test_a_matrix_in_front():
+    matrix, factor = draw(5, 4), draw(5, 1)
+    assert_folded(lambda x: (matrix @ x) * factor + 1.0, draw(4, 3), left=1)
+
+
 def test_integers_stay():
     kernel = jnp.ones((3, 4, 4), jnp.int32)
     assert_left(lambda x: dilax.conv(x, kernel) * 3, jnp.ones((2, 9, 4), jnp.int32))
@@ -161,17 +196,20 @@ def test_a_product_with_a_batch_or_without_kernel_stays():
 
 
 def test_large_constants_are_not_evaluated():
-    """They would be stored in the program."""
+    """They would be stored in the program, or fill the memory while it is traced."""
     kernel, x = draw(3, 4, 4), draw(2, 9, 4)
-    big = 2**23
 
-    def layer(x):
-        table = jnp.zeros(1) + jnp.arange(big, dtype=jnp.float32)
-        return dilax.conv(x, kernel) + table.sum()
+    def table(x):
+        return dilax.conv(x, kernel) + (jnp.zeros(1) + jnp.arange(2.0**20)).sum()
 
-    compiled = jax.jit(fold(layer)).lower(x)
-    assert len(compiled.as_text()) < 2**20
-    close(fold(layer)(x), layer(x))
+    def filled(x):
+        return dilax.conv(x, kernel) + (jnp.ones((2**11, 2**11)) * 0.5).mean()
+
+    for layer in (table, filled):
+        assert len(jax.jit(fold(layer)).lower(x).as_text()) < 2**14
+        close(fold(layer)(x), layer(x))
+    shape = jax.eval_shape(fold(lambda x: x / jnp.ones((2**17, 2**17)).sum()), x).shape
+    assert shape == x.shape
 
 
 # --- transformations, arguments and results -------------------------------------------------------
@@ -192,6 +230,48 @@ def test_transformations_of_a_folded_function(layer):
     close(fold(slopes[1])(x), slopes[1](x), 1e-4)
     many = [lax.map(f, x[:, None]) for f in (fold(layer), layer)]
     close(*many)
+
+
+def test_weights_that_are_traced_stay():
+    kernel, x = draw(3, 4, 4), draw(2, 9, 4)
+
+    def with_kernel(kernel, transform):
+        return transform(lambda x: dilax.conv(x, kernel) * 2.0)(x)
+
+    def plain(kernel):
+        return with_kernel(kernel, lambda function: function)
+
+    def folded(kernel):
+        return with_kernel(kernel, fold)
+
+    close(jax.jit(folded)(kernel), plain(kernel))
+    two = jnp.stack([kernel, -kernel])
+    close(jax.vmap(folded)(two), jax.vmap(plain)(two))
+    slopes = [jax.grad(lambda k, f=f: jnp.sin(f(k)).sum())(kernel) for f in (folded, plain)]
+    close(*slopes, 1e-4)
+
+
+def test_inside_of_shard_map(layer):
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("i")
+    x = draw(2, 9, 4)
+    shared = jax.shard_map(fold(layer), mesh=mesh, in_specs=spec, out_specs=spec)
+    close(shared(x), layer(x))
+
+
+def test_a_placed_result_stays_where_it_is(layer):
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("i"))
+    found = fold(jax.jit(layer, out_shardings=sharding))(draw(2, 9, 4))
+    assert found.sharding == sharding
+
+
+def test_named_scopes_stay(layer):
+    def scoped(x):
+        with jax.named_scope("first"):
+            return layer(x)
+
+    assert "first" in jax.jit(fold(scoped)).lower(draw(2, 9, 4)).as_text(debug_info=True)
 
 
 def test_together_with_accelerate():

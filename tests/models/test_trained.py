@@ -1,5 +1,6 @@
 """Trained networks: kept in a file, read from it, and asked what pictures show."""
 
+import dataclasses
 import json
 
 import jax
@@ -11,6 +12,7 @@ from flax import nnx
 from PIL import Image
 
 from dilax import data, models
+from dilax.models._preparation import as_pictures
 from dilax.training import CheckpointError, Plan, write_json
 from tests.training.network import run_shortly
 
@@ -136,6 +138,7 @@ def test_mirror_images_are_averaged_where_the_run_did(model, pictures):
         (np.full((12, 10), np.nan), ValueError, r"must lie in \[0, 1\], got nan"),
         ([[0.1], [0.2, 0.3]], TypeError, "images must be an array or paths"),
         (["a.png", np.zeros((12, 10))], TypeError, "got paths and array"),
+        (Image.new("F", (10, 12)), ValueError, "the image cannot be converted: its pixels are"),
         ("no such picture.png", FileNotFoundError, "no such picture.png does not exist"),
     ],
 )
@@ -176,6 +179,14 @@ def test_a_corrupt_picture_is_named_and_the_others_are_answered(
     close(found, expected[:3])
 
 
+def test_hidden_files_are_no_pictures(model, pictures, tmp_path):
+    (tmp_path / ".thumbnails").mkdir()
+    for name in ("a.png", ".thumbnails/b.png", "._c.png"):
+        Image.fromarray(pictures[0]).save(tmp_path / name)
+    assert [path.name for path in model.predict(tmp_path).paths] == ["a.png"]
+    assert len(model.predict(tmp_path.glob("*.png")).paths) == 2
+
+
 def test_only_corrupt_pictures_give_no_answer(model, tmp_path):
     (tmp_path / "a.png").write_text("text")
     found = model.predict(tmp_path)
@@ -207,6 +218,8 @@ def test_a_black_digit_on_white_paper_is_that_of_the_data_set(tmp_path):
     found = preparation.from_file(tmp_path / "paper.jpg")
     assert np.corrcoef(found.reshape(-1), digit.reshape(-1))[0, 1] > 0.95
     np.testing.assert_array_equal(preparation.from_array(digit), digit)
+    with pytest.raises(data.DataError, match=r"images\[1\]: the image must show an object"):
+        as_pictures(np.stack([paper, np.full((150, 200), 9, np.uint8)]), preparation)
     Image.new("L", (20, 20), 240).save(tmp_path / "blank.png")
     with pytest.raises(data.DataError, match=r"blank.png must show an object"):
         preparation.from_file(tmp_path / "blank.png")
@@ -260,9 +273,33 @@ def test_a_foreign_or_truncated_file_is_refused(model, tmp_path, content, messag
 def test_a_description_of_another_version_is_refused():
     content = json.loads(json.dumps(describe().as_json()))
     assert models.Description.from_json(content) == describe()
-    for change in ({"format": 2}, {"extra": 1}, {"preparation": {"height": 1}}):
+    for change in ({"format": 2}, {"extra": 1}, {"preparation": {"height": 1}}, {"preparation": 3}):
         with pytest.raises(data.DataError, match="description of the network cannot be read"):
             models.Description.from_json(content | change)
+    with pytest.raises(data.DataError, match="description of the network cannot be read"):
+        models.Description.from_json([1])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"mean": (0.5,)}, ValueError, "one entry for each of 1 or 3 channels, got 1 and 3"),
+        ({"std": (0.1, 0.0, 0.1)}, ValueError, "std must be positive"),
+        ({"height": 0}, ValueError, "height must be at least 1, got 0"),
+        ({"object_size": 13}, ValueError, "object_size must be at most 12, got 13"),
+        ({"mean": "abc"}, TypeError, "mean must be a sequence of numbers"),
+    ],
+)
+def test_a_preparation_is_checked(change, error, message):
+    with pytest.raises(error, match=message):
+        dataclasses.replace(COLOUR, **change)
+
+
+def test_a_preparation_of_arrays_is_one_of_numbers():
+    lists = dataclasses.replace(COLOUR, mean=np.asarray(COLOUR.mean), std=list(COLOUR.std))
+    assert lists == COLOUR and hash(lists) == hash(COLOUR)
+    with pytest.raises(TypeError, match="class_names must be a sequence of names"):
+        models.Description(model="tiniest", class_names="abc", preparation=COLOUR)
 
 
 def test_a_network_that_is_not_known_is_refused(model, tmp_path):
@@ -305,5 +342,5 @@ def test_a_run_without_a_description_is_refused(tmp_path):
     write_json(tmp_path / "config.json", {"evaluate": "final"})
     with pytest.raises(CheckpointError, match="without a description of their network"):
         models.load(tmp_path)
-    with pytest.raises(ValueError, match="which must be one of final, ema, best"):
+    with pytest.raises(ValueError, match="weights must be one of final, ema, best"):
         models.load(tmp_path, weights="worst")

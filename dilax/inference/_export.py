@@ -1,0 +1,212 @@
+"""Functions with their weights in a file: StableHLO for JAX, ONNX for everything else.
+
+A file of StableHLO is what ``jax.export`` writes, followed by a checksum, which JAX ignores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from jax.extend.core import JaxprEqn
+from jax.typing import DTypeLike
+
+from dilax import algorithms
+from dilax._accelerate.internals import run_equation
+from dilax._arrays import as_dtype
+from dilax._atomic import write_bytes
+from dilax._checks import check_callable, entries, integer, shown
+from dilax._functions.using import using
+from dilax.inference._fold import fold, rewritten
+
+_POOLS = ("reduce_window_max", "reduce_window_sum")
+STABLEHLO, ONNX = ".stablehlo", ".onnx"
+PLATFORMS = ("cpu", "cuda", "tpu")
+NAMED = "give a number, or a constraint such as 'height >= 8'."
+LARGEST = 4 * 2**30
+"""Most bytes of a file that is read into memory."""
+RESERVED = ("max", "min", "mod", "floordiv")
+"""Operators in symbolic sizes, so no names."""
+MARK = b"dilax-sha256:"
+"""What stands before the checksum at the end of a file."""
+Size = int | str
+"""The size of an axis, or a name for one that is not fixed."""
+
+
+class ExportError(ValueError):
+    """A function cannot be exported, or a file is damaged; the message says what to do."""
+
+
+def export(
+    function: Callable[..., Any],
+    path: str | os.PathLike[str],
+    *shapes: Sequence[Size],
+    dtype: DTypeLike = jnp.float32,
+    constraints: Sequence[str] = (),
+    platforms: Sequence[str] = PLATFORMS,
+) -> None:
+    """Write a function with its weights to a file, which runs without dilax.
+
+    The weights are what ``function`` closes over, and are folded as by ``fold``. The suffix of the
+    file says how it is written:
+
+    - ``.stablehlo``: for ``jax.export.deserialize``, which needs JAX alone, or ``load_exported``,
+      which also checks the file. On CPUs it computes as dilax does.
+    - ``.onnx``: for ONNX Runtime and others, by jax2onnx, which must be installed. A convolution
+      becomes one ``Conv`` node, with its groups and dilations. Layers of Flax that jax2onnx knows
+      keep nodes of their own.
+
+    Args:
+        function: A function of arrays that returns one array or several.
+        path: The file; an existing one is replaced.
+        *shapes: The shape of each argument. A size may be a name such as ``"batch"``: it then is
+            not fixed, and equal names are equal sizes.
+        dtype: The type of the arguments.
+        constraints: For StableHLO, what is known of the named sizes, such as ``"height >= 8"``. A
+            network with pools may need to know that its image is not too small.
+        platforms: For StableHLO, where it may run.
+
+    Raises:
+        ExportError: The suffix is another one, jax2onnx is missing, or an operation of ``function``
+            cannot be exported.
+        ValueError: A size is not positive, or a name is no identifier.
+        TypeError: An argument has another type.
+        OSError: The file cannot be written.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> kernel = np.ones((3, 3, 4, 8), np.float32)
+    >>> import dilax
+    >>> path = Path(tempfile.mkdtemp()) / "layer.stablehlo"
+    >>> export(lambda x: dilax.conv(x, kernel), path, ("batch", 16, 16, 4))
+    >>> load_exported(path)(np.ones((2, 16, 16, 4), np.float32)).shape
+    (2, 16, 16, 8)
+    """
+    check_callable(function, "function")
+    sizes = [_sizes(shape) for shape in shapes]
+    if not sizes:
+        raise ValueError("shapes must have the shape of each argument, got none.")
+    path, kind = Path(path), as_dtype(dtype, "dtype")
+    limits = entries(constraints, "constraints", "texts such as 'height >= 8'")
+    places = entries(platforms, "platforms", "names of platforms")
+    writers = {STABLEHLO: _stablehlo, ONNX: _onnx}
+    if path.suffix not in writers:
+        raise ExportError(f"path must end in {' or '.join(writers)}, got {path.name!r}.")
+    try:
+        content = writers[path.suffix](function, sizes, kind, limits, places)
+    except ExportError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        named = any(isinstance(size, str) for shape in sizes for size in shape)
+        raise ExportError(
+            f"function cannot be exported as {path.suffix}: {type(error).__name__}: {reason}"
+            + (f"; if a named size is the reason, {NAMED}" if named else "")
+        ) from error
+    write_bytes(path, content)
+
+
+def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
+    """Read a function that ``export`` wrote as StableHLO, after checking the file.
+
+    The check finds damage, not intent: a program may call whatever is registered with XLA, so load
+    only files whose origin you trust.
+
+    Returns:
+        The function of arrays, which can be used under ``jax.jit``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ExportError: The file is damaged, or was not written by ``export``.
+    """
+    if (size := Path(path).stat().st_size) > LARGEST:
+        raise ExportError(f"{path} must have at most {LARGEST} bytes, got {size}.")
+    content = Path(path).read_bytes()
+    program, mark, digest = content.rpartition(MARK)
+    if not mark or hashlib.sha256(program).digest() != digest:
+        raise ExportError(
+            f"{path} is damaged, or no .stablehlo file of dilax.inference.export; get it again."
+        )
+    return jax.export.deserialize(bytearray(program)).call
+
+
+def _sizes(shape: Sequence[Size]) -> tuple[Size, ...]:
+    """Check the sizes and names of one shape."""
+    sizes = entries(shape, "each of shapes", "sizes and names")
+    for size in sizes:
+        if isinstance(size, str) and (not size.isidentifier() or size in RESERVED):
+            raise ValueError(
+                f"each name in shapes must be an identifier other than {', '.join(RESERVED)}, got "
+                f"{shown(size)}."
+            )
+    return tuple(
+        size if isinstance(size, str) else integer(size, "each size in shapes", minimum=1)
+        for size in sizes
+    )
+
+
+def _stablehlo(
+    function: Callable[..., Any],
+    shapes: Sequence[tuple[Size, ...]],
+    dtype: Any,
+    constraints: Sequence[str],
+    platforms: Sequence[str],
+) -> bytes:
+    scope = jax.export.SymbolicScope(tuple(constraints))
+    arguments = [
+        jax.ShapeDtypeStruct(
+            jax.export.symbolic_shape(", ".join(map(str, shape)), scope=scope), dtype
+        )
+        for shape in shapes
+    ]
+    folded = jax.jit(fold(function))
+    exported = jax.export.export(folded, platforms=tuple(platforms))(*arguments)
+    program = bytes(exported.serialize())
+    return program + MARK + hashlib.sha256(program).digest()
+
+
+def _onnx(
+    function: Callable[..., Any],
+    shapes: Sequence[tuple[Size, ...]],
+    dtype: Any,
+    constraints: Sequence[str],
+    platforms: Sequence[str],
+) -> bytes:
+    del constraints, platforms
+    try:
+        import jax2onnx
+    except ImportError as error:
+        raise ExportError(
+            'jax2onnx must be installed to write .onnx files: pip install "dilax-jax[interop]".'
+        ) from error
+    arguments = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    with using(algorithms.lax):
+        folded = rewritten(function, dict.fromkeys(_POOLS, _pool_of_planes))
+        model = jax2onnx.to_onnx(folded, arguments)
+    del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
+    return model.SerializeToString()
+
+
+def _pool_of_planes(equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """Pool images ``(N, H, W, C)`` as planes ``(N C, H, W)``.
+
+    jax2onnx pools along all axes, and ONNX Runtime along three at most.
+    """
+    (x,) = operands
+    window = equation.params["window_dimensions"]
+    if x.ndim != 4 or (window[0], window[-1]) != (1, 1):
+        return run_equation(equation, operands)
+    params = {
+        name: value[:-1] if isinstance(value, tuple) else value
+        for name, value in equation.params.items()
+    }
+    n, height, width, channels = x.shape
+    planes = jnp.moveaxis(x, -1, 1).reshape(n * channels, height, width)
+    pooled = equation.primitive.bind(planes, **params)
+    return [jnp.moveaxis(pooled.reshape(n, channels, *pooled.shape[1:]), 1, -1)]
