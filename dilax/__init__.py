@@ -12,7 +12,7 @@ The functions are pure. Arrays are channels-last, ``(batch..., *window, features
 
 The packages are ``dilax.geometry`` (sizes and padding), ``dilax.algorithms`` (ways to compute a
 convolution), ``dilax.degridding`` (remedies for gridding), ``dilax.analysis`` (receptive field and
-cost), ``dilax.inference`` (faster forward passes), ``dilax.nn`` (Flax NNX modules),
+cost), ``dilax.inference`` (folding and export), ``dilax.nn`` (Flax NNX modules),
 ``dilax.models``, ``dilax.data`` and ``dilax.training``. All but the first two are imported when
 they are first used, so that ``import dilax`` needs only JAX and NumPy.
 """

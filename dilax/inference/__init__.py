@@ -1,4 +1,4 @@
-"""Faster forward passes of trained networks, and functions with their weights in a file.
+"""Functions with constant weights: folded into fewer operations, and written to files.
 
 ``fold`` moves batch normalisation, and other constant scales and shifts of features, into the
 convolutions and products before them. ``export`` writes a function as StableHLO or ONNX.
