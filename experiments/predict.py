@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_all_letters(sys.stdout)
     try:
         config = tyro.cli(Config, args=arguments)
-        with stage("loading the network", keep=False):
+        with stage("loading the network", show=sys.stdout.isatty(), keep=False):
             model = models.load(config.model, weights=config.weights)
         found = predict(model, config)
         if config.csv is not None:
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def predict(model: models.TrainedClassifier, config: Config) -> models.Predictions:
     """Ask the network; a progress bar shows how many of many pictures are answered."""
     paths = list(config.pictures)
-    with Progress(transient=True) as bar:
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task("pictures", total=None, visible=False)
 
         def on_progress(done: int, total: int) -> None:

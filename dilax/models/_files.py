@@ -1,4 +1,7 @@
-"""Trained networks on disk: read from the folder of a run, or kept in one file."""
+"""Trained networks on disk: read from the folder of a run, or kept in one file.
+
+What trains networks is imported when it is first used, because it brings many libraries.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,6 @@ from dilax.data import DataError
 from dilax.data._dataset import check_size
 from dilax.models._description import Description
 from dilax.models._trained import TrainedClassifier
-from dilax.training import CheckpointError, functional, load_into, read_trained
-from dilax.training._trained import KINDS
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
@@ -86,6 +87,8 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
     """
     import safetensors.numpy
 
+    from dilax.training import functional
+
     check_instance(model, TrainedClassifier, "model")
     _, params, batch_stats = functional(model.network)
     trees = dict(zip(_PARTS, (params, batch_stats), strict=True))
@@ -99,6 +102,9 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
 
 
 def _from_run(folder: Path, weights: str | None) -> TrainedClassifier:
+    from dilax.training import CheckpointError, read_trained
+    from dilax.training._trained import KINDS
+
     if weights not in (None, *KINDS):
         raise ValueError(f"weights must be one of {', '.join(KINDS)}, got {shown(weights)}.")
     trained = read_trained(folder, which=weights)
@@ -115,6 +121,8 @@ def _filled(
     description: Description, params: Any, batch_stats: Any, path: Path
 ) -> TrainedClassifier:
     """Create a network and write the weights of ``path`` into it."""
+    from dilax.training import load_into
+
     try:
         network = description.create()
         load_into(network, params, batch_stats)

@@ -144,7 +144,8 @@ def draw_predictions(
     columns = min(6, max(len(titles), 1))
     rows = max(1, -(-len(titles) // columns))
     tallest = max(map(len, texts), default=1)
-    figure, grid = _grid(rows, columns, width=2 * columns, height=(2 + 0.13 * tallest) * rows)
+    figure, grid = _grid(rows, columns, width=2 * columns, height=(2.1 + 0.14 * tallest) * rows)
+    figure.set_layout_engine("constrained", h_pad=0.1)
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=7, fontfamily=family)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +146,13 @@ def test_mirror_images_are_averaged_where_the_run_did(model, pictures):
 def test_what_is_no_image_is_refused(model, images, error, message):
     with pytest.raises(error, match=message):
         model.predict(images)
+
+
+def test_a_trained_network_and_its_answers_go_to_other_processes(model, pictures, expected):
+    copied, found = pickle.loads(pickle.dumps((model, model.predict(pictures))))
+    close(found, expected)
+    close(copied.predict(pictures), expected)
+    assert copied.description == model.description
 
 
 # --- files ----------------------------------------------------------------------------------------
