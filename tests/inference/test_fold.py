@@ -339,8 +339,8 @@ def test_our_networks(name):
     side, channels = (28, 1) if name.startswith("mnist") else (32, 3)
     images = draw(2, side, side, channels)
     close(jax.jit(fold(network))(images), jax.jit(network)(images), 1e-4)
-    if name not in ("mnist_textbook", "mnist_tutorial", "vgg16_dilated"):
-        assert operations(fold(network), images)["rsqrt"] == 0
+    layer_normalised = 8 if name == "tiniest" else 0  # by statistics of the image, no constants
+    assert operations(fold(network), images)["rsqrt"] == layer_normalised
 
 
 def flax_nnx(x):
