@@ -56,8 +56,8 @@ def export(
     The weights are what ``function`` closes over, and are folded as by ``fold``. The suffix of the
     file says how it is written:
 
-    - ``.stablehlo``: for ``jax.export.deserialize``, which needs JAX alone, or ``load_exported``,
-      which also checks the file. On CPUs it computes as dilax does.
+    - ``.stablehlo``: for ``jax.export.deserialize``, which needs JAX and flatbuffers alone, or
+      ``load_exported``, which also checks the file. On CPUs it computes as dilax does.
     - ``.onnx``: for ONNX Runtime and others, by jax2onnx, which must be installed. A convolution
       becomes one ``Conv`` node, with its groups and dilations. Layers of Flax that jax2onnx knows
       keep nodes of their own.
@@ -102,6 +102,8 @@ def export(
         content = writers[path.suffix](function, sizes, kind, limits, places)
     except ExportError:
         raise
+    except ImportError as error:
+        raise ExportError(f"{path.suffix} files need a library: {error}.") from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         named = any(isinstance(size, str) for shape in sizes for size in shape)

@@ -146,6 +146,14 @@ def test_a_missing_library_is_named(monkeypatch, tmp_path):
         export(layer, tmp_path / "layer.onnx", (1, 8, 8, 8))
 
 
+def test_what_jax_needs_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
+    with pytest.raises(ExportError, match=r"\.stablehlo files need a library: .*flatbuffers"):
+        export(layer, tmp_path / "layer.stablehlo", (1, 8, 8, 8))
+
+
 # --- wrong input ----------------------------------------------------------------------------------
 
 
