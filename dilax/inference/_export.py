@@ -95,11 +95,13 @@ def export(
     path, kind = Path(path), as_dtype(dtype, "dtype")
     limits = entries(constraints, "constraints", "texts such as 'height >= 8'")
     places = entries(platforms, "platforms", "names of platforms")
-    writers = {STABLEHLO: _stablehlo, ONNX: _onnx}
-    if path.suffix not in writers:
-        raise ExportError(f"path must end in {' or '.join(writers)}, got {path.name!r}.")
+    if path.suffix not in (STABLEHLO, ONNX):
+        raise ExportError(f"path must end in {STABLEHLO} or {ONNX}, got {path.name!r}.")
     try:
-        content = writers[path.suffix](function, sizes, kind, limits, places)
+        if path.suffix == ONNX:
+            content = _onnx(function, [jax.ShapeDtypeStruct(shape, kind) for shape in sizes])
+        else:
+            content = _stablehlo(function, _symbolic(sizes, kind, limits), places)
     except ExportError:
         raise
     except ImportError as error:
@@ -153,41 +155,34 @@ def _sizes(shape: Sequence[Size]) -> tuple[Size, ...]:
     )
 
 
+def _symbolic(
+    shapes: Sequence[tuple[Size, ...]], dtype: Any, constraints: Sequence[str]
+) -> list[jax.ShapeDtypeStruct]:
+    """Make the types of arguments, in which names are symbols of JAX."""
+    scope = jax.export.SymbolicScope(constraints)
+    texts = [", ".join(map(str, shape)) for shape in shapes]
+    return [
+        jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope), dtype) for text in texts
+    ]
+
+
 def _stablehlo(
     function: Callable[..., Any],
-    shapes: Sequence[tuple[Size, ...]],
-    dtype: Any,
-    constraints: Sequence[str],
+    arguments: Sequence[jax.ShapeDtypeStruct],
     platforms: Sequence[str],
 ) -> bytes:
-    scope = jax.export.SymbolicScope(tuple(constraints))
-    arguments = [
-        jax.ShapeDtypeStruct(
-            jax.export.symbolic_shape(", ".join(map(str, shape)), scope=scope), dtype
-        )
-        for shape in shapes
-    ]
-    folded = jax.jit(fold(function))
-    exported = jax.export.export(folded, platforms=tuple(platforms))(*arguments)
+    exported = jax.export.export(jax.jit(fold(function)), platforms=platforms)(*arguments)
     program = bytes(exported.serialize())
     return program + MARK + hashlib.sha256(program).digest()
 
 
-def _onnx(
-    function: Callable[..., Any],
-    shapes: Sequence[tuple[Size, ...]],
-    dtype: Any,
-    constraints: Sequence[str],
-    platforms: Sequence[str],
-) -> bytes:
-    del constraints, platforms
+def _onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStruct]) -> bytes:
     try:
         import jax2onnx
     except ImportError as error:
         raise ExportError(
             'jax2onnx must be installed to write .onnx files: pip install "dilax-jax[interop]".'
         ) from error
-    arguments = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     with using(algorithms.lax):
         folded = rewritten(function, dict.fromkeys(_POOLS, _pool_of_planes))
         model = jax2onnx.to_onnx(folded, arguments)

@@ -152,10 +152,6 @@ class Preparation:
         except DataError as error:
             raise DataError(f"{name} must show an object, got a picture in which {error}") from None
 
-    def as_json(self) -> dict[str, Any]:
-        """Convert it to a JSON object."""
-        return dataclasses.asdict(self)
-
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute mean and standard deviation of each channel of uint8 images, as shares of 255.

@@ -12,7 +12,8 @@ from flax import nnx
 import dilax
 from dilax import models
 from dilax.inference import ExportError, export, load_exported
-from tests.inference.test_fold import close, draw, randomise
+from tests.inference.test_fold import close, draw
+from tests.inference.test_fold_networks import randomise
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
