@@ -122,8 +122,10 @@ def kernel_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
         return lax
     if _nearly_depthwise(problem, 2):
         return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
-    if _one_product(problem) or _wide_stem(problem) or _small_and_deep(problem):
-        return im2col  # [pointwise, stem, dense, strided, volume]
+    if _one_product(problem) or _wide_stem(problem):
+        return im2col  # [pointwise, stem]
+    if _small_and_deep(problem) and (problem.volume or _many_windows(problem)):
+        return im2col  # [dense, strided, volume]
     return _by_plane(problem)  # [dense, grouped, volume, stem]
 
 
@@ -163,6 +165,14 @@ def _small_and_deep(problem: Problem) -> bool:
     small = rank > 1 and problem.geometry.taps <= 3**rank
     deep = problem.in_channels_per_group > 4 and problem.out_features > 1
     return small and deep and not problem.grouped and problem.itemsize >= 4
+
+
+def _many_windows(problem: Problem) -> bool:
+    """Whether there are so many windows that lax's own kernel gradient of images slows down."""
+    if not isinstance(problem.batch, int):
+        return True
+    windows = problem.batch * math.prod(problem.geometry.output_size)
+    return windows >= 1 << 13 and windows * problem.in_features >= 3 << 17
 
 
 def _short_rows(problem: Problem) -> bool:
@@ -252,16 +262,25 @@ def _input_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
 
 
 def _kernel_gradient_by_im2col(problem: Problem) -> dict[str, Any]:
-    """Make patches of 4 MB at a time, which stay in the cache until they are multiplied."""
-    return {"block": _patch_block(problem, 1 << 22) if problem.batch else None}
+    """Make patches of 8 MB at a time, which stay in the cache until they are multiplied."""
+    by_row = _long_rows(problem)
+    block = _patch_block(problem, 1 << 23, by_row=by_row) if problem.batch else None
+    return {"block": block, "by_row": by_row}
 
 
-def _patch_block(problem: Problem, patch_bytes: int) -> tuple[int, int]:
+def _long_rows(problem: Problem) -> bool:
+    """Whether a row of taps alone fills a matrix product: many channels, several rows."""
+    geometry = problem.geometry
+    columns = geometry.kernel_size[-1] * problem.in_channels_per_group
+    return geometry.taps > geometry.kernel_size[-1] and columns >= 64
+
+
+def _patch_block(problem: Problem, patch_bytes: int, *, by_row: bool) -> tuple[int, int]:
     """Return how many examples, and outputs along their first axis, fill ``patch_bytes``."""
     geometry, batch = problem.geometry, problem.batch
     length, *others = geometry.output_size
-    taps = geometry.taps * problem.in_features
-    row_bytes = math.prod(others) * taps * problem.itemsize
+    taps = geometry.kernel_size[-1] if by_row else geometry.taps
+    row_bytes = math.prod(others) * taps * problem.in_features * problem.itemsize
     fit = max(patch_bytes // max(row_bytes, 1), 1)
     if fit <= length or not isinstance(batch, int):
         return 1, _even_part(length, fit)

@@ -49,12 +49,31 @@ def test_each_pass_on_cpu(name: str) -> None:
     kernel, groups, inputs, outputs, stride, wanted = ON_CPU[name]
     rank = len(kernel)
     axes = (64,) * rank, kernel, (stride,) * rank, ((0, 0),) * rank, (1,) * rank
-    problem = Problem(ConvGeometry(*axes, groups), inputs, outputs)
+    problem = Problem(ConvGeometry(*axes, groups), inputs, outputs, batch=16)
     chosen = [
         choose("cpu", pass_name, problem).algorithm
         for pass_name in ("conv", "input_gradient", "kernel_gradient")
     ]
     assert chosen == [getattr(algorithms, name) for name in wanted.split()]
+
+
+@pytest.mark.parametrize(
+    "batch, edge, features, wanted",
+    [
+        (8, 28, 64, "per_group"),  # few windows
+        (12, 28, 32, "per_group"),  # many windows of few channels
+        (16, 28, 32, "im2col"),
+        (16, 14, 256, "per_group"),
+        (8, 32, 64, "im2col"),
+    ],
+)
+def test_dense_kernel_gradients_of_few_windows_are_left_to_lax(
+    batch: int, edge: int, features: int, wanted: str
+) -> None:
+    geometry = ConvGeometry((edge, edge), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 1)
+    problem = Problem(geometry, features, features, batch)
+    chosen = choose("cpu", "kernel_gradient", problem)
+    assert chosen.algorithm is getattr(algorithms, wanted)
 
 
 def test_a_platform_that_nobody_measured_runs_lax() -> None:

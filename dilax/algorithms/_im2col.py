@@ -12,7 +12,9 @@ The settings affect only speed:
 
 - ``by_phase``: add up the gradient of a strided input phase by phase, not spread by zeros;
 - ``block``: the numbers of examples, and of outputs along their first axis, whose patches are made
-  at a time.
+  at a time;
+- ``by_row``: in the kernel gradient, lay out only the taps along the last axis side by side, and
+  take a product for each row of taps: ``k`` shifted copies of the input in place of ``k^2``.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from dilax.algorithms._vma import vary, varying_axes
 from dilax.algorithms._windows import (
     block,
     input_offsets,
+    input_offsets_by_axis,
     pad_input,
     window,
 )
@@ -99,6 +102,7 @@ def kernel_gradient(
     precision: Any = None,
     preferred_element_type: Any = None,
     block: tuple[int, int] | None = None,
+    by_row: bool = False,
 ) -> jax.Array:
     """``w'[k, c, o] = sum_(n, i) P(x)[n, i, (k, c)] g[n, i, o]``, group by group."""
     groups = geometry.feature_group_count
@@ -110,7 +114,7 @@ def kernel_gradient(
         pieces = _input_patches(lhs, geometry), _by_group(rhs, groups)
         matrices = _product("gmk,gmo->gko", *pieces, precision, dtype)
     else:
-        matrices = _sum_over_blocks(lhs, rhs, geometry, precision, dtype, block)
+        matrices = _sum_over_blocks(lhs, rhs, geometry, precision, dtype, block, by_row)
     taps = jnp.moveaxis(matrices.reshape(groups, geometry.taps, channels, outputs), 0, 2)
     return taps.reshape(*geometry.kernel_size, channels, rhs.shape[-1]).astype(dtype)
 
@@ -122,6 +126,7 @@ def _sum_over_blocks(
     precision: Any,
     dtype: jnp.dtype,
     block_size: tuple[int, int] | None,
+    by_row: bool,
 ) -> jax.Array:
     """Compute ``P(x)^T g`` as ``(G, taps C, O)``, for a block of rows or examples at a time."""
     (batch, length), groups, stride = g.shape[:2], geometry.feature_group_count, geometry.strides[0]
@@ -139,7 +144,9 @@ def _sum_over_blocks(
         first, row = place // across * examples, place % across * rows
         some = _by_group(block(g, (first, row), (examples, rows)), groups)
         seen = block(x, (first, row * stride), (examples, span))
-        return _product("gmo,gmk->gok", some, _input_patches(seen, inner), precision, dtype)
+        patches = _patches_by_row(seen, inner) if by_row else [_input_patches(seen, inner)]
+        parts = [_product("gmo,gmk->gok", some, part, precision, dtype) for part in patches]
+        return jnp.concatenate(parts, axis=-1)
 
     rounds = g.shape[0] // examples * across
     one = jax.eval_shape(product, jax.ShapeDtypeStruct((), jnp.int32))
@@ -167,6 +174,21 @@ def _input_patches(x: jax.Array, geometry: ConvGeometry) -> jax.Array:
         for offset in input_offsets(geometry)
     ]
     return jnp.concatenate(windows, axis=-1)
+
+
+def _patches_by_row(x: jax.Array, geometry: ConvGeometry) -> list[jax.Array]:
+    """Return ``(G, N S, K C)`` for each row of ``K`` taps along the last axis of a padded input."""
+    groups, (*strides, across) = geometry.feature_group_count, geometry.strides
+    *rows, columns = input_offsets_by_axis(geometry)
+    length, zeros = geometry.output_size[-1], (0,) * len(rows)
+    ones, sizes = (1,) * len(rows), (*x.shape[1:-2], length)
+    shifted = [window(x, (*zeros, column), sizes, (*ones, across)) for column in columns]
+    split = [part.reshape(*part.shape[:-1], groups, -1) for part in shifted]
+    lines = jnp.concatenate(split, axis=-1).reshape(*shifted[0].shape[:-1], -1)
+    return [
+        _by_group(window(lines, (*row, 0), geometry.output_size, (*strides, 1)), groups)
+        for row in itertools.product(*rows)
+    ]
 
 
 def _cut(x: jax.Array, geometry: ConvGeometry) -> jax.Array:

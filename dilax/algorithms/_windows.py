@@ -39,8 +39,13 @@ def cotangent_padding(geometry: ConvGeometry) -> tuple[AxisPadding, ...]:
 
 def input_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:
     """Return where each tap starts in the padded input, ``d k``, with taps in row-major order."""
+    return list(itertools.product(*input_offsets_by_axis(geometry)))
+
+
+def input_offsets_by_axis(geometry: ConvGeometry) -> list[range]:
+    """Return where the taps start along each window axis of the padded input."""
     axes = zip(geometry.kernel_size, geometry.kernel_dilation, strict=True)
-    return list(itertools.product(*(range(0, size * step, step) for size, step in axes)))
+    return [range(0, size * step, step) for size, step in axes]
 
 
 def cotangent_offsets(geometry: ConvGeometry) -> list[tuple[int, ...]]:

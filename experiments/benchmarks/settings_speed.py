@@ -86,6 +86,11 @@ GROUPED = (
 DENSE = (
     Convolution(16, (28, 28), 32, (3, 3), groups=1),
     Convolution(16, (56, 56), 3, (7, 7), 2, groups=1, out_features=64),
+    Convolution(8, (28, 28), 64, (3, 3), 1, 2, groups=1),
+    Convolution(64, (28, 28), 16, (3, 3), groups=1),
+    Convolution(16, (14, 14), 256, (3, 3), groups=1),
+    Convolution(16, (56, 56), 64, (3, 3), 2, groups=1, out_features=128),
+    Convolution(2, (8, 28, 28), 64, (3, 3, 3), groups=1),
 )
 
 
@@ -111,8 +116,11 @@ def blocks(problem: Problem) -> dict[str, Any]:
 
 def patches(problem: Problem) -> dict[str, Any]:
     """Return blocks with patches of several sizes."""
-    sizes = {"1 MB": 1 << 20, "4 MB": 1 << 22, "16 MB": 1 << 24}
-    return {name: _choice._patch_block(problem, size) for name, size in sizes.items()}
+    sizes = {"2 MB": 1 << 21, "8 MB": 1 << 23, "32 MB": 1 << 25}
+    by_row = _choice._long_rows(problem)
+    return {
+        name: _choice._patch_block(problem, each, by_row=by_row) for name, each in sizes.items()
+    }
 
 
 def both(problem: Problem) -> dict[str, Any]:
@@ -142,6 +150,7 @@ QUESTIONS = (
     Question("by_phase", algorithms.im2col, ("input_gradient",), (DENSE[1],), both),
     Question("blocks", algorithms.shift_and_add, ("kernel_gradient",), IMAGES + SEQUENCES, blocks),
     Question("block", algorithms.im2col, ("kernel_gradient",), DENSE, patches),
+    Question("by_row", algorithms.im2col, ("kernel_gradient",), DENSE, both),
     Question(
         "unrolled_groups",
         algorithms.per_group,

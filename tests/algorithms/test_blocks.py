@@ -91,7 +91,7 @@ def test_few_channels_as_part_of_their_rows(case, compile_quickly):
     assert_equal_gradient(case, expected)
 
 
-SMALL_BLOCKS = ("a row", "a third", "an example", "three examples", "few sums", "many sums")
+SMALL_BLOCKS = ("a row", "a third", "an example", "three examples", "few sums", "many sums", "rows")
 
 
 def settings_of(block, case):
@@ -106,8 +106,9 @@ def settings_of(block, case):
         "a third": (1, max(length // 3, 1)),
         "an example": (1, length),
         "three examples": (3, length),
+        "rows": (1, max(length // 2, 1)),
     }
-    return algorithms.im2col, {"block": blocks[block]}
+    return algorithms.im2col, {"block": blocks[block], "by_row": block == "rows"}
 
 
 @pytest.mark.parametrize("case, block", cases.crossed(SMALL_BLOCKS))

@@ -13,6 +13,7 @@ from flax import nnx
 from jax import Array, lax
 
 import dilax
+from operations import by_numpy
 from operations.cases import Case
 
 Function = Callable[..., Array]
@@ -100,21 +101,14 @@ def copy(case: Case, arrays: tuple[np.ndarray, ...]) -> Calls:
 
 
 def errors(case: Case, arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
-    """Return the largest difference between dilax and lax in float64, over the largest entry."""
-    *inputs, g = (jnp.asarray(array, case.dtype) for array in arrays)
-
-    def answers(name: str, *inputs: Array, g: Array) -> list[np.ndarray]:
-        output, transpose = jax.vjp(contestant(name, case), *inputs)
-        return [np.asarray(array, np.float64) for array in (output, *transpose(g))]
-
-    found = answers("dilax", *inputs, g=g)
-    holder: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
-    with holder.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        wide = [jnp.asarray(np.asarray(array, np.float64)) for array in (*inputs, g)]
-        expected = answers("lax", *wide[:-1], g=wide[-1])
+    """Return the largest difference between dilax and NumPy in float64, over the largest entry."""
+    x, kernel, g = (jnp.asarray(array, case.dtype) for array in arrays)
+    output, transpose = jax.vjp(contestant("dilax", case), x, kernel)
+    found = (output, *transpose(g))
+    expected = by_numpy.answers(case, *(np.asarray(array, np.float64) for array in (x, kernel, g)))
     labels = ("forward", "input gradient", "kernel gradient")
     return {
-        label: float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+        label: float(np.abs(np.asarray(ours, np.float64) - theirs).max() / np.abs(theirs).max())
         for label, ours, theirs in zip(labels, found, expected, strict=True)
     }
 

@@ -203,6 +203,11 @@ CASES = (
     _square("dense", 64, 32, 64, 3, groups=1),
     _square("dense", 64, 32, 64, 3, groups=1, dilation=2),
     _square("dense", 64, 32, 64, 3, groups=1, context="scan"),
+    # Few windows, few channels, large images, many channels: body layers of residual networks.
+    _square("dense", 8, 28, 64, 3, groups=1, dilation=2),
+    _square("dense", 32, 28, 32, 3, groups=1, dilation=2),
+    _square("dense", 16, 56, 64, 3, groups=1),
+    _square("dense", 16, 14, 256, 3, groups=1),
     *(_square("dense, half precision", 8, 28, 64, 3, groups=1, dtype=half) for half in _HALVES),
     *(_square("to one channel", 8, 28, 64, k, groups=1, out_features=1) for k in (3, 7)),
     # He et al. 2015 (arXiv 1512.03385): the first layer of ResNet, and two strided layers.
