@@ -1,11 +1,7 @@
-"""Functions with their weights in a file: StableHLO for JAX, ONNX for everything else.
-
-A file of StableHLO is what ``jax.export`` writes, followed by a checksum, which JAX ignores.
-"""
+"""Functions with their weights in a file: StableHLO for JAX, ONNX for everything else."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,23 +20,16 @@ from dilax._atomic import write_bytes
 from dilax._checks import check_callable, entries, integer, shown
 from dilax._functions.using import using
 from dilax.inference._fold import fold, rewritten
+from dilax.inference._sealed import ExportError, reason, seal, unseal
 
 _POOLS = ("reduce_window_max", "reduce_window_sum")
 STABLEHLO, ONNX = ".stablehlo", ".onnx"
 PLATFORMS = ("cpu", "cuda", "tpu")
 NAMED = "give a number, or a constraint such as 'height >= 8'."
-LARGEST = 4 * 2**30
-"""Most bytes of a file that is read into memory."""
 RESERVED = ("max", "min", "mod", "floordiv")
 """Operators in symbolic sizes, so no names."""
-MARK = b"dilax-sha256:"
-"""What stands before the checksum at the end of a file."""
 Size = int | str
 """The size of an axis, or a name for one that is not fixed."""
-
-
-class ExportError(ValueError):
-    """A function cannot be exported, or a file is damaged; the message says what to do."""
 
 
 def export(
@@ -107,10 +96,9 @@ def export(
     except ImportError as error:
         raise ExportError(f"{path.suffix} files need a library: {error}.") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         named = any(isinstance(size, str) for shape in sizes for size in shape)
         raise ExportError(
-            f"function cannot be exported as {path.suffix}: {type(error).__name__}: {reason}"
+            f"function cannot be exported as {path.suffix}: {reason(error)}"
             + (f"; if a named size is the reason, {NAMED}" if named else "")
         ) from error
     write_bytes(path, content)
@@ -129,14 +117,7 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
         FileNotFoundError: There is no such file.
         ExportError: The file is damaged, or was not written by ``export``.
     """
-    if (size := Path(path).stat().st_size) > LARGEST:
-        raise ExportError(f"{path} must have at most {LARGEST} bytes, got {size}.")
-    content = Path(path).read_bytes()
-    program, mark, digest = content.rpartition(MARK)
-    if not mark or hashlib.sha256(program).digest() != digest:
-        raise ExportError(
-            f"{path} is damaged, or no .stablehlo file of dilax.inference.export; get it again."
-        )
+    program, _ = unseal(path)
     return jax.export.deserialize(bytearray(program)).call
 
 
@@ -172,8 +153,7 @@ def _stablehlo(
     platforms: Sequence[str],
 ) -> bytes:
     exported = jax.export.export(jax.jit(fold(function)), platforms=platforms)(*arguments)
-    program = bytes(exported.serialize())
-    return program + MARK + hashlib.sha256(program).digest()
+    return seal(bytes(exported.serialize()), {})
 
 
 def _onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStruct]) -> bytes:

@@ -1,4 +1,4 @@
-"""Small classifiers, and what was trained of them: ``load`` it, and ``predict`` with it.
+"""Small classifiers, and what was trained of them: ``load``, ``predict`` and ``prune`` it.
 
 Each network's docstring gives its source, number of parameters and multiply-adds.
 """
@@ -13,6 +13,7 @@ from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._files import load, save
 from dilax.models._preparation import Preparation
+from dilax.models._pruning import prune
 from dilax.models._registry import create, list_models
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier
@@ -30,6 +31,7 @@ __all__ = [
     "Predictions",
     "Description",
     "Preparation",
+    "prune",
     # base class
     "Classifier",
     # MNIST

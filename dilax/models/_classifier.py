@@ -77,8 +77,8 @@ class NormalisedConv(nnx.Module):
         return self.norm(self.conv(x))
 
 
-def schedule(kernel_dilation: Sequence[int], layers: int) -> tuple[int, ...]:
-    """Return ``kernel_dilation`` as a tuple of ``layers`` positive integers.
+def schedule(values: Sequence[int], layers: int, name: str = "kernel_dilation") -> tuple[int, ...]:
+    """Return ``values`` as a tuple of ``layers`` positive integers.
 
     Raises:
       ValueError: if there are not ``layers`` entries, or one is not positive.
@@ -87,14 +87,13 @@ def schedule(kernel_dilation: Sequence[int], layers: int) -> tuple[int, ...]:
     >>> schedule([1, 2], layers=2)
     (1, 2)
     """
-    given = entries(kernel_dilation, "kernel_dilation", "integers")
+    given = entries(values, name, "integers")
     if len(given) != layers:
         raise ValueError(
-            f"kernel_dilation must have one entry for each of the network's {layers} dilated "
-            f"layers, got {shown(kernel_dilation)}."
+            f"{name} must have one entry for each of the network's {layers} layers, "
+            f"got {shown(values)}."
         )
-    name = "each of kernel_dilation"
-    return tuple(integer(dilation, name, minimum=1, maximum=LONGEST) for dilation in given)
+    return tuple(integer(value, f"each of {name}", minimum=1, maximum=LONGEST) for value in given)
 
 
 def check_size(images: jax.Array, smallest: int, largest: int) -> None:

@@ -3,19 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 from flax import nnx
 
 import dilax
+from dilax._checks import LONGEST, integer, shown
 from dilax.models._classifier import MOMENTUM, Classifier, Linear, schedule
+
+
+class Plan(NamedTuple):
+    """What differs from one separable block of a network to the next."""
+
+    in_features: int
+    out_features: int
+    kernel_dilation: int
+    widens: bool
+    """Whether the block may change the width; all others add their input to their output."""
+
+
+def plan_blocks(
+    stem_features: int,
+    widths: Sequence[int],
+    kernel_dilation: Sequence[int],
+    *,
+    count: int,
+    widening: Sequence[int],
+) -> list[Plan]:
+    """Plan ``count`` blocks, of which those at the indices ``widening`` may change the width.
+
+    Raises:
+      ValueError: if there are not ``count`` widths or dilations, one is not positive, or a block
+        that adds its input changes the width.
+      TypeError: if one is no integer.
+    """
+    features = integer(stem_features, "stem_features", minimum=1, maximum=LONGEST)
+    outputs = schedule(widths, count, "widths")
+    dilations = schedule(kernel_dilation, count, "kernel_dilation")
+    plans = []
+    for place, (width, dilation) in enumerate(zip(outputs, dilations, strict=True)):
+        if place not in widening and width != features:
+            raise ValueError(
+                f"widths may change only at indices {' and '.join(map(str, widening))}, because "
+                f"other blocks add their input, got {shown(widths)}."
+            )
+        plans.append(Plan(features, width, dilation, place in widening))
+        features = width
+    return plans
 
 
 class MnistDSDC(Classifier):
     """A small network of separable dilated blocks: 7,938 parameters.
 
     Stem 3x3 to 16 features, 2x2 maximum pool, batch normalisation, ReLU; then seven separable 3x3
-    blocks to ``WIDTHS`` features, with another pool before the fourth; mean over the image; linear.
+    blocks to ``widths`` features, with another pool before the fourth; mean over the image; linear.
     768,248 multiply-adds. The second, the fifth and the last block are dilated by 2; blocks that
     keep their width are residual. The stem is pooled before it is normalised, which makes
     normalisation and ReLU four times cheaper.
@@ -23,6 +65,8 @@ class MnistDSDC(Classifier):
     Args:
       classes: number of logits.
       kernel_dilation: dilation of each separable block.
+      stem_features: features of the stem.
+      widths: features of each separable block; only the first and the fourth may change them.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours; its parts are of Xception (Chollet, 2017) and of dilated residual networks (Yu,
@@ -35,10 +79,10 @@ class MnistDSDC(Classifier):
     (8, 10)
     """
 
-    STEM: int = 16
-    """Out-features of the stem."""
-    WIDTHS: Sequence[int] = (24, 24, 24, 32, 32, 32, 32)
-    """Out-features of each separable block."""
+    BLOCKS: int = 7
+    """Number of separable blocks."""
+    WIDENING: Sequence[int] = (0, 3)
+    """Indices of the blocks that change the width; all others add their input."""
     POOLED_BLOCK: int = 3
     """Index of the separable block with a pool before it."""
 
@@ -47,27 +91,28 @@ class MnistDSDC(Classifier):
         *,
         classes: int = 10,
         kernel_dilation: Sequence[int] = (1, 2, 1, 1, 2, 1, 2),
+        stem_features: int = 16,
+        widths: Sequence[int] = (24, 24, 24, 32, 32, 32, 32),
         rngs: nnx.Rngs,
     ) -> None:
-        features = self.STEM
-        self.stem = dilax.nn.Conv(1, features, (3, 3), use_bias=False, rngs=rngs)
-        self.stem_norm = nnx.BatchNorm(features, momentum=MOMENTUM, rngs=rngs)
+        self.stem = dilax.nn.Conv(1, stem_features, (3, 3), use_bias=False, rngs=rngs)
+        self.stem_norm = nnx.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
         blocks = []
-        dilations = schedule(kernel_dilation, len(self.WIDTHS))
-        for width, dilation in zip(self.WIDTHS, dilations, strict=True):
+        for features, width, dilation, widens in plan_blocks(
+            stem_features, widths, kernel_dilation, count=self.BLOCKS, widening=self.WIDENING
+        ):
             block = dilax.nn.SeparableBlock(
                 features,
                 width,
                 (3, 3),
                 kernel_dilation=dilation,
-                residual=features == width,
+                residual=not widens,
                 momentum=MOMENTUM,
                 rngs=rngs,
             )
             blocks.append(block)
-            features = width
         self.blocks = nnx.data(blocks)
-        self.head = Linear(features, classes, rngs=rngs)
+        self.head = Linear(widths[-1], classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""
@@ -94,6 +139,8 @@ class CifarDSDC(Classifier):
     Args:
       classes: number of logits.
       kernel_dilation: dilation of each separable block, from the first to the last.
+      stem_features: features of the stem.
+      widths: features of each separable block; only the first and the seventh may change them.
       rngs: source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours; its parts are of Xception (Chollet, 2017), hybrid dilated convolution (Wang et
@@ -107,39 +154,39 @@ class CifarDSDC(Classifier):
     (8, 10)
     """
 
-    STEM: int = 24
-    """Out-features of the stem."""
-    WIDTHS: Sequence[int] = (64, 64, 64, 64, 64, 64, 128, 128, 128, 128, 128, 128, 128, 128)
-    """Out-features of each separable block; a stage is of one width."""
+    BLOCKS: int = 14
+    """Number of separable blocks."""
+    WIDENING: Sequence[int] = (0, 6)
+    """Indices of the blocks that halve the image; all others add their input."""
 
     def __init__(
         self,
         *,
         classes: int = 10,
         kernel_dilation: Sequence[int] = (1, 1, 2, 1, 3, 1, 1, 1, 2, 1, 3, 1, 2, 1),
+        stem_features: int = 24,
+        widths: Sequence[int] = (*(64,) * 6, *(128,) * 8),
         rngs: nnx.Rngs,
     ) -> None:
-        features = self.STEM
-        self.stem = dilax.nn.Conv(3, features, (3, 3), use_bias=False, rngs=rngs)
-        self.stem_norm = nnx.BatchNorm(features, momentum=MOMENTUM, rngs=rngs)
+        self.stem = dilax.nn.Conv(3, stem_features, (3, 3), use_bias=False, rngs=rngs)
+        self.stem_norm = nnx.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
         blocks = []
-        dilations = schedule(kernel_dilation, len(self.WIDTHS))
-        for width, dilation in zip(self.WIDTHS, dilations, strict=True):
-            first = width != features
+        for features, width, dilation, widens in plan_blocks(
+            stem_features, widths, kernel_dilation, count=self.BLOCKS, widening=self.WIDENING
+        ):
             block = dilax.nn.SeparableBlock(
                 features,
                 width,
                 (3, 3),
-                strides=2 if first else 1,
+                strides=2 if widens else 1,
                 kernel_dilation=dilation,
-                residual=not first,
+                residual=not widens,
                 momentum=MOMENTUM,
                 rngs=rngs,
             )
             blocks.append(block)
-            features = width
         self.blocks = nnx.data(blocks)
-        self.head = Linear(features, classes, rngs=rngs)
+        self.head = Linear(widths[-1], classes, rngs=rngs)
 
     def activations(self, images: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``logits``."""

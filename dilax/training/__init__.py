@@ -99,6 +99,7 @@ from dilax.training._records import (
     versions,
     write_json,
 )
+from dilax.training._sparsity import SparseState, sparse
 from dilax.training._state import TrainState, Weights, create_state
 from dilax.training._step import (
     Augment,
@@ -140,6 +141,8 @@ __all__ = [
     "muon",
     "clipped",
     "except_frozen",
+    "sparse",
+    "SparseState",
     "Mask",
     "is_kernel",
     "mixes_features",

@@ -19,7 +19,7 @@ from typing import Any
 import benchmark
 import jax
 import numpy as np
-from baselines import keras_mobilenet
+from baselines import keras_networks
 
 import dilax
 
@@ -40,11 +40,11 @@ class Config(benchmark.Turns):
 
 def measure(config: Config) -> benchmark.Record:
     """Time the forward pass and the training step, unchanged and accelerated."""
-    network = keras_mobilenet.mobilenet(config.image_size)
+    network = keras_networks.mobilenet(config.image_size)
     state = (network.trainable, network.rest, *examples(config))
     functions = {
-        "forward": keras_mobilenet.forward(network),
-        "training step": keras_mobilenet.training_step(network, LEARNING_RATE),
+        "forward": keras_networks.forward(network),
+        "training step": keras_networks.training_step(network, LEARNING_RATE),
     }
     passes = {name: compare(function, state, config) for name, function in functions.items()}
     return {"model": "keras.applications.MobileNetV2", "passes": passes}

@@ -6,6 +6,7 @@ record as Markdown; ``run`` joins them. This module puts ``experiments/`` on the
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import inspect
 import json
 import sys
@@ -24,6 +25,8 @@ from common.markdown import table as table
 
 from dilax.training import describe_device, git_commit, versions
 
+OTHERS = ("torch", "keras", "onnxruntime", "openvino")
+"""Libraries that records name where they take part."""
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Record = Mapping[str, Any]
 Turn = Callable[[], object]
@@ -55,11 +58,14 @@ def run(
     measure: Callable[[Any], Record],
     section: Callable[[Record], str],
     arguments: Sequence[str] | None = None,
+    *,
+    libraries: Sequence[str] = (),
 ) -> int:
     """Parse the flags, measure, write the record and print its table; return the exit status."""
     config: Any = tyro.cli(flags, args=arguments, description=flags.__doc__)
     try:
-        record = write(Path(inspect.getfile(measure)).stem, config, measure(config))
+        name, found = Path(inspect.getfile(measure)).stem, measure(config)
+        record = write(name, config, found, libraries=libraries)
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -76,7 +82,8 @@ def write(name: str, config: Flags, found: Record, *, libraries: Sequence[str] =
         found: The results.
         libraries: Libraries that were imported only in other processes, to record their versions.
     """
-    others = [lib for lib in ("torch", "keras") if lib in sys.modules or lib in libraries]
+    elsewhere = [lib for lib in libraries if importlib.util.find_spec(lib) is not None]
+    others = [lib for lib in OTHERS if lib in sys.modules or lib in elsewhere]
     path = config.output or RESULTS / f"{name}.json"
     said = dataclasses.asdict(config) | {"output": path.name}
     record: dict[str, Any] = {
@@ -99,7 +106,7 @@ def provenance(record: Record) -> str:
 
 def where(record: Record) -> str:
     """Name the device and the library versions of a record, with a link to it."""
-    names = [name for name in ("jax", "flax", "torch", "keras") if name in record["versions"]]
+    names = [name for name in ("jax", "flax", *OTHERS) if name in record["versions"]]
     libraries = ", ".join(f"{name} {record['versions'][name]}" for name in names)
     link = f"[record](experiments/results/{record['config']['output']})"
     return f"on {record['device']}; {libraries} ({link})"

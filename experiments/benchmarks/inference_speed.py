@@ -1,141 +1,121 @@
-"""Forward passes of whole networks, as they are and in the forms that ``dilax`` makes of them.
+"""Forward passes of whole networks: dilax against stock JAX, PyTorch and inference runtimes.
 
     pip install -e ".[baselines]" && python experiments/benchmarks/inference_speed.py
 
-Each network computes the same images in four forms, which take turns: as it is, with its weights as
-arguments; accelerated; accelerated, with its weights as constants; and folded and accelerated. The
-networks are ``mnist_dsdc``, whose convolutions are dilax's in every form, and Keras 3's MobileNetV2
-on JAX. Statistics of normalisation are drawn at random, because with those of a new network
-normalisation does almost nothing.
+Each contestant runs in a process of its own, and they take turns, in a random order that changes
+from round to round. All compute in float32 with their default number of threads. Networks on JAX
+are Keras 3's, ``mnist_dsdc``, and a head of DeepLabV3+ written with lax; those in PyTorch are
+written after their papers, and the runtimes read ONNX files that PyTorch exports. Weights are
+random, and so are statistics of normalisation, because with those of a new network normalisation
+does almost nothing. Outputs on JAX are compared with stock JAX's, others with PyTorch's.
 """
 
+import contextlib
 import dataclasses
 import functools
+import importlib.util
+import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import benchmark
-import jax
 import numpy as np
-from baselines import keras_mobilenet
-from flax import nnx
+from contestants import Contestant
+from forward.worker import FORMS, Worker
 
-import dilax
-
-FORMS = ("as it is", "accelerated", "accelerated, weights constant", "accelerated, folded")
-MILLISECONDS = 100.0
-"""Length of a turn."""
+OURS = "dilax.inference.compile"
+NEEDED = {
+    "PyTorch": "torch",
+    "torch.compile": "torch",
+    "ONNX Runtime": "onnxruntime",
+    "OpenVINO": "openvino",
+}
+"""Contestants that do not run on JAX, and the library that each needs."""
+FIRST = ("stock JAX", "PyTorch")
+"""Contestants with which the outputs of others are compared."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(benchmark.Turns):
-    """Time forward passes of whole networks in four forms, and write a record."""
+    """Time forward passes of whole networks, with contestants that take turns; write a record."""
 
     cases: tuple[str, ...] = (
         *("mnist_dsdc 1@28", "mnist_dsdc 64@28"),
         *("MobileNetV2 1@96", "MobileNetV2 16@96", "MobileNetV2 1@224"),
+        *("ConvNeXt-T 1@96", "ConvNeXt-T 16@96", "ASPP 4@33"),
     )
     """Networks, each with a number of images and their height and width."""
+    contestants: tuple[str, ...] = (*FORMS, *NEEDED)
+    """Who takes part."""
+    warm_up: float = 0.05
+    """Seconds of calls before the timing starts, in each turn; at least one call."""
+    seconds: float = 0.1
+    """Seconds of timed calls in each turn; at least one call."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := {*self.contestants} - {*FORMS, *NEEDED}:
+            raise ValueError(f"--contestants must be of {(*FORMS, *NEEDED)}, got {sorted(unknown)}")
 
 
 def measure(config: Config) -> benchmark.Record:
     """Time every network."""
-    return {"ratio_to": FORMS[-1], "cases": {case: compare(case, config) for case in config.cases}}
+    names = [name for name in config.contestants if name in FORMS or _is_installed(NEEDED[name])]
+    return {"cases": {case: race(case, names, config) for case in config.cases}}
 
 
-def compare(case: str, config: Config) -> dict[str, Any]:
-    """Time one network in all forms, and compare their results."""
-    name, size = case.split()
+def race(case: str, names: list[str], config: Config) -> dict[str, Any]:
+    """Let all contestants compute one network; compare their outputs, then time them."""
+    network, size = case.split()
     batch, side = map(int, size.split("@"))
-    apply, weights = NETWORKS[name](side)
-    channels = 1 if name.startswith("mnist") else 3
-    shape = (batch, side, side, channels)
-    images = jax.random.uniform(jax.random.key(0), shape, minval=-1.0)
-    pairs = forms(apply, weights, images)
-    compiled = {form: benchmark.compile_timed(*pair) for form, pair in pairs.items()}
-    operands = {form: given for form, (_, given) in pairs.items()}
-    plain, *others = (call(operands[form]) for form, (call, _) in compiled.items())
-    turns, steps = {}, {}
-    for form, (call, _) in compiled.items():
-        steps[form] = benchmark.steps_within(MILLISECONDS, call, operands[form])
-        turns[form] = benchmark.repeated(call, operands[form], steps[form])
-    times = benchmark.take_turns(turns, rounds=config.rounds)
-    times = {form: found / steps[form] for form, found in times.items()}
-    largest = np.abs(plain).max()
+    with started(names) as contestants:
+        answers = {
+            name: one.ask(do="prepare", network=network, batch=batch, side=side)
+            for name, one in contestants.items()
+        }
+        failed = {name: each["failed"] for name, each in answers.items() if "failed" in each}
+        times: dict[str, list[float]] = {name: [] for name in answers if name not in failed}
+        draw = random.Random(0)
+        for _ in range(config.rounds):
+            for name in draw.sample([*times], len(times)):
+                found = contestants[name].ask(
+                    do="time", warm_up=config.warm_up, seconds=config.seconds
+                )
+                times[name].append(found["milliseconds"])
+    done = {name: answers[name] for name in times}
     return {
-        "milliseconds": {form: benchmark.spread(found) for form, found in times.items()},
-        "ratio": {
-            form: benchmark.spread(found / times[FORMS[-1]]) for form, found in times.items()
-        },
-        "compile_seconds": {form: seconds for form, (_, seconds) in compiled.items()},
-        "largest_relative_difference": [float(np.abs(o - plain).max() / largest) for o in others],
+        "milliseconds": {n: {"least": min(t), **benchmark.spread(t)} for n, t in times.items()},
+        "seconds_to_prepare": {name: round(each["seconds"], 2) for name, each in done.items()},
+        "largest_relative_difference": differences(done),
+        "ways": done.get(OURS, {}).get("about", {}),
+        "failed": failed,
     }
 
 
-def forms(
-    apply: Callable[[Any, jax.Array], jax.Array], weights: Any, images: jax.Array
-) -> Mapping[str, tuple[Callable[[Any], jax.Array], Any]]:
-    """Return each form as a function of one argument, and this argument."""
-
-    def of_both(given: Any) -> jax.Array:
-        return apply(*given)
-
-    def of_images(given: jax.Array) -> jax.Array:
-        return apply(weights, given)
-
-    functions = (
-        (of_both, (weights, images)),
-        (dilax.accelerate(of_both), (weights, images)),
-        (dilax.accelerate(of_images), images),
-        (dilax.accelerate(dilax.inference.fold(of_images)), images),
-    )
-    return dict(zip(FORMS, functions, strict=True))
+@contextlib.contextmanager
+def started(names: list[str]) -> Iterator[dict[str, Contestant]]:
+    """Start a new process for each contestant."""
+    with contextlib.ExitStack() as stack:
+        found = {name: Contestant(Worker, name, {}) for name in names}
+        for contestant in found.values():
+            stack.callback(contestant.stop)
+        yield found
 
 
-# --- networks -------------------------------------------------------------------------------------
+def differences(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the largest difference from the output of the first of its kind, over its largest."""
+    found = {}
+    for name, answer in answers.items():
+        first = answers.get(FIRST[name not in FORMS])
+        if first is not None and first is not answer:
+            expected = first["output"]
+            found[name] = float(np.abs(answer["output"] - expected).max() / np.abs(expected).max())
+    return found
 
 
-def of_dilax(name: str, side: int) -> tuple[Callable[[Any, jax.Array], jax.Array], Any]:
-    """Create a network of dilax.models in evaluation mode; return its function and its weights."""
-    del side
-    network = dilax.models.create(name, rngs=nnx.Rngs(0))
-    network.eval()
-    graphdef, *states = nnx.split(network, nnx.Param, ...)
-    params, rest = states
-
-    def apply(weights: Any, images: jax.Array) -> jax.Array:
-        return nnx.merge(graphdef, *weights)(images)
-
-    return apply, (params, drawn(rest))
-
-
-def mobilenet(side: int) -> tuple[Callable[[Any, jax.Array], jax.Array], Any]:
-    """Create Keras's MobileNetV2; return its function in evaluation mode and its weights."""
-    network = keras_mobilenet.mobilenet(side)
-
-    def apply(weights: Any, images: jax.Array) -> jax.Array:
-        return network.apply(*weights, images, training=False)[0]
-
-    return apply, (network.trainable, drawn(network.rest))
-
-
-def drawn(statistics: Any) -> Any:
-    """Increase means and variances by up to 0.5 at random; leave counters and keys."""
-    random = np.random.default_rng(0)
-
-    def draw(array: Any) -> Any:
-        if not jax.numpy.issubdtype(array.dtype, jax.numpy.floating):
-            return array
-        return array + jax.numpy.asarray(random.uniform(0.0, 0.5, array.shape), array.dtype)
-
-    return jax.tree.map(draw, statistics)
-
-
-NETWORKS: Mapping[str, Callable[[int], tuple[Callable[[Any, jax.Array], jax.Array], Any]]] = {
-    "mnist_dsdc": functools.partial(of_dilax, "mnist_dsdc"),
-    "MobileNetV2": mobilenet,
-}
+def _is_installed(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -143,15 +123,29 @@ NETWORKS: Mapping[str, Callable[[int], tuple[Callable[[Any, jax.Array], jax.Arra
 
 def section(record: benchmark.Record) -> str:
     """Make the table of all networks."""
-    rows = [
-        (case, *(benchmark.median(found["milliseconds"][form], 2) for form in FORMS))
-        for case, found in record["cases"].items()
+    names = [
+        name
+        for name in (*FORMS, *NEEDED)
+        if any(name in case["milliseconds"] for case in record["cases"].values())
     ]
-    table = benchmark.table(("images@pixels", *(f"{form}, ms" for form in FORMS)), rows)
-    return f"{table}\nMedians of {record['config']['rounds']} rounds, {benchmark.where(record)}.\n"
+    rows = [
+        (case, *(_cell(found, name) for name in names)) for case, found in record["cases"].items()
+    ]
+    table = benchmark.table(("images@pixels", *(f"{name}, ms" for name in names)), rows)
+    return f"{table}\nBest of {record['config']['rounds']} turns, {benchmark.where(record)}.\n"
 
 
-main = functools.partial(benchmark.run, Config, measure, section)
+def _cell(found: Mapping[str, Any], name: str) -> str:
+    """Format a time, and how many times dilax's it is."""
+    if name not in found["milliseconds"]:
+        return ""
+    least = found["milliseconds"][name]["least"]
+    ours = found["milliseconds"].get(OURS)
+    compared = "" if ours is None or name == OURS else f" ({least / ours['least']:.2f})"
+    return f"{least:.2f}{compared}"
+
+
+main = functools.partial(benchmark.run, Config, measure, section, libraries=benchmark.OTHERS)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -43,9 +43,10 @@ from typing import Any, Literal
 import benchmark
 import numpy as np
 import tyro
+from contestants import Contestant
 from operations import report
 from operations.cases import CASES, DEPTHWISE_2D, Case
-from operations.worker import Contestant
+from operations.worker import Worker
 
 from dilax.training import git_commit
 
@@ -112,7 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
     name = NAMES[config.line_up]
     path = config.output or benchmark.RESULTS / f"{name}.json"
-    record = benchmark.write(name, config, {**found, "program": "op_speed.py"}, libraries=names)
+    record = benchmark.write(
+        name,
+        config,
+        {**found, "program": "op_speed.py"},
+        libraries=["torch"] if "torch" in names else [],
+    )
     if config.line_up == "baselines":
         report.draw(record, path.with_suffix(".png"))
     if not config.other:
@@ -174,7 +180,11 @@ def started(names: Sequence[str], config: Config) -> Iterator[dict[str, Contesta
         for name in names:
             checkout = config.other.resolve() if config.other and name == "other" else None
             contestants[name] = Contestant(
-                name, environment(name), fresh_memory=config.fresh_memory, checkout=checkout
+                Worker,
+                name,
+                environment(name),
+                fresh_memory=config.fresh_memory,
+                checkout=checkout,
             )
             stack.callback(contestants[name].stop)
         yield contestants

@@ -58,6 +58,9 @@ class Config:
     """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999
     """Decay of the exponential moving average of the weights, after the first steps; 0 for none."""
+    sparsity: float = 0.0
+    """Share of the entries of kernels (except depthwise ones) that become zero, the smallest ones,
+    between a fifth and seven tenths of the run; 0 for none."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type that the network computes in; its parameters stay in float32."""
     accumulate: int = 1
@@ -82,8 +85,8 @@ class Config:
     resume: bool = False
     """Continue the run in the output folder, with the flags it was started with."""
     init: str | None = None
-    """Folder of a trained run, from whose reported weights this new run starts. If the number of
-    classes is another one, the head is drawn at random."""
+    """Folder of a trained run, from whose reported weights this new run starts, or a file of
+    dilax.models.save. If the number of classes is another one, the head is drawn at random."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Kind of device to compute on; auto is the kind that JAX prefers."""
     devices: int = 0
@@ -125,7 +128,7 @@ class Config:
             "size",
         ):
             self.require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("label_smoothing", "ema_decay"):
+        for name in ("label_smoothing", "ema_decay", "sparsity"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "positive")
         for name in ("weight_decay", "clip_norm", "mixup"):

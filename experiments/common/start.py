@@ -1,57 +1,110 @@
-"""The trained run from whose weights a run starts (``--init``)."""
+"""The trained network from which a run starts (``--init``): a run, or a file of one."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
 
 from common.config import Config
 from common.terminal import say
-from dilax import models, training
+from dilax import data, models, training
 
 Load = Callable[[models.Classifier], object]
 """Writes weights into a network."""
 
 
-def load_start(config: Config, classes: int) -> Load:
+class Start(NamedTuple):
+    """What ``--init`` names."""
+
+    weights: training.Weights
+    model: str
+    """The name of the network; empty if it is unknown."""
+    options: Mapping[str, Any]
+    """Arguments of the network besides ``classes``."""
+    note: str
+    """Which weights these are."""
+
+
+def load_start(config: Config, classes: int, options: Mapping[str, Any]) -> Load:
     """Read the weights that ``--init`` names, and check that the network takes them.
+
+    Args:
+        config: The flags.
+        classes: Number of classes of the data set.
+        options: Arguments of the network besides ``classes``.
 
     Returns:
         The function that writes the weights into the network. It does nothing without ``--init``,
         and for a resumed run whose every seed has a checkpoint.
 
     Raises:
-        ValueError: There is no such run, or its network or its images are of another kind.
+        ValueError: There is no such run or file, or its network or its images are of another kind.
     """
     if config.init is None or (config.resume and all(map(saved, config.run_folders().values()))):
         return lambda module: None
-    folder = Path(config.init)
-    theirs = flags_of(folder)
-    check_images(config, theirs)
-    try:
-        trained = training.read_trained(folder)
-    except training.CheckpointError as error:
-        raise ValueError(f"--init: {error}") from error
-    blank, wider = shapes_of(config, classes), shapes_of(config, classes + 1)
+    check_images(config, flags_of(Path(config.init)))
+    start = read(Path(config.init))
+    blank, wider = (shapes_of(config, number, options) for number in (classes, classes + 1))
     head = head_of(blank, wider)
 
     def load(module: models.Classifier) -> list[str]:
-        return training.load_into(module, *trained.weights, may_differ=head.__contains__)
+        return training.load_into(module, *start.weights, may_differ=head.__contains__)
 
     try:
         kept = load(blank)
     except ValueError as error:
-        model = theirs.get("model", config.model)
-        advice = f" It was trained with --model {model}." if model != config.model else ""
+        other = start.model and start.model != config.model
+        advice = f" It was trained with --model {start.model}." if other else ""
         raise ValueError(
-            f"--init {folder} does not fit --model {config.model}: {error}{advice}"
+            f"--init {config.init} does not fit --model {config.model}: {error}{advice}"
         ) from error
     if training.is_main_process():
-        print_notes(folder, trained, kept)
+        print_notes(start, kept)
     return load
+
+
+def read(path: Path) -> Start:
+    """Read the weights of a trained run, or of a file of ``dilax.models.save``.
+
+    Raises:
+        ValueError: There is no trained network, or it is damaged.
+    """
+    try:
+        if path.is_file():
+            model = models.load(path)
+            _, *weights = training.functional(model.network)
+            name, options = model.description.model, model.description.options
+            return Start(training.Weights(*weights), name, options, f"the weights of {path}")
+        trained = training.read_trained(path)
+    except (training.CheckpointError, data.DataError) as error:
+        raise ValueError(f"--init: {error}") from error
+    for skipped in trained.skipped:
+        say(f"note: --init: {skipped}; an earlier one is used", file=sys.stderr)
+    name, options = flags_of(path).get("model", ""), {}
+    if trained.description:
+        description = models.Description.from_json(trained.description)
+        name, options = description.model, description.options
+    note = f"the {trained.which} weights of {path}, saved after step {trained.step:,}"
+    return Start(trained.weights, name, options, note)
+
+
+def network_options(config: Config) -> Mapping[str, Any]:
+    """Return arguments of the network besides ``classes``: of the flags, else of ``--init``.
+
+    A pruned network, for example, has widths of its own. A resumed run keeps those of its start.
+
+    Raises:
+        ValueError: ``--init`` names no trained network.
+    """
+    own = config.network_options()
+    if config.init is None:
+        return own
+    begun = filter(saved, config.run_folders().values()) if config.resume else iter(())
+    start = read(next(begun, Path(config.init)))
+    return {**start.options, **own} if start.model == config.model else own
 
 
 def check_images(config: Config, theirs: dict[str, Any]) -> None:
@@ -64,12 +117,10 @@ def check_images(config: Config, theirs: dict[str, Any]) -> None:
         )
 
 
-def shapes_of(config: Config, classes: int) -> models.Classifier:
+def shapes_of(config: Config, classes: int, options: Mapping[str, Any]) -> models.Classifier:
     """Create the network of the flags for a number of classes, with shapes in place of arrays."""
     return nnx.eval_shape(
-        lambda: models.create(
-            config.model, classes=classes, rngs=nnx.Rngs(0), **config.network_options()
-        )
+        lambda: models.create(config.model, classes=classes, rngs=nnx.Rngs(0), **options)
     )
 
 
@@ -84,12 +135,9 @@ def head_of(own: models.Classifier, wider: models.Classifier) -> frozenset[train
     return frozenset(path for path, shape in shapes(own).items() if others[path] != shape)
 
 
-def print_notes(folder: Path, trained: training.Trained, kept: list[str]) -> None:
+def print_notes(start: Start, kept: list[str]) -> None:
     """Say which weights a run starts from, and which ones are drawn at random."""
-    for skipped in trained.skipped:
-        say(f"note: --init: {skipped}; an earlier one is used", file=sys.stderr)
-    text = f"note: the run starts from the {trained.which} weights of {folder}"
-    text += f", saved after step {trained.step:,}"
+    text = f"note: the run starts from {start.note}"
     if kept:
         text += f"; {' and '.join(kept)} are drawn at random, for another number of classes"
     say(text, file=sys.stderr)

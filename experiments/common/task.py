@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
-from common.start import Load, load_start
+from common.start import Load, load_start, network_options
 from common.terminal import say
 from dilax import data, models, training
 from dilax.training import Augment, Functional, Parallelism, Plan
@@ -47,6 +47,8 @@ MASKS = {
     "mixing": training.mixes_features,
     "all": training.everything,
 }
+PRUNED = (0.2, 0.7)
+"""Part of the run in which --sparsity sets entries to zero."""
 FREE = (
     *("output", "resume", "pictures", "tensorboard", "seeds", "on_nan"),
     *("device", "devices", "parallel", "shard_optimizer", "stream"),
@@ -77,6 +79,8 @@ class Network(NamedTuple):
     """The network to train, and the weights to start from, if any."""
 
     create: Create
+    options: Mapping[str, Any]
+    """Arguments of ``models.create`` besides the name and ``classes``."""
     loads: Sequence[Load]
     """Write the weights from which the training starts, one after the other."""
     functional: Functional
@@ -122,7 +126,7 @@ class Task:
             model=config.model,
             class_names=self.images.dataset.class_names,
             preparation=self.images.preparation,
-            options=config.network_options(),
+            options=self.network.options,
             mirrored=config.test_flips,
         ).as_json()
 
@@ -254,7 +258,8 @@ def make_network(
         ValueError: The network cannot take the images, or the weights to start from do not fit it.
     """
     classes = len(dataset.class_names)
-    create = creator(config.model, classes, **config.network_options())
+    options = network_options(config)
+    create = creator(config.model, classes, **options)
 
     def make() -> models.Classifier:
         module = create(jax.random.key(0))
@@ -278,7 +283,8 @@ def make_network(
     functional = functional._replace(apply=apply)
     check_network(config, functional, dataset)
     published = [] if tuning is None else [tuning.load]
-    return Network(create, [*published, load_start(config, classes)], functional)
+    loads = [*published, load_start(config, classes, options)]
+    return Network(create, options, loads, functional)
 
 
 def creator(name: str, classes: int, **options: Any) -> Create:
@@ -336,6 +342,11 @@ def make_recipe(
         )
         if config.clip_norm:
             optimizer = training.clipped(optimizer, norm=config.clip_norm)
+    if config.sparsity:
+        begin, end = (int(part * plan.total_steps) for part in PRUNED)
+        optimizer = training.sparse(
+            optimizer, sparsity=config.sparsity, begin=begin, end=max(end, begin + 1)
+        )
     if tuning is not None:
         optimizer = training.except_frozen(optimizer, tuning.frozen)
     return Recipe(plan, learning_rate, optimizer)

@@ -5,11 +5,11 @@ import json
 import accelerate_speed
 import jax.numpy as jnp
 import pytest
-from baselines import keras_mobilenet
+from baselines import keras_networks
 from jax import lax
 
 
-def tiny(image_size: int) -> keras_mobilenet.Network:
+def tiny(image_size: int) -> keras_networks.Network:
     """A depthwise convolution and a mean; its only statistic counts the calls."""
     assert image_size == 6
 
@@ -25,11 +25,11 @@ def tiny(image_size: int) -> keras_mobilenet.Network:
         return y.mean(axis=(1, 2)) @ trainable[1], [rest[0] + training]
 
     kernel = jnp.arange(1.0, 28.0).reshape(3, 3, 1, 3)
-    return keras_mobilenet.Network(apply, [kernel, jnp.ones((3, 1000))], [jnp.ones(())])
+    return keras_networks.Network(apply, [kernel, jnp.ones((3, 1000))], [jnp.ones(())])
 
 
 def test_the_race_leaves_a_record(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(keras_mobilenet, "mobilenet", tiny)
+    monkeypatch.setattr(keras_networks, "mobilenet", tiny)
     output = tmp_path / "record.json"
     flags = "--batch-size 2 --image-size 6 --rounds 2 --steps 1"
     assert accelerate_speed.main([*flags.split(), "--output", str(output)]) == 0
@@ -47,7 +47,7 @@ def test_the_race_leaves_a_record(monkeypatch, tmp_path, capsys):
 def test_a_step_of_descent_lowers_the_loss():
     network = tiny(6)
     images, labels = accelerate_speed.examples(accelerate_speed.Config(batch_size=2, image_size=6))
-    step = keras_mobilenet.training_step(network, 1e-3)
+    step = keras_networks.training_step(network, 1e-3)
     loss, moved, rest = step((network.trainable, network.rest, images, labels))
     later, _, rest = step((moved, rest, images, labels))
     assert later < loss

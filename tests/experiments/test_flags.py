@@ -65,7 +65,10 @@ def test_kernel_dilation_is_a_flag(tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps(task.config.as_json()))
     config = read_flags(mnist_dsdc.Config, ["--output", str(tmp_path), "--resume"])
     assert config.kernel_dilation == blocks["given"]
-    for model, message in (("mnist_dsdc", "7 dilated layers"), ("mnist_tutorial", "cannot be")):
+    for model, message in (
+        ("mnist_dsdc", "7 layers"),
+        ("mnist_tutorial", "cannot be"),
+    ):
         flags = ["--dataset", "shapes", "--model", model, "--output", str(tmp_path / "run")]
         assert status([*flags, "--kernel-dilation", "1", "2"]) == 2
         error = capsys.readouterr().err

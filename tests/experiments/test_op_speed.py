@@ -4,6 +4,7 @@ import json
 import math
 import sys
 
+import contestants
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -236,7 +237,7 @@ def test_first_calls_do_not_count(monkeypatch, slow: bool, calls: list[int]) -> 
         counted[0] += 1
         clock[0] += 1.5 if slow else 0.5 if counted[0] == 1 else 0.25
 
-    monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(contestants.time, "perf_counter", lambda: clock[0])
     timed = worker.Worker("lax")
     timed.calls = {"forward": lambda: call}
     for wanted in calls:
@@ -247,7 +248,7 @@ def test_first_calls_do_not_count(monkeypatch, slow: bool, calls: list[int]) -> 
 
 
 def test_what_goes_wrong_is_answered() -> None:
-    contestant = worker.Contestant("lax", {}, fresh_memory=True)
+    contestant = contestants.Contestant(worker.Worker, "lax", {}, fresh_memory=True)
     question = {"do": "time", "label": "no such pass", "warm_up": 0, "seconds": 0}
     assert "KeyError" in contestant.ask(**question)["failed"]
     contestant.stop()

@@ -46,8 +46,8 @@ BESIDE = {
     "canonical_geometry",
     "conv_general_dilated",
 }
-OF_FILES = {models: {"load", "save"}}
-"""Functions of paths and files: see models/test_trained.py."""
+OF_FILES = {models: {"load", "save", "prune"}}
+"""Functions of trained networks and their files: see models/test_trained.py, test_pruning.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:

@@ -151,7 +151,7 @@ def test_options_that_no_network_takes():
         abstract.shapes("mnist_dsdc", dilation=(1,))
     with pytest.raises(TypeError, match=r"options of tiniest must be among \[\], got depth, width"):
         abstract.shapes("tiniest", width=3, depth=4)
-    with pytest.raises(ValueError, match=r"each of the network's 7 dilated layers, got \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"each of the network's 7 layers, got \(1, 2\)"):
         abstract.shapes("mnist_dsdc", kernel_dilation=(1, 2))
     with pytest.raises(ValueError, match="each of kernel_dilation must be at least 1, got 0"):
         abstract.shapes("cnn", kernel_dilation=[0] * 6)

@@ -2,6 +2,7 @@
 
 - ``cases``: the operations that are timed, with shapes of known networks
 - ``by_jax``, ``by_torch``: the implementations of the contestants
-- ``worker``: a process that runs one contestant and times its calls
+- ``by_numpy``: what errors are measured against
+- ``worker``: runs one contestant and times its calls, in a process of its own
 - ``report``: tables and a picture of a record
 """

@@ -227,7 +227,8 @@ def chosen_algorithm(platform: str, label: str, case: Case) -> str:
     geometry = ConvGeometry(
         case.size, case.kernel_size, case.strides, case.pads, case.dilations, case.group_count
     )
-    problem = Problem(geometry, case.features, case.outputs)
+    itemsize = 4 if case.dtype == "float32" else 2
+    problem = Problem(geometry, case.features, case.outputs, case.batch, itemsize)
     return choose(platform, names.get(label, label.replace(" ", "_")), problem).algorithm.name
 
 

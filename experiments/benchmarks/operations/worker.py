@@ -1,33 +1,20 @@
-"""A process that runs one contestant on one case, and answers requests to check and time it.
+"""The worker that runs one contestant on one case, checks and times it. Its requests:
 
-    {"do": "lower", "case": 3}                ->  {"programs": {"forward": "f00d...", ...}}
-    {"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
-    {"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
-    {"do": "time", "label": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
-
-If a request fails, the answer is ``{"failed": "..."}``.
+{"do": "lower", "case": 3}                ->  {"programs": {"forward": "f00d...", ...}}
+{"do": "prepare", "case": 3}              ->  {"passes": [...], "compile_seconds": {...}}
+{"do": "check"}                           ->  {"errors": {"forward": 1e-7, ...}}
+{"do": "time", "label": "forward", "warm_up": 0.03, "seconds": 0.05}  ->  {"milliseconds": 1.25}
 """
 
-import functools
-import multiprocessing
-import os
 import random
-import runpy
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from contestants import timed
 
 from operations.cases import CASES, Case
 
-BENCHMARKS = Path(__file__).resolve().parents[1]
-MEMORY = BENCHMARKS.parent / "common" / "memory.py"
-"""File that is run, not imported: its package imports this dilax, a worker may time another."""
 LONG = 1.0
 """Seconds of a call above which no warm-up is needed."""
 PAGE, LINE = 4096, 64
@@ -36,6 +23,8 @@ PAGE, LINE = 4096, 64
 
 class Worker:
     """The state of the process between requests: one case, compiled."""
+
+    PRELOAD = "operations.by_jax"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -91,109 +80,6 @@ class Worker:
         self.shift = np.empty(LINE * self.draw.randrange(PAGE // LINE), np.uint8)
         call = self.calls[label]()
         if self.usual.get(label, 0.0) < LONG:
-            _timed(call, warm_up)
-        self.usual[label] = float(np.median(_timed(call, seconds)))
+            timed(call, warm_up)
+        self.usual[label] = float(np.median(timed(call, seconds)))
         return {"milliseconds": 1000 * self.usual[label]}
-
-    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request, or say why it failed."""
-        arguments = {name: value for name, value in question.items() if name != "do"}
-        try:
-            return getattr(self, question["do"])(**arguments)
-        except Exception as error:
-            return {"failed": f"{type(error).__name__}: {error}"[:300]}
-
-
-def _timed(call: Callable[[], object], seconds: float) -> list[float]:
-    """Call repeatedly for ``seconds``, but at least once; return the seconds of each call."""
-    found: list[float] = []
-    started = time.perf_counter()
-    while not found or time.perf_counter() - started < seconds:
-        before = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - before)
-    return found
-
-
-class Contestant:
-    """A worker in a new process.
-
-    Args:
-        name: Name of the contestant, as in ``by_jax.contestant``, or ``torch``.
-        environment: Environment variables to set before anything is computed.
-        fresh_memory: Let the process return freed memory to the system.
-        checkout: Folder of another dilax, which only this process imports.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        environment: Mapping[str, str],
-        *,
-        fresh_memory: bool = False,
-        checkout: Path | None = None,
-    ) -> None:
-        arguments = (name, environment, fresh_memory)
-        self.connection, theirs = multiprocessing.Pipe()
-        start = _forked if checkout is None else functools.partial(_started, checkout)
-        self.kill, self.wait = start(theirs, *arguments)
-        theirs.close()
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """Send a request and return the answer; if the process has ended, the answer says so."""
-        try:
-            self.connection.send(question)
-            return self.connection.recv()
-        except (OSError, EOFError):
-            return {"failed": "the process ended"}
-
-    def stop(self) -> None:
-        """End the process."""
-        self.kill()
-        self.wait()
-        self.connection.close()
-
-
-def serve(
-    questions: Connection, name: str, environment: Mapping[str, str], fresh_memory: bool
-) -> None:
-    """Answer requests until the connection is closed."""
-    os.environ.update(environment)
-    if not fresh_memory:
-        runpy.run_path(str(MEMORY))["keep_freed_memory"](one_arena=True)
-    worker = Worker(name)
-    while True:
-        try:
-            question = questions.recv()
-        except EOFError:
-            return
-        questions.send(worker.answer(question))
-
-
-Ending = tuple[Callable[[], object], Callable[[], object]]
-"""Functions that kill a process and that wait for its end."""
-
-
-def _forked(questions: Connection, *arguments: Any) -> Ending:
-    """Serve in a process forked from a server that has imported everything and computed nothing."""
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(BENCHMARKS) not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCHMARKS), *filter(None, paths)])
-    context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-    context.set_forkserver_preload(["__main__", "operations.by_jax"])
-    process = context.Process(target=serve, args=(questions, *arguments), daemon=True)
-    process.start()
-    return process.kill, process.join
-
-
-def _started(checkout: Path, questions: Connection, *arguments: Any) -> Ending:
-    """Serve in a new interpreter, which imports dilax from ``checkout``."""
-    number = questions.fileno()
-    code = f"from operations import worker as w; w.serve(w.Connection({number}), *{arguments!r})"
-    paths = os.pathsep.join([str(checkout), str(BENCHMARKS)])
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", code],
-        env=os.environ | {"PYTHONPATH": paths},
-        pass_fds=[number],
-    )
-    return process.kill, process.wait

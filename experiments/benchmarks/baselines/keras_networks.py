@@ -1,4 +1,4 @@
-"""MobileNetV2 of Keras 3 on its JAX backend, as pure functions that can be jitted."""
+"""Networks of Keras 3 on its JAX backend, as pure functions that can be jitted."""
 
 import dataclasses
 import os
@@ -27,17 +27,26 @@ class Network:
 
 def mobilenet(image_size: int) -> Network:
     """Create a randomly initialised MobileNetV2 of width 1 with 1000 classes."""
+    return _created("MobileNetV2", image_size, alpha=1.0)
+
+
+def convnext(image_size: int) -> Network:
+    """Create a randomly initialised ConvNeXt-Tiny with 1000 classes."""
+    return _created("ConvNeXtTiny", image_size, include_preprocessing=False)
+
+
+def _created(name: str, image_size: int, **options: Any) -> Network:
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
     if keras.backend.backend() != "jax":
         raise RuntimeError("keras was imported with another backend before this program asked.")
     keras.utils.set_random_seed(0)
-    model = keras.applications.MobileNetV2(
+    model = getattr(keras.applications, name)(
         weights=None,
         input_shape=(image_size, image_size, 3),
-        alpha=1.0,
         classifier_activation=None,
+        **options,
     )
     return Network(
         model.stateless_call,

@@ -1,0 +1,93 @@
+"""ONNX files of 8-bit integers, made by ONNX Runtime's own quantiser."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dilax._atomic import write_bytes
+from dilax._checks import shown
+from dilax.inference._sealed import ExportError, reason
+
+
+def quantize(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    batches: Iterable[np.ndarray],
+) -> None:
+    """Convert an ONNX file of ``export`` to 8-bit integers, which runtimes compute faster.
+
+    Weights and activations become integers of 8 bits, each with a scale: weights one for each
+    out-feature, activations one for each array, chosen so that what ``batches`` give fits. The file
+    takes a quarter of the space. Measure accuracy again on images that were not among ``batches``.
+
+    Args:
+        source: The file, with one argument.
+        target: The file to write; an existing one is replaced.
+        batches: Inputs like those that the function will be called with, such as a few hundred
+            training images in batches.
+
+    Raises:
+        ExportError: A library is missing, or the quantiser refuses the file or the batches.
+        FileNotFoundError: There is no such file.
+        ValueError: There is no batch.
+
+    Source: B. Jacob et al., "Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference", 2018.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise ExportError(
+            f'{error}; onnx and onnxruntime must be installed: pip install "dilax-jax[interop]".'
+        ) from error
+    source, target = Path(source), Path(target)
+    if target.suffix != ".onnx":
+        raise ExportError(f"target must end in .onnx, got {target.name!r}.")
+    if not source.is_file():
+        raise FileNotFoundError(f"source must be a file, got {source}.")
+    given = iter(batches)
+    if (first := next(given, None)) is None:
+        raise ValueError("batches must hold at least one array, got none.")
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        (argument,) = onnxruntime.InferenceSession(str(source), options).get_inputs()
+        with tempfile.TemporaryDirectory() as folder:
+            prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "written.onnx"
+            quantization.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(prepared),
+                str(written),
+                _reader(argument.name, first, given),
+                per_channel=True,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+            onnx.checker.check_model(str(written))
+            content = written.read_bytes()
+    except Exception as error:
+        raise ExportError(f"{shown(str(source))} cannot be quantised: {reason(error)}") from error
+    write_bytes(target, content)
+
+
+def _reader(name: str, first: np.ndarray, rest: Iterator[np.ndarray]) -> Any:
+    """Make what the quantiser reads batches from."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.waiting: np.ndarray | None = first
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch, self.waiting = self.waiting, next(rest, None)
+            return None if batch is None else {name: np.asarray(batch)}
+
+    return Reader()
