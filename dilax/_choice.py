@@ -168,7 +168,11 @@ def _small_and_deep(problem: Problem) -> bool:
 
 
 def _many_windows(problem: Problem) -> bool:
-    """Whether there are so many windows that lax's own kernel gradient of images slows down."""
+    """Whether there are so many windows that lax's own kernel gradient of images slows down.
+
+    Both are measured in ``experiments/results/algorithms_dense.json``. Below the limit, it depends
+    on the processor which is faster.
+    """
     if not isinstance(problem.batch, int):
         return True
     windows = problem.batch * math.prod(problem.geometry.output_size)

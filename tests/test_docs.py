@@ -66,7 +66,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
     """The folder of a short run, as the pages name it, beside a folder with a picture."""
     place = tmp_path_factory.mktemp("reader")
     program = importlib.import_module("mnist_dsdc")
-    flags = ["--model", "mnist_tutorial", "--limit", "256", "--epochs", "1", "--no-pictures"]
+    flags = ["--limit", "256", "--epochs", "1", "--no-pictures"]
     assert program.main([*flags, "--output", str(place / "runs" / "mnist_dsdc")]) == 0
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
