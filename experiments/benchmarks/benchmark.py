@@ -21,6 +21,7 @@ import tyro
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+import interrupts
 from common.markdown import table as table
 
 from dilax.training import describe_device, git_commit, versions
@@ -62,7 +63,7 @@ def run(
     libraries: Sequence[str] = (),
 ) -> int:
     """Parse the flags, measure, write the record and print its table; return the exit status."""
-    config: Any = tyro.cli(flags, args=arguments, description=flags.__doc__)
+    config: Any = read(flags, arguments)
     try:
         name, found = Path(inspect.getfile(measure)).stem, measure(config)
         record = write(name, config, found, libraries=libraries)
@@ -71,6 +72,13 @@ def run(
         return 2
     print(section(record), end="")
     return 0
+
+
+def read(flags: type, arguments: Sequence[str] | None) -> Any:
+    """Parse the flags; a program, which has no ``arguments`` given, ends at signals from now on."""
+    if arguments is None:
+        interrupts.end_at_signals(interrupts.UNFINISHED)
+    return tyro.cli(flags, args=arguments, description=flags.__doc__)
 
 
 def write(name: str, config: Flags, found: Record, *, libraries: Sequence[str] = ()) -> Record:

@@ -9,6 +9,7 @@ import functools
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -70,7 +71,11 @@ def serve(
     environment: Mapping[str, str],
     fresh_memory: bool,
 ) -> None:
-    """Answer requests until the connection is closed."""
+    """Answer requests until the connection is closed.
+
+    Ctrl-C, which a terminal sends to all processes, is left to the program that asks.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
     if not fresh_memory:
         runpy.run_path(str(MEMORY))["keep_freed_memory"](one_arena=True)

@@ -42,7 +42,6 @@ from typing import Any, Literal
 
 import benchmark
 import numpy as np
-import tyro
 from contestants import Contestant
 from operations import report
 from operations.cases import CASES, DEPTHWISE_2D, Case
@@ -102,7 +101,7 @@ class Config(benchmark.Turns):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    config: Config = benchmark.read(Config, arguments)
     names = [name for name in LINE_UPS[config.line_up] if runs_here(name)]
     rows = race(names, config)
     found: dict[str, Any] = {"ratio_to": "dilax", "xla_flags": XLA_FLAGS, "rows": rows}

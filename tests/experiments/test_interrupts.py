@@ -102,3 +102,19 @@ def test_a_signal_at_any_time_ends_a_program_in_one_line(tmp_path, digits, progr
         assert ("--resume" in error) == saved, (delay, error)
         statuses.append(process.returncode)
     assert statuses == [130] * 10
+
+
+def test_a_benchmark_ends_with_one_line():
+    code = """
+import signal, benchmark
+benchmark.run(benchmark.Flags, lambda config: signal.raise_signal(signal.SIGINT), str)
+"""
+    paths = os.pathsep.join(map(str, (ROOT, EXPERIMENTS / "benchmarks")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    assert (done.stdout, done.stderr) == ("", "interrupted: the results are not complete\n")
