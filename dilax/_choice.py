@@ -29,7 +29,7 @@ class Problem:
     geometry: ConvGeometry
     in_features: int
     out_features: int
-    batch: Any = 1
+    batch: Any
     """Number of examples; symbolic in a program that is exported for any batch size."""
     itemsize: int = 4
 

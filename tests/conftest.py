@@ -1,6 +1,9 @@
 """Strict settings of JAX for all tests: no rank promotion, warnings are errors, two CPU devices."""
 
 import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,10 @@ import pytest
 LONGEST = tuple(Path(__file__).parent / name for name in ("experiments", "training"))
 """Folders of tests that start whole programs."""
 
+# Small programs, of which tests have thousands, compile faster in one piece.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
+)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -27,8 +34,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    keep_compiled_programs(config)
     config.addinivalue_line("markers", "long: only with --long")
     hypothesis.settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+def keep_compiled_programs(config: pytest.Config) -> None:
+    """Keep what this process compiles in a folder: many tests compile the same small programs.
+
+    A folder that was set from outside stays.
+    """
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return
+    folder = tempfile.mkdtemp(prefix="compiled-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

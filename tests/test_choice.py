@@ -78,16 +78,16 @@ def test_dense_kernel_gradients_of_few_windows_are_left_to_lax(
 
 def test_a_platform_that_nobody_measured_runs_lax() -> None:
     geometry = ConvGeometry((64, 64), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 32)
-    chosen = choose("elsewhere", "kernel_gradient", Problem(geometry, 32, 32))
+    chosen = choose("elsewhere", "kernel_gradient", Problem(geometry, 32, 32, 1))
     assert chosen.algorithm is algorithms.lax and not chosen.settings
 
 
 def test_an_algorithm_given_by_value_gets_the_settings_that_fit_it() -> None:
     geometry = ConvGeometry((64, 64), (3, 3), (2, 2), ((0, 0),) * 2, (1, 1), 32)
-    given = choose("cpu", "conv", Problem(geometry, 32, 32), algorithms.per_group)
+    given = choose("cpu", "conv", Problem(geometry, 32, 32, 1), algorithms.per_group)
     assert given.algorithm is algorithms.per_group and given.settings == {"unrolled_groups": 32}
-    elsewhere = choose("elsewhere", "conv", Problem(geometry, 32, 32), algorithms.shift_and_add)
-    assert elsewhere == choose("cpu", "conv", Problem(geometry, 32, 32))
+    elsewhere = choose("elsewhere", "conv", Problem(geometry, 32, 32, 1), algorithms.shift_and_add)
+    assert elsewhere == choose("cpu", "conv", Problem(geometry, 32, 32, 1))
 
 
 def test_every_setting_is_one_that_its_pass_takes() -> None:

@@ -82,9 +82,10 @@ def _forward(equation: Equation) -> Replacement | Left:
         kernel_dilation=params["rhs_dilation"],
         feature_group_count=params["feature_group_count"],
     )
-    features = lhs.shape[numbers.lhs_spec[1]], rhs.shape[numbers.rhs_spec[0]]
+    batch, features = (lhs.shape[axis] for axis in numbers.lhs_spec[:2])
     compute = functools.partial(conv_general_dilated, **params)
-    return _if_faster(compute, equation, geometry, features, ALL_PASSES)
+    sizes = batch, features, rhs.shape[numbers.rhs_spec[0]]
+    return _if_faster(compute, equation, geometry, sizes, ALL_PASSES)
 
 
 def _input_gradient(equation: Equation) -> Replacement | Left:
@@ -119,8 +120,9 @@ def _input_gradient(equation: Equation) -> Replacement | Left:
         )
         return jnp.transpose(x, inverse(channels_last(numbers.out_spec)))
 
-    features = y.shape[numbers.out_spec[1]], g.shape[numbers.lhs_spec[1]]
-    return _if_faster(compute, equation, geometry, features, ("input_gradient",))
+    batch, features = (g.shape[axis] for axis in numbers.lhs_spec[:2])
+    sizes = batch, y.shape[numbers.out_spec[1]], features
+    return _if_faster(compute, equation, geometry, sizes, ("input_gradient",))
 
 
 def _kernel_gradient(equation: Equation) -> Replacement | Left:
@@ -198,8 +200,8 @@ def _as_kernel_gradient(
         return jnp.transpose(kernel, inverse((*taps, in_channels, outputs)))
 
     x, g = equation.operands
-    features = (x.shape[lhs_spec[0]], g.shape[rhs_spec[0]])[order]
-    return _if_faster(compute, equation, geometry, features, ("kernel_gradient",))
+    sizes = x.shape[lhs_spec[1]], *(x.shape[lhs_spec[0]], g.shape[rhs_spec[0]])[order]
+    return _if_faster(compute, equation, geometry, sizes, ("kernel_gradient",))
 
 
 def _batch_first(spec: Sequence[int]) -> tuple[int, ...]:
@@ -215,16 +217,19 @@ def _if_faster(
     compute: Any,
     equation: Equation,
     geometry: ConvGeometry,
-    features: tuple[int, ...],
+    sizes: tuple[int, ...],
     passes: Sequence[PassName],
 ) -> Replacement | Left:
-    """The replacement, if anything but lax is chosen for it on any platform."""
+    """The replacement, if anything but lax is chosen for it on any platform.
+
+    ``sizes`` are the batch, the in-features and the out-features.
+    """
     live = LivePart.of(geometry)
     if live is None:
         return Left("all that it reads is padding")
-    in_features, out_features = features
+    batch, in_features, out_features = sizes
     itemsize = equation.operands[0].dtype.itemsize
-    problem = Problem(live.geometry, in_features, out_features, itemsize=itemsize)
+    problem = Problem(live.geometry, in_features, out_features, batch, itemsize)
 
     def chosen(platform: str) -> list[Algorithm]:
         return [choose(platform, name, problem).algorithm for name in passes]

@@ -90,11 +90,14 @@ def measure(config: Config) -> benchmark.Record:
         ValueError: The tests fail before anything is changed.
     """
     found = candidates(config)
-    if run_tests(config, None) != 0:
-        raise ValueError("the tests must pass before anything is changed, and they do not")
     drawn = random.Random(config.seed).sample(found, min(config.number, len(found)))
-    with concurrent.futures.ThreadPoolExecutor(config.workers) as pool:
-        rows = list(pool.map(lambda mutant: judge(mutant, config), drawn))
+    with (
+        tempfile.TemporaryDirectory() as compiled,
+        concurrent.futures.ThreadPoolExecutor(config.workers) as pool,
+    ):
+        if run_tests(config, None, Path(compiled)) != 0:
+            raise ValueError("the tests must pass before anything is changed, and they do not")
+        rows = list(pool.map(lambda mutant: judge(mutant, config, Path(compiled)), drawn))
     return {
         "candidates": len(found),
         "n": len(rows),
@@ -154,10 +157,10 @@ def changed_node(node: ast.AST) -> ast.AST | None:
     return None
 
 
-def judge(mutant: Mutant, config: Config) -> dict[str, object]:
+def judge(mutant: Mutant, config: Config, compiled: Path) -> dict[str, object]:
     """Test whether the tests notice a mutant."""
     started = time.perf_counter()
-    code = run_tests(config, mutant)
+    code = run_tests(config, mutant, compiled)
     outcome = OUTCOMES.get(code, "not run")
     seconds = time.perf_counter() - started
     change = f"{mutant.path}:{mutant.line}  {mutant.before} -> {mutant.after}"
@@ -165,8 +168,11 @@ def judge(mutant: Mutant, config: Config) -> dict[str, object]:
     return dataclasses.asdict(mutant) | {"outcome": outcome}
 
 
-def run_tests(config: Config, mutant: Mutant | None) -> int:
-    """Run the tests in a copy of the repository, changed or not; return pytest's exit status."""
+def run_tests(config: Config, mutant: Mutant | None, compiled: Path) -> int:
+    """Run the tests in a copy of the repository, changed or not; return pytest's exit status.
+
+    Programs that are compiled are kept in a folder, because most are the same in every mutant.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repository"
         for name in ("dilax", "tests", "experiments", "pyproject.toml"):
@@ -176,7 +182,14 @@ def run_tests(config: Config, mutant: Mutant | None) -> int:
             file = copy / mutant.path
             file.write_text(mutated(file.read_text(), mutant.place))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-o", "addopts=", "-p", "no:xdist"]
-        environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        command += [f"-Wignore:Error {what} persistent" for what in ("reading", "writing")]
+        environment = os.environ | {
+            "PYTHONPATH": str(copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(compiled),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
         try:
             return subprocess.run(
                 [*command, *config.tests],

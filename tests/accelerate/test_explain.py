@@ -75,7 +75,7 @@ def test_the_type_of_the_arrays_is_part_of_the_choice(dtype, algorithm):
     def loss(kernel, x):
         return jnp.sum(jnp.sin(lax.conv_general_dilated(x, kernel, (1, 1), "SAME", **layout)))
 
-    kernel, x = jnp.ones((3, 3, 32, 32), dtype), jnp.ones((2, 9, 9, 32), dtype)
+    kernel, x = jnp.ones((3, 3, 32, 32), dtype), jnp.ones((16, 32, 32, 32), dtype)
     findings = dilax.explain(jax.grad(loss), kernel, x).findings
     assert ("kernel_gradient", algorithm) in findings[-1].passes
 

@@ -119,7 +119,7 @@ def test_the_choice_looks_at_the_live_taps() -> None:
 @pytest.mark.parametrize("name", ["conv", "input_gradient"])
 def test_few_taps_read_the_array_as_it_is(name: str, taps: int, copies: bool) -> None:
     geometry = ConvGeometry((64,), (taps,), (1,), ((taps - 1, 0),), (1,), 8)
-    chosen, settings = choose("cpu", name, Problem(geometry, 8, 8))
+    chosen, settings = choose("cpu", name, Problem(geometry, 8, 8, 1))
     run = getattr(chosen, name)
     jaxpr = jax.make_jaxpr(lambda x, kernel: run(x, kernel, geometry, **settings))(
         jnp.zeros((2, 64, 8)), jnp.zeros((taps, 1, 8))

@@ -16,7 +16,7 @@ def test_a_volume_is_as_many_convolutions_of_planes_as_its_kernel_is_deep(name, 
     x, kernel = jnp.zeros((2, 20, 6, 6, 4)), jnp.zeros((deep, 3, 3, 4, 5))
     g = jnp.zeros((2, *geometry.output_size, 5))
     operands = {"conv": (x, kernel), "input_gradient": (g, kernel), "kernel_gradient": (x, g)}
-    chosen = choose("cpu", name, Problem(geometry, 100, 5)).algorithm
+    chosen = choose("cpu", name, Problem(geometry, 100, 5, 1)).algorithm
     assert deep == 3 or chosen is (algorithms.per_plane if deep <= 16 else algorithms.per_group)
     run = getattr(algorithms.per_plane, name)
     jaxpr = jax.make_jaxpr(lambda *arrays: run(*arrays, geometry))(*operands[name])

@@ -45,7 +45,7 @@ def test_phases_have_no_strides_and_the_outputs_of_the_whole(case: cases.Case) -
 def test_zeros_are_put_in_only_where_phases_are_many(algorithm, stride, spread) -> None:
     geometry = ConvGeometry((20, 20), (3, 3), (stride, stride), ((1, 1), (1, 1)), (1, 1), 2)
     g, kernel = jnp.zeros((1, *geometry.output_size, 2)), jnp.zeros((3, 3, 1, 2))
-    settings = choose("cpu", "input_gradient", Problem(geometry, 2, 2), algorithm).settings
+    settings = choose("cpu", "input_gradient", Problem(geometry, 2, 2, 1), algorithm).settings
     run = jax.jit(lambda g, kernel: algorithm.input_gradient(g, kernel, geometry, **settings))
     pads = re.findall(r"interior = \[([\d, ]+)\]", run.lower(g, kernel).as_text())
     gaps = [int(gap) for pad in pads for gap in pad.split(",")]

@@ -32,9 +32,12 @@ PLACES = {
 
 
 def run_python(code):
+    """Run a program as from a terminal, where Ctrl-C is not ignored."""
+    paths = os.pathsep.join(map(str, (ROOT, EXPERIMENTS, EXPERIMENTS / "benchmarks")))
+    before = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(EXPERIMENTS)},
+        [sys.executable, "-c", f"{before}\n{code}"],
+        env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )
@@ -109,12 +112,6 @@ def test_a_benchmark_ends_with_one_line():
 import signal, benchmark
 benchmark.run(benchmark.Flags, lambda config: signal.raise_signal(signal.SIGINT), str)
 """
-    paths = os.pathsep.join(map(str, (ROOT, EXPERIMENTS / "benchmarks")))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(code)
     assert done.returncode == 128 + signal.SIGINT
     assert (done.stdout, done.stderr) == ("", "interrupted: the results are not complete\n")

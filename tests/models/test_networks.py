@@ -146,9 +146,9 @@ def test_the_schedules_of_dilations_are_options():
 
 def test_options_that_no_network_takes():
     with pytest.raises(
-        TypeError, match=r"options of mnist_dsdc must be among \['kernel_dilation'\], got dilation"
+        TypeError, match=r"options of cnn must be among \['kernel_dilation'\], got dilation"
     ):
-        abstract.shapes("mnist_dsdc", dilation=(1,))
+        abstract.shapes("cnn", dilation=(1,))
     with pytest.raises(TypeError, match=r"options of tiniest must be among \[\], got depth, width"):
         abstract.shapes("tiniest", width=3, depth=4)
     with pytest.raises(ValueError, match=r"each of the network's 7 layers, got \(1, 2\)"):
