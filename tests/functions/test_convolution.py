@@ -294,6 +294,8 @@ REFUSALS = {
                         ["effective kernel size is 7", "5", "dilation"]),
     "kernel_too_wide_on_one_axis": ((5, 4, 1), (2, 2, 1, 1), {"kernel_dilation": (1, 4),
                                     "padding": "VALID"}, ["effective kernel size", "5", "4"]),
+    "kernel_wider_than_one_entry": ((1, 2), (3, 2, 2), {"padding": "VALID"},
+                                    ["effective kernel size is 3", "1"]),
     "stride_zero": ((5, 2), (3, 2, 2), {"strides": 0}, ["strides", "at least 1", "0"]),
     "stride_negative": ((5, 2), (3, 2, 2), {"strides": (-2,)}, ["strides", "(-2,)"]),
     "too_many_strides": ((5, 2), (3, 2, 2), {"strides": (1, 2)}, ["strides", "2", "1 window"]),

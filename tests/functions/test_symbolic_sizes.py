@@ -48,3 +48,18 @@ def test_any_size_of_window_and_batch(name, gradient):
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, wanted
         )
+
+
+@pytest.mark.parametrize("size, stride", [(2, 3), (3, 5), (2, 2), (3, 2)])
+def test_same_padding_of_any_size_and_stride(size, stride):
+    """The padding depends on what remains of the size after the last stride."""
+    kernel = jnp.ones((size, 1, 1, 4))
+
+    def strided(x):
+        return dilax.conv(x, kernel, strides=(stride, 1), feature_group_count=4)
+
+    (height,) = export.symbolic_shape("height")
+    exported = export.export(jax.jit(strided))(jax.ShapeDtypeStruct((1, height, 2, 4), jnp.float32))
+    for length in range(1, 2 * stride + 3):
+        x = jnp.asarray(np.random.default_rng(1).normal(size=(1, length, 2, 4)), jnp.float32)
+        np.testing.assert_allclose(exported.call(x), strided(x), rtol=1e-5, atol=1e-6)
