@@ -20,11 +20,13 @@ def quantize(
     target: str | os.PathLike[str],
     batches: Iterable[np.ndarray],
 ) -> None:
-    """Convert an ONNX file of ``export`` to 8-bit integers, which runtimes compute faster.
+    """Convert an ONNX file of ``export`` to 8-bit integers.
 
     Weights and activations become integers of 8 bits, each with a scale: weights one for each
-    out-feature, activations one for each array, chosen so that what ``batches`` give fits. The file
-    takes a quarter of the space. Measure accuracy again on images that were not among ``batches``.
+    out-feature, activations one for each array, chosen so that what ``batches`` give fits. Weights
+    take a quarter of the space, and large convolutions and products are faster. But operations that
+    convert are added, so that a network of a few thousand parameters becomes larger and slower.
+    Measure accuracy again on images that were not among ``batches``.
 
     Args:
         source: The file, with one argument.
