@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = tyro.cli(Config, args=arguments)
         with stage("loading the network and the images", keep=False):
             model = models.load(config.model)
-            split = some(data.load(config.dataset).splits["train"], config)
+            train = data.load(config.dataset).splits["train"]
+            split = some(train, config.images, config.seed)
         with stage("choosing channels", keep=False):
             small = models.prune(model, config.share, split.images, split.labels)
         models.save(small, config.output)
@@ -74,10 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def some(split: data.Split, config: Config) -> data.Split:
+def some(split: data.Split, count: int, seed: int) -> data.Split:
     """Draw images at random."""
-    count = min(config.images, len(split))
-    chosen = np.random.default_rng(config.seed).choice(len(split), count, replace=False)
+    chosen = np.random.default_rng(seed).permutation(len(split))[:count]
     return data.Split(split.images[chosen], split.labels[chosen])
 
 
@@ -85,12 +85,7 @@ def sizes(model: models.TrainedClassifier, split: data.Split) -> tuple[str, str,
     """Format the number of parameters, the multiply-adds of an image, and the accuracy."""
     image = jax.ShapeDtypeStruct((1, *model.preparation.image_shape), np.float32)
     params = nnx.state(model.network, nnx.Param)
-    labels = np.concatenate(
-        [
-            model.predict(split.images[n : n + 1000], batch_size=1000).labels
-            for n in range(0, len(split), 1000)
-        ]
-    )
+    labels = model.predict(split.images, batch_size=1000).labels
     return (
         f"{analysis.parameter_count(params):,}",
         f"{analysis.multiply_adds(model.logits, image):,}",

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_checks": set(),
     "_arrays": set(),
     "_atomic": set(),
+    "_processor": set(),
     "geometry": set(),
     "algorithms": {"geometry"},
     "_choice": {"geometry", "algorithms"},
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the names at the top
     "": {"_accelerate", *CORE},
 }
-ANYWHERE = {"_version", "_checks", "_arrays", "_atomic"}
+ANYWHERE = {"_version", "_checks", "_arrays", "_atomic", "_processor"}
 # Names at the top that are imported when they are first used: said to type checkers only.
 LAZY = {"analysis", "data", "degridding", "inference", "models", "nn", "training"}
 # Libraries that must not be imported: the core and the tools need only JAX and NumPy.

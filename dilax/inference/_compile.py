@@ -17,8 +17,9 @@ import numpy as np
 
 from dilax._atomic import write_bytes
 from dilax._checks import check_callable, number
+from dilax._processor import processor_features, processor_name
 from dilax._version import __version__
-from dilax.inference._race import FORMS, OPTIONS, Options, Way, Ways, fastest, processor
+from dilax.inference._race import FORMS, OPTIONS, Options, Way, Ways, fastest
 from dilax.inference._sealed import ExportError, reason, seal, unseal
 
 
@@ -161,8 +162,9 @@ def _key(function: Callable[..., Any], examples: Sequence[Any]) -> str:
     """Compute the checksum of all that the choice depends on, but not of the weights."""
     program = str(jax.make_jaxpr(function)(*examples))
     versions = (__version__, jax.__version__, jax.lib.__version__)
-    device = (processor(), os.cpu_count(), *(each.device_kind for each in jax.devices()))
-    text = repr((program, versions, device, list(FORMS), OPTIONS))
+    processor = (processor_name(), processor_features(), os.cpu_count())
+    devices = [device.device_kind for device in jax.devices()]
+    text = repr((program, versions, processor, devices, list(FORMS), OPTIONS))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-import platform
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -165,13 +163,3 @@ def _close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
     largest = np.abs(theirs[finite]).max(initial=0)
     near = np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance * largest
     return bool(near) and np.array_equal(ours[~finite], theirs[~finite], equal_nan=True)
-
-
-def processor() -> str:
-    """Return the model name of the processor and what it can do, as far as they are known."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    told = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
-    return "\n".join(sorted(told)) or platform.processor() or platform.machine()

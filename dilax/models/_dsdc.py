@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 from flax import nnx
@@ -13,25 +12,17 @@ from dilax._checks import LONGEST, integer, shown
 from dilax.models._classifier import MOMENTUM, Classifier, Linear, schedule
 
 
-class Plan(NamedTuple):
-    """What differs from one separable block of a network to the next."""
-
-    in_features: int
-    out_features: int
-    kernel_dilation: int
-    widens: bool
-    """Whether the block may change the width; all others add their input to their output."""
-
-
-def plan_blocks(
+def residual_blocks(
     stem_features: int,
     widths: Sequence[int],
     kernel_dilation: Sequence[int],
     *,
     count: int,
     widening: Sequence[int],
-) -> list[Plan]:
-    """Plan ``count`` blocks, of which those at the indices ``widening`` may change the width.
+    widening_strides: int = 1,
+    rngs: nnx.Rngs,
+) -> list[dilax.nn.SeparableBlock]:
+    """Create ``count`` separable 3x3 blocks, which add their input, but for those at ``widening``.
 
     Raises:
       ValueError: if there are not ``count`` widths or dilations, one is not positive, or a block
@@ -40,17 +31,28 @@ def plan_blocks(
     """
     features = integer(stem_features, "stem_features", minimum=1, maximum=LONGEST)
     outputs = schedule(widths, count, "widths")
-    dilations = schedule(kernel_dilation, count, "kernel_dilation")
-    plans = []
+    dilations = schedule(kernel_dilation, count)
+    blocks = []
     for place, (width, dilation) in enumerate(zip(outputs, dilations, strict=True)):
-        if place not in widening and width != features:
+        widens = place in widening
+        if not widens and width != features:
             raise ValueError(
                 f"widths may change only at indices {' and '.join(map(str, widening))}, because "
                 f"other blocks add their input, got {shown(widths)}."
             )
-        plans.append(Plan(features, width, dilation, place in widening))
+        block = dilax.nn.SeparableBlock(
+            features,
+            width,
+            (3, 3),
+            strides=widening_strides if widens else 1,
+            kernel_dilation=dilation,
+            residual=not widens,
+            momentum=MOMENTUM,
+            rngs=rngs,
+        )
+        blocks.append(block)
         features = width
-    return plans
+    return blocks
 
 
 class MnistDSDC(Classifier):
@@ -58,9 +60,9 @@ class MnistDSDC(Classifier):
 
     Stem 3x3 to 16 features, 2x2 maximum pool, batch normalisation, ReLU; then seven separable 3x3
     blocks to ``widths`` features, with another pool before the fourth; mean over the image; linear.
-    768,248 multiply-adds. The second, the fifth and the last block are dilated by 2; blocks that
-    keep their width are residual. The stem is pooled before it is normalised, which makes
-    normalisation and ReLU four times cheaper.
+    768,248 multiply-adds. The second, the fifth and the last block are dilated by 2; all
+    but the first and the fourth are residual. The stem is pooled before it is normalised, which
+    makes normalisation and ReLU four times cheaper.
 
     Args:
       classes: number of logits.
@@ -82,7 +84,7 @@ class MnistDSDC(Classifier):
     BLOCKS: int = 7
     """Number of separable blocks."""
     WIDENING: Sequence[int] = (0, 3)
-    """Indices of the blocks that change the width; all others add their input."""
+    """Indices of the blocks that may change the width; all others add their input."""
     POOLED_BLOCK: int = 3
     """Index of the separable block with a pool before it."""
 
@@ -97,20 +99,14 @@ class MnistDSDC(Classifier):
     ) -> None:
         self.stem = dilax.nn.Conv(1, stem_features, (3, 3), use_bias=False, rngs=rngs)
         self.stem_norm = nnx.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
-        blocks = []
-        for features, width, dilation, widens in plan_blocks(
-            stem_features, widths, kernel_dilation, count=self.BLOCKS, widening=self.WIDENING
-        ):
-            block = dilax.nn.SeparableBlock(
-                features,
-                width,
-                (3, 3),
-                kernel_dilation=dilation,
-                residual=not widens,
-                momentum=MOMENTUM,
-                rngs=rngs,
-            )
-            blocks.append(block)
+        blocks = residual_blocks(
+            stem_features,
+            widths,
+            kernel_dilation,
+            count=self.BLOCKS,
+            widening=self.WIDENING,
+            rngs=rngs,
+        )
         self.blocks = nnx.data(blocks)
         self.head = Linear(widths[-1], classes, rngs=rngs)
 
@@ -170,21 +166,15 @@ class CifarDSDC(Classifier):
     ) -> None:
         self.stem = dilax.nn.Conv(3, stem_features, (3, 3), use_bias=False, rngs=rngs)
         self.stem_norm = nnx.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
-        blocks = []
-        for features, width, dilation, widens in plan_blocks(
-            stem_features, widths, kernel_dilation, count=self.BLOCKS, widening=self.WIDENING
-        ):
-            block = dilax.nn.SeparableBlock(
-                features,
-                width,
-                (3, 3),
-                strides=2 if widens else 1,
-                kernel_dilation=dilation,
-                residual=not widens,
-                momentum=MOMENTUM,
-                rngs=rngs,
-            )
-            blocks.append(block)
+        blocks = residual_blocks(
+            stem_features,
+            widths,
+            kernel_dilation,
+            count=self.BLOCKS,
+            widening=self.WIDENING,
+            widening_strides=2,
+            rngs=rngs,
+        )
         self.blocks = nnx.data(blocks)
         self.head = Linear(widths[-1], classes, rngs=rngs)
 

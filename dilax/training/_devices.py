@@ -1,15 +1,14 @@
 """The devices and processes of a run: which there are, and what all processes must agree on."""
 
 import os
-import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from dilax._checks import check_instance, integer
+from dilax._processor import processor_name
 
 
 def find_devices(name: str) -> list[jax.Device]:
@@ -92,7 +91,7 @@ def describe_device(device: jax.Device) -> str:
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"cpu ({_processor()}, {cores} core{'s' if cores != 1 else ''})"
+    return f"cpu ({processor_name()}, {cores} core{'s' if cores != 1 else ''})"
 
 
 def initialize_distributed(
@@ -133,12 +132,3 @@ def is_main_process() -> bool:
 def gather_from_processes(number: int) -> np.ndarray:
     """Return the ``number`` of each process; this blocks until every process has called it."""
     return np.asarray(multihost_utils.process_allgather(np.int32(number)))
-
-
-def _processor() -> str:
-    """Return the processor's model name on Linux, elsewhere what Python knows of it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -90,8 +90,11 @@ def write(name: str, config: Flags, found: Record, *, libraries: Sequence[str] =
         found: The results.
         libraries: Libraries that were imported only in other processes, to record their versions.
     """
-    elsewhere = [lib for lib in libraries if importlib.util.find_spec(lib) is not None]
-    others = [lib for lib in OTHERS if lib in sys.modules or lib in elsewhere]
+    others = [
+        lib
+        for lib in OTHERS
+        if lib in sys.modules or (lib in libraries and importlib.util.find_spec(lib) is not None)
+    ]
     path = config.output or RESULTS / f"{name}.json"
     said = dataclasses.asdict(config) | {"output": path.name}
     record: dict[str, Any] = {

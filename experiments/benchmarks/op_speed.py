@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name,
         config,
         {**found, "program": "op_speed.py"},
-        libraries=["torch"] if "torch" in names else [],
+        libraries=names,
     )
     if config.line_up == "baselines":
         report.draw(record, path.with_suffix(".png"))

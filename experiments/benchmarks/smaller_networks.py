@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import mnist_dsdc
 import numpy as np
+from prune import some
 
 import dilax
 from dilax import data, models, training
@@ -86,7 +87,8 @@ def forms(
     found = {"as trained": of_run(whole, config)}
     for share in config.shares:
         file = config.runs / f"pruned_{share}_{seed}.safetensors"
-        models.save(models.prune(model, share, *some(train, CHOSEN_ON, seed)), file)
+        chosen = some(train, CHOSEN_ON, seed)
+        models.save(models.prune(model, share, chosen.images, chosen.labels), file)
         flags = ("--init", str(file))
         run = trained(config, f"pruned_{share}_{seed}", seed, config.tuning_epochs, *flags)
         found[f"{share:.0%} of the channels"] = of_run(run, config)
@@ -94,7 +96,7 @@ def forms(
         flags = ("--sparsity", str(sparsity))
         run = trained(config, f"sparse_{sparsity}_{seed}", seed, config.epochs, *flags)
         found[f"{sparsity:.0%} zeros"] = of_run(run, config)
-    images, _ = some(train, CALIBRATED_ON, seed)
+    images = some(train, CALIBRATED_ON, seed).images
     return found | as_onnx(model, images, test, found["as trained"], config)
 
 
@@ -111,12 +113,6 @@ def trained(config: Config, name: str, seed: int, epochs: int, *flags: str) -> P
         if PROGRAMS[config.model]([*given, *shlex.split(config.flags)]):
             raise ValueError(f"the training of {folder} failed; its message is above.")
     return folder
-
-
-def some(split: data.Split, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw training images and their labels at random."""
-    order = np.random.default_rng(seed).permutation(len(split))[:count]
-    return split.images[order], split.labels[order]
 
 
 def of_run(folder: Path, config: Config) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The trained network from which a run starts (``--init``): a run, or a file of one."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,27 +26,52 @@ class Start(NamedTuple):
     """Arguments of the network besides ``classes``."""
     note: str
     """Which weights these are."""
+    skipped: Sequence[str] = ()
+    """Newer checkpoints that could not be used, and why."""
 
 
-def load_start(config: Config, classes: int, options: Mapping[str, Any]) -> Load:
-    """Read the weights that ``--init`` names, and check that the network takes them.
+def find_start(config: Config) -> Start | None:
+    """Read what ``--init`` names; None without it.
+
+    A run that is resumed, with a checkpoint for every seed, reads its own folder: the first one may
+    be gone, and only the options of the network are needed.
+
+    Raises:
+        ValueError: There is no trained network, or it is damaged.
+    """
+    if config.init is None:
+        return None
+    if is_resumed(config):
+        return read(next(iter(config.run_folders().values())), which="final")
+    return read(Path(config.init))
+
+
+def is_resumed(config: Config) -> bool:
+    """Return whether a run goes on from checkpoints of its own, with all seeds."""
+    return config.resume and all(map(saved, config.run_folders().values()))
+
+
+def load_start(
+    config: Config, classes: int, options: Mapping[str, Any], start: Start | None
+) -> Load:
+    """Check that the network takes the weights that ``--init`` names.
 
     Args:
         config: The flags.
         classes: Number of classes of the data set.
         options: Arguments of the network besides ``classes``.
+        start: What ``find_start`` found.
 
     Returns:
         The function that writes the weights into the network. It does nothing without ``--init``,
         and for a resumed run whose every seed has a checkpoint.
 
     Raises:
-        ValueError: There is no such run or file, or its network or its images are of another kind.
+        ValueError: Its network or its images are of another kind.
     """
-    if config.init is None or (config.resume and all(map(saved, config.run_folders().values()))):
+    if start is None or config.init is None or is_resumed(config):
         return lambda module: None
     check_images(config, flags_of(Path(config.init)))
-    start = read(Path(config.init))
     blank, wider = (shapes_of(config, number, options) for number in (classes, classes + 1))
     head = head_of(blank, wider)
 
@@ -66,7 +91,7 @@ def load_start(config: Config, classes: int, options: Mapping[str, Any]) -> Load
     return load
 
 
-def read(path: Path) -> Start:
+def read(path: Path, *, which: str | None = None) -> Start:
     """Read the weights of a trained run, or of a file of ``dilax.models.save``.
 
     Raises:
@@ -78,33 +103,24 @@ def read(path: Path) -> Start:
             _, *weights = training.functional(model.network)
             name, options = model.description.model, model.description.options
             return Start(training.Weights(*weights), name, options, f"the weights of {path}")
-        trained = training.read_trained(path)
+        trained = training.read_trained(path, which=which)
     except (training.CheckpointError, data.DataError) as error:
         raise ValueError(f"--init: {error}") from error
-    for skipped in trained.skipped:
-        say(f"note: --init: {skipped}; an earlier one is used", file=sys.stderr)
     name, options = flags_of(path).get("model", ""), {}
     if trained.description:
         description = models.Description.from_json(trained.description)
         name, options = description.model, description.options
     note = f"the {trained.which} weights of {path}, saved after step {trained.step:,}"
-    return Start(trained.weights, name, options, note)
+    return Start(trained.weights, name, options, note, trained.skipped)
 
 
-def network_options(config: Config) -> Mapping[str, Any]:
-    """Return arguments of the network besides ``classes``: of the flags, else of ``--init``.
+def network_options(config: Config, start: Start | None) -> Mapping[str, Any]:
+    """Return arguments of the network besides ``classes``: of the flags, else of the start.
 
-    A pruned network, for example, has widths of its own. A resumed run keeps those of its start.
-
-    Raises:
-        ValueError: ``--init`` names no trained network.
+    A pruned network, for example, has widths of its own.
     """
     own = config.network_options()
-    if config.init is None:
-        return own
-    begun = filter(saved, config.run_folders().values()) if config.resume else iter(())
-    start = read(next(begun, Path(config.init)))
-    return {**start.options, **own} if start.model == config.model else own
+    return {**start.options, **own} if start and start.model == config.model else own
 
 
 def check_images(config: Config, theirs: dict[str, Any]) -> None:
@@ -137,6 +153,8 @@ def head_of(own: models.Classifier, wider: models.Classifier) -> frozenset[train
 
 def print_notes(start: Start, kept: list[str]) -> None:
     """Say which weights a run starts from, and which ones are drawn at random."""
+    for skipped in start.skipped:
+        say(f"note: --init: {skipped}; an earlier one is used", file=sys.stderr)
     text = f"note: the run starts from {start.note}"
     if kept:
         text += f"; {' and '.join(kept)} are drawn at random, for another number of classes"

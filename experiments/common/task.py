@@ -14,7 +14,7 @@ from jax import Array
 from jax.stages import Wrapped
 
 from common.config import Config
-from common.start import Load, load_start, network_options
+from common.start import Load, find_start, load_start, network_options
 from common.terminal import say
 from dilax import data, models, training
 from dilax.training import Augment, Functional, Parallelism, Plan
@@ -258,7 +258,8 @@ def make_network(
         ValueError: The network cannot take the images, or the weights to start from do not fit it.
     """
     classes = len(dataset.class_names)
-    options = network_options(config)
+    start = find_start(config)
+    options = network_options(config, start)
     create = creator(config.model, classes, **options)
 
     def make() -> models.Classifier:
@@ -283,7 +284,7 @@ def make_network(
     functional = functional._replace(apply=apply)
     check_network(config, functional, dataset)
     published = [] if tuning is None else [tuning.load]
-    loads = [*published, load_start(config, classes, options)]
+    loads = [*published, load_start(config, classes, options, start)]
     return Network(create, options, loads, functional)
 
 

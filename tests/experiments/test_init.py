@@ -9,6 +9,7 @@ import mnist_dsdc
 import numpy as np
 import pytest
 
+from dilax import training
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
@@ -44,6 +45,23 @@ def test_a_new_run_starts_from_a_trained_one(trained, tmp_path, digits, capsys):
     shutil.rmtree(first)
     assert mnist_dsdc.main(["--resume", "--output", str(tmp_path / "new"), "--no-pictures"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_what_a_run_starts_from_is_read_once(trained, tmp_path, digits, monkeypatch):
+    """And a resumed run needs only its own options, so no best epoch, which it may not have yet."""
+    asked, read = [], training.read_trained
+
+    def recorded(folder, *, which=None):
+        asked.append((folder, which))
+        return read(folder, which=which)
+
+    monkeypatch.setattr(training, "read_trained", recorded)
+    run = tmp_path / "new"
+    given = flags(run, dataset=digits, init=trained, evaluate="best", validation=64)
+    assert mnist_dsdc.main(given) == 0
+    assert asked == [(trained, None)]
+    assert mnist_dsdc.main(["--resume", "--output", str(run), "--no-pictures"]) == 0
+    assert asked[1:] == [(run, "final")]
 
 
 def test_a_head_for_other_classes_is_drawn_at_random_and_named(trained, tmp_path, digits, capsys):

@@ -3,7 +3,6 @@
 import json
 
 import mnist_dsdc
-import numpy as np
 import prune
 import pytest
 
@@ -21,22 +20,6 @@ def network(tmp_path_factory):
     )
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
     models.save(models.TrainedClassifier(description.create(), description), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def small_digits(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    arrays = {
-        f"{split}_{name}": array
-        for split, count in (("train", 64), ("test", 20))
-        for name, array in (
-            ("images", rng.integers(0, 256, (count, 12, 12, 1), np.uint8)),
-            ("labels", np.arange(count) % 10),
-        )
-    }
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    np.savez(path, **arrays)
     return path
 
 

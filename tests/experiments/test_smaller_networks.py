@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import smaller_networks
 
@@ -10,18 +9,6 @@ pytestmark = [
     pytest.mark.usefixtures("module_compiles_quickly"),
     pytest.mark.filterwarnings("ignore"),  # of the quantiser
 ]
-
-
-@pytest.fixture(scope="module")
-def small_digits(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 64), ("test", 32)):
-        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 12, 12, 1), np.uint8)
-        arrays[f"{split}_labels"] = np.arange(count) % 10
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    np.savez(path, **arrays)
-    return path
 
 
 @pytest.mark.long
