@@ -15,7 +15,8 @@ from dilax._functions.arguments import Options, as_arrays, canonical_options, ge
 from dilax._functions.convolution import add_bias, conv_canonical
 from dilax._functions.sharding import call_sharded, specs_of
 from dilax._functions.symbolic import has_known_size
-from dilax.algorithms import Algorithm
+from dilax._functions.using import algorithm_in_use
+from dilax.algorithms import Algorithm, lax
 from dilax.algorithms._algorithm import accumulation_type
 from dilax.geometry import PaddingLike
 
@@ -142,14 +143,16 @@ def _pointwise(
 
 
 def _mix(x: jax.Array, kernel: jax.Array, options: Options) -> jax.Array:
-    known = has_known_size(x.shape)  # JAX refuses to reshape to sizes that may be negative
+    """Multiply rows of features, which XLA runs faster than arrays of more axes."""
+    # JAX refuses to reshape to sizes that may be negative; other tools look for features in images.
+    in_rows = has_known_size(x.shape) and algorithm_in_use() is not lax
     y = jnp.dot(
-        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if known else x,
+        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if in_rows else x,
         kernel,
         precision=options.precision,
         preferred_element_type=accumulation_type(x, kernel),
     ).astype(options.dtype)
-    return y.reshape(*x.shape[:-1], y.shape[-1]) if known else y
+    return y.reshape(*x.shape[:-1], y.shape[-1]) if in_rows else y
 
 
 def separable_conv(

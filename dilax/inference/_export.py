@@ -10,19 +10,15 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
-from jax.extend.core import JaxprEqn
 from jax.typing import DTypeLike
 
-from dilax import algorithms
-from dilax._accelerate.internals import run_equation
 from dilax._arrays import as_dtype
 from dilax._atomic import write_bytes
 from dilax._checks import check_callable, entries, integer, shown
-from dilax._functions.using import using
-from dilax.inference._fold import fold, rewritten
+from dilax.inference._fold import fold
+from dilax.inference._onnx import to_onnx
 from dilax.inference._sealed import ExportError, reason, seal, unseal
 
-_POOLS = ("reduce_window_max", "reduce_window_sum")
 STABLEHLO, ONNX = ".stablehlo", ".onnx"
 PLATFORMS = ("cpu", "cuda", "tpu")
 NAMED = "give a number, or a constraint such as 'height >= 8'."
@@ -48,8 +44,8 @@ def export(
     - ``.stablehlo``: for ``jax.export.deserialize``, which needs JAX and flatbuffers alone, or
       ``load_exported``, which also checks the file. On CPUs it computes as dilax does.
     - ``.onnx``: for ONNX Runtime and others, by jax2onnx, which must be installed. A convolution
-      becomes one ``Conv`` node, with its groups and dilations. Layers of Flax that jax2onnx knows
-      keep nodes of their own.
+      becomes one ``Conv`` node, with its groups and dilations, and so does a product of features
+      with a matrix.
 
     Args:
         function: A function of arrays that returns one array or several.
@@ -57,8 +53,8 @@ def export(
         *shapes: The shape of each argument. A size may be a name such as ``"batch"``: it then is
             not fixed, and equal names are equal sizes.
         dtype: The type of the arguments.
-        constraints: For StableHLO, what is known of the named sizes, such as ``"height >= 8"``. A
-            network with pools may need to know that its image is not too small.
+        constraints: What is known of the named sizes, such as ``"height >= 8"``. A network with
+            pools may need to know that its image is not too small.
         platforms: For StableHLO, where it may run.
 
     Raises:
@@ -88,7 +84,7 @@ def export(
         raise ExportError(f"path must end in {STABLEHLO} or {ONNX}, got {path.name!r}.")
     try:
         if path.suffix == ONNX:
-            content = _onnx(function, [jax.ShapeDtypeStruct(shape, kind) for shape in sizes])
+            content = to_onnx(function, _symbolic(sizes, kind, limits))
         else:
             content = _stablehlo(function, _symbolic(sizes, kind, limits), places)
     except ExportError:
@@ -154,36 +150,3 @@ def _stablehlo(
 ) -> bytes:
     exported = jax.export.export(jax.jit(fold(function)), platforms=platforms)(*arguments)
     return seal(bytes(exported.serialize()), {})
-
-
-def _onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStruct]) -> bytes:
-    try:
-        import jax2onnx
-    except ImportError as error:
-        raise ExportError(
-            'jax2onnx must be installed to write .onnx files: pip install "dilax-jax[interop]".'
-        ) from error
-    with using(algorithms.lax):
-        folded = rewritten(function, dict.fromkeys(_POOLS, _pool_of_planes))
-        model = jax2onnx.to_onnx(folded, arguments)
-    del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
-    return model.SerializeToString()
-
-
-def _pool_of_planes(equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    """Pool images ``(N, H, W, C)`` as planes ``(N C, H, W)``.
-
-    jax2onnx pools along all axes, and ONNX Runtime along three at most.
-    """
-    (x,) = operands
-    window = equation.params["window_dimensions"]
-    if x.ndim != 4 or (window[0], window[-1]) != (1, 1):
-        return run_equation(equation, operands)
-    params = {
-        name: value[:-1] if isinstance(value, tuple) else value
-        for name, value in equation.params.items()
-    }
-    n, height, width, channels = x.shape
-    planes = jnp.moveaxis(x, -1, 1).reshape(n * channels, height, width)
-    pooled = equation.primitive.bind(planes, **params)
-    return [jnp.moveaxis(pooled.reshape(n, channels, *pooled.shape[1:]), 1, -1)]

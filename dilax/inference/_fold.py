@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -29,8 +29,6 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 Value = Any
 """An array, a ``Constant`` or a ``Scaled``."""
-Replacement = Callable[[JaxprEqn, Sequence[Any]], list[Any]]
-"""Computes the results of an equation from its operands."""
 
 INLINED = frozenset({"jit", "pjit", "closed_call"})
 """Primitives that do what their program does."""
@@ -90,13 +88,6 @@ def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
     True
     """
     check_callable(function, "function")
-    return rewritten(function, {})
-
-
-def rewritten(
-    function: Callable[Parameters, Result], replacements: Mapping[str, Replacement]
-) -> Callable[Parameters, Result]:
-    """Fold, and replace operations by the names of their primitives."""
 
     @functools.wraps(function)
     def folded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -114,7 +105,7 @@ def rewritten(
 
         program = jax.make_jaxpr(of_arrays)(*arrays)
         constants = [_known(value) for value in program.consts]
-        found = _run(program, constants, arrays, replacements)
+        found = _run(program, constants, arrays)
         return jax.tree.unflatten(result_structure, [_computed(value) for value in found])
 
     return folded
@@ -129,12 +120,7 @@ def _known(value: Any) -> Value:
     return value if isinstance(value, jax.core.Tracer) else Constant.of(value)
 
 
-def _run(
-    program: Program,
-    constants: Sequence[Value],
-    arguments: Sequence[Value],
-    replacements: Mapping[str, Replacement],
-) -> list[Value]:
+def _run(program: Program, constants: Sequence[Value], arguments: Sequence[Value]) -> list[Value]:
     """Run a program; the values of its results may be constants, or not be computed yet."""
     body = opened(program)
     uses = collections.Counter(
@@ -156,29 +142,25 @@ def _run(
 
     for equation in body.eqns:
         operands = [read(variable) for variable in equation.invars]
-        results = _results(equation, operands, replacements)
+        results = _results(equation, operands)
         values.update(zip(equation.outvars, results, strict=True))
     return [read(variable) for variable in body.outvars]
 
 
-def _results(
-    equation: JaxprEqn, operands: Sequence[Value], replacements: Mapping[str, Replacement]
-) -> Sequence[Value]:
+def _results(equation: JaxprEqn, operands: Sequence[Value]) -> Sequence[Value]:
     """Find the values of what an equation gives."""
-    if equation.primitive.name in INLINED and (inner := _inner(equation)) is not None:
+    if equation.primitive.name in INLINED and (inner := inner_program(equation)) is not None:
         constants = [_known(value) for value in inner.consts]
-        return _run(inner, constants, operands, replacements)
+        return _run(inner, constants, operands)
     if _is_evaluated(equation, operands):
         return _evaluated(equation, operands)
     value = convolved(equation, operands) or rescaled(equation, operands)
     if value is not None:
         return [value]
-    arrays = [_computed(operand) for operand in operands]
-    replace = replacements.get(equation.primitive.name, run_equation)
-    return replace(equation, arrays)
+    return run_equation(equation, [_computed(operand) for operand in operands])
 
 
-def _inner(equation: JaxprEqn) -> ClosedJaxpr | None:
+def inner_program(equation: JaxprEqn) -> ClosedJaxpr | None:
     """Return the program that an equation calls, if all it does is to call it."""
     program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     shardings = [equation.params.get(f"{side}_shardings", ()) for side in ("in", "out")]

@@ -75,6 +75,8 @@ class Scaled:
     """The axis of features in the result."""
     shape: tuple[int, ...]
     dtype: Any
+    pooled: bool = False
+    """The largest entries are taken, so that a factor must not be negative."""
 
     def computed(self) -> jax.Array:
         """Compute it."""
@@ -85,15 +87,15 @@ class Scaled:
         return y + self.shift.astype(self.dtype).reshape(along)
 
     def moved(self, equation: JaxprEqn, axis: int) -> Scaled:
-        """Reshape or transpose the convolution, which puts its features on another axis."""
+        """Reshape, transpose or pool the convolution, which puts its features on an axis."""
         before = self.convolve
 
         def convolve(scale: np.ndarray) -> Any:
             return run_equation(equation, [before(scale)])[0]
 
-        return dataclasses.replace(
-            self, convolve=convolve, axis=axis, shape=result_of(equation).shape
-        )
+        pooled = self.pooled or equation.primitive.name == "reduce_window_max"
+        shape = result_of(equation).shape
+        return dataclasses.replace(self, convolve=convolve, axis=axis, shape=shape, pooled=pooled)
 
 
 def result_of(equation: JaxprEqn) -> Any:
@@ -152,7 +154,7 @@ def rescaled(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
     turned = isinstance(first, Constant) and isinstance(second, Scaled) and name != "div"
     if turned and _of_type(second, equation):
         value = _times(second, -1.0) if name == "sub" else second
-        return _combined("add" if name == "sub" else name, value, first)
+        return value and _combined("add" if name == "sub" else name, value, first)
     return None
 
 
@@ -178,7 +180,9 @@ def _combined(name: str, value: Scaled, constant: Constant) -> Scaled | None:
     return dataclasses.replace(value, shift=shift)
 
 
-def _times(value: Scaled, factor: np.ndarray | float) -> Scaled:
+def _times(value: Scaled, factor: np.ndarray | float) -> Scaled | None:
+    if value.pooled and np.any(np.less(factor, 0)):
+        return None
     shift = None if value.shift is None else value.shift * factor
     return dataclasses.replace(value, scale=value.scale * factor, shift=shift)
 
@@ -247,11 +251,23 @@ def _after_conversion(equation: JaxprEqn, value: Scaled) -> int | None:
     return value.axis if equation.params["new_dtype"] == value.dtype else None
 
 
+def _after_max_pool(equation: JaxprEqn, value: Scaled) -> int | None:
+    """Pool neither features nor padding alone: the largest entry then moves with all entries."""
+    params = equation.params
+    window, padding = params["window_dimensions"], params["padding"]
+    inside = all(max(sides) < size for sides, size in zip(padding, window, strict=True))
+    whole = window[value.axis] == 1 and not any(padding[value.axis])
+    plain = all(step == 1 for step in (*params["base_dilation"], *params["window_dilation"]))
+    strided = params["window_strides"][value.axis] > 1
+    return value.axis if inside and whole and plain and not strided else None
+
+
 MOVES: dict[str, Callable[[JaxprEqn, Scaled], int | None]] = {
     "reshape": _after_reshape,
     "squeeze": _after_reshape,
     "broadcast_in_dim": _after_broadcast,
     "transpose": _after_transpose,
+    "reduce_window_max": _after_max_pool,
     "convert_element_type": _after_conversion,
 }
 """By primitive, the axis of features in the result; None if they are not on one axis."""

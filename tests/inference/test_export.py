@@ -1,5 +1,6 @@
 """Functions in files: read back by JAX alone and by ONNX Runtime, with the same outputs."""
 
+import collections
 import subprocess
 import sys
 
@@ -139,6 +140,33 @@ def test_a_convolution_is_one_node(tmp_path, runtime):
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in conv.attribute}
     assert attributes["group"] == 8 and list(attributes["dilations"]) == [2, 2]
     assert not {"Mul", "Sub", "Div"} & {node.op_type for node in nodes}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other tools
+@pytest.mark.parametrize("batch", ["batch", 2])
+def test_runtimes_get_what_they_fuse(tmp_path, runtime, batch):
+    """Convolutions of one entry, relu and biases; of stock layers of Flax as of ours."""
+    import onnx
+
+    rngs = nnx.Rngs(0)
+    separable = dilax.nn.SeparableConv(8, 16, (3, 3), kernel_dilation=2, rngs=rngs)
+    pointwise = nnx.Conv(16, 4, (1, 1), rngs=rngs)
+    norms = [nnx.BatchNorm(features, rngs=rngs) for features in (16, 4)]
+    last = nnx.Linear(4, 3, rngs=rngs)
+
+    def stack(x):
+        y = jax.nn.relu(norms[0](separable(x), use_running_average=True))
+        y = jax.nn.relu(norms[1](pointwise(y), use_running_average=True))
+        return last(y.mean((1, 2)))
+
+    path, images = tmp_path / "stack.onnx", draw(2, 9, 9, 8)
+    export(stack, path, (batch, 9, 9, 8))
+    nodes = collections.Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert (nodes["Conv"], nodes["Relu"], nodes["MatMul"]) == (3, 2, 1)
+    assert not {"Einsum", "Max", "Sub", "Sqrt", "BatchNormalization"} & set(nodes)
+    session = runtime.InferenceSession(path)
+    (found,) = session.run(None, {session.get_inputs()[0].name: np.asarray(images)})
+    close(found, stack(images), 1e-5)
 
 
 def test_a_missing_library_is_named(monkeypatch, tmp_path):

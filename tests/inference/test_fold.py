@@ -1,5 +1,7 @@
 """Folding: the same outputs, with no constant scale or shift left in the program but one bias."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +102,33 @@ def test_a_constant_in_front():
         return 2.0 - factor * -dilax.conv(x, kernel)
 
     assert_folded(layer, draw(2, 9, 4), left=1)
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+def test_max_pooling_in_between(padding):
+    kernel, mean, factor, bias = draw(3, 3, 4, 8), *(draw(1, 1, 1, 8) for _ in range(3))
+
+    def layer(factor, x):
+        y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUTS["NHWC"])
+        y = lax.reduce_window(y, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+        return (y - mean) * factor + bias
+
+    x = draw(2, 9, 8, 4)
+    assert_folded(functools.partial(layer, abs(factor)), x, left=1)
+    negative = functools.partial(layer, factor)  # the smallest entry becomes the largest
+    close(fold(negative)(x), negative(x))
+    assert operations(fold(negative), x)["mul"] == 1
+    close(fold(lambda x: -layer(abs(factor), x))(x), -layer(abs(factor), x))
+
+
+def test_max_pooling_of_features_stays():
+    kernel, factor = draw(1, 1, 4, 8), abs(draw(1, 1, 1, 8))
+
+    def layer(x):
+        y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUTS["NHWC"])
+        return lax.reduce_window(y, -jnp.inf, lax.max, (1, 1, 1, 3), (1, 1, 1, 1), "SAME") * factor
+
+    assert_left(layer, draw(2, 9, 8, 4))
 
 
 def test_a_factor_of_zero_and_large_numbers():

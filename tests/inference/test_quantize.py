@@ -39,6 +39,8 @@ def run(runtime, path, images):
 
 
 def test_outputs_are_nearly_the_same_and_the_file_is_smaller(runtime, exported, tmp_path):
+    import onnx
+
     network, source = exported
     target = tmp_path / "int8.onnx"
     quantize(source, target, (draw(8, 28, 28, 1) for _ in range(4)))
@@ -46,6 +48,9 @@ def test_outputs_are_nearly_the_same_and_the_file_is_smaller(runtime, exported, 
     found, expected = run(runtime, target, images), np.asarray(network(images))
     assert 0 < np.abs(found - expected).max() < 0.15 * np.abs(expected).max()
     assert run(runtime, target, images[:3]).shape == (3, 10)
+    assert target.stat().st_size < 0.75 * source.stat().st_size
+    operations = {node.op_type for node in onnx.load(str(target)).graph.node}
+    assert not operations & {"Conv", "MatMul", "Gemm", "Add", "Relu"}  # all of them of integers
 
 
 def test_kernels_are_8_bit_integers_with_a_scale_for_each_feature(runtime, tmp_path):

@@ -1,0 +1,137 @@
+"""ONNX by jax2onnx, from operations that inference runtimes fuse and quantise.
+
+A runtime knows convolutions, rectifiers and pools of images; it does not look for them in products
+of matrices, in maxima with zero, or in windows over all axes. So the folded program is traced here,
+and a few of its operations are replaced by what runtimes look for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+
+from dilax import algorithms
+from dilax._accelerate.internals import run_equation
+from dilax._functions.using import using
+from dilax.inference._fold import INLINED, fold, inner_program
+from dilax.inference._sealed import ExportError
+
+Operands = Sequence[Any]
+Replacement = Callable[[JaxprEqn, Operands], list[Any] | None]
+"""Computes the results of an equation from its operands; None to leave the equation as it is."""
+OPENED = INLINED | {"custom_jvp_call"}
+"""Primitives that compute what their program computes."""
+
+
+def to_onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStruct]) -> bytes:
+    """Write a function of arrays, folded, as the bytes of an ONNX file.
+
+    Raises:
+        ExportError: jax2onnx is not installed.
+    """
+    try:
+        import jax2onnx
+    except ImportError as error:
+        raise ExportError(
+            'jax2onnx must be installed to write .onnx files: pip install "dilax-jax[interop]".'
+        ) from error
+    with using(algorithms.lax):
+        program = jax.make_jaxpr(fold(function))(*arguments)
+    # What jax2onnx traces is only what is called here: it writes functions of jax.nn, such as relu,
+    # as nodes of their own.
+    model = jax2onnx.to_onnx(lambda *arrays: _run(program, arrays, REPLACEMENTS), arguments)
+    del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
+    return model.SerializeToString()
+
+
+def _run(
+    program: ClosedJaxpr, arguments: Operands, replacements: Mapping[str, Replacement]
+) -> list[Any]:
+    """Run a program, with some equations replaced by the names of their primitives."""
+    body = program.jaxpr
+    values: dict[Any, Any] = dict(zip(body.constvars, program.consts, strict=True))
+    values.update(zip(body.invars, arguments, strict=True))
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, Literal) else values[variable]
+
+    for equation in body.eqns:
+        operands = [read(variable) for variable in equation.invars]
+        results = _results(equation, operands, replacements)
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(variable) for variable in body.outvars]
+
+
+def _results(
+    equation: JaxprEqn, operands: Operands, replacements: Mapping[str, Replacement]
+) -> list[Any]:
+    """Compute what an equation gives; derivatives of its own are not needed any more."""
+    if equation.primitive.name in OPENED and (inner := inner_program(equation)) is not None:
+        return _run(inner, operands, replacements)
+    replace = replacements.get(equation.primitive.name)
+    results = replace(equation, operands) if replace else None
+    return run_equation(equation, operands) if results is None else results
+
+
+# --- replacements ---------------------------------------------------------------------------------
+
+
+def _pointwise(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Multiply the features ``(N, *spatial, C)`` by a matrix as a convolution of one entry."""
+    x, kernel = operands
+    features = x.ndim - 1
+    if kernel.ndim != 2 or features not in (1, 2, 3, 4):
+        return None
+    if equation.params["dimension_numbers"] != (((features,), (0,)), ((), ())):
+        return None
+    if features == 1:
+        return [jnp.matmul(x, kernel, precision=equation.params["precision"])]
+    spatial = "DHW"[4 - features :]
+    return [
+        lax.conv_general_dilated(
+            *(x, kernel.reshape((1,) * len(spatial) + kernel.shape)),
+            *((1,) * len(spatial), "VALID"),
+            dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+            precision=equation.params["precision"],
+            preferred_element_type=equation.params["preferred_element_type"],
+        )
+    ]
+
+
+def _rectifier(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Compute ``max(x, 0)`` as ``relu``."""
+    x, limit = operands
+    zero = isinstance(equation.invars[1], Literal) and limit == 0
+    return [jax.nn.relu(x)] if zero else None
+
+
+def _pool_of_planes(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Pool images ``(N, H, W, C)`` as planes ``(N C, H, W)``.
+
+    jax2onnx pools along all axes, and ONNX Runtime along three at most.
+    """
+    (x,) = operands
+    window = equation.params["window_dimensions"]
+    if x.ndim != 4 or (window[0], window[-1]) != (1, 1):
+        return None
+    params = {
+        name: value[:-1] if isinstance(value, tuple) else value
+        for name, value in equation.params.items()
+    }
+    n, height, width, channels = x.shape
+    planes = jnp.moveaxis(x, -1, 1).reshape(n * channels, height, width)
+    pooled = equation.primitive.bind(planes, **params)
+    return [jnp.moveaxis(pooled.reshape(n, channels, *pooled.shape[1:]), 1, -1)]
+
+
+REPLACEMENTS: Mapping[str, Replacement] = {
+    "dot_general": _pointwise,
+    "max": _rectifier,
+    "reduce_window_max": _pool_of_planes,
+    "reduce_window_sum": _pool_of_planes,
+}
