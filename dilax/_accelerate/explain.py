@@ -77,15 +77,15 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     Nothing is computed: ``args`` may hold ``jax.ShapeDtypeStruct`` for arrays.
 
     Args:
-      function: the function, not accelerated.
-      args: its arguments.
-      kwargs: its keyword arguments.
+        function: The function, not accelerated.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
 
     Returns:
-      An ``Explanation``; printed, it is a table.
+        An ``Explanation``; printed, it is a table.
 
     Raises:
-      TypeError: if ``function`` is not callable. If it cannot be traced, the result says so.
+        TypeError: ``function`` is not callable. If it cannot be traced, the result says so.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax

@@ -38,14 +38,14 @@ def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, R
     contains a NaN, or only ``-inf``, its gradient may go to a different entry of the window.
 
     Args:
-      function: a function of any arguments: pytrees of arrays, or other values.
+        function: A function of any arguments: pytrees of arrays, or other values.
 
     Returns:
-      A function with the same arguments and results.
+        A function with the same arguments and results.
 
     Raises:
-      TypeError: if ``function`` is not callable. The accelerated function raises what ``function``
-        raises.
+        TypeError: ``function`` is not callable. The accelerated function raises what ``function``
+            raises.
 
     >>> import jax, jax.numpy as jnp
     >>> from jax import lax

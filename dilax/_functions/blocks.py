@@ -66,19 +66,19 @@ def batch_norm(
     evaluation, ``mean`` and ``var`` are the running statistics, which do not change.
 
     Args:
-      x: ``(..., C)``.
-      params: the statistics, scale and bias, each ``(C,)``.
-      use_running_average: whether to normalise by the running statistics.
-      momentum: share of the old running statistics that each update keeps.
-      epsilon: added to the variance.
-      axis_name: mapped axis (of pmap, shard_map or vmap) to take the statistics over.
+        x: ``(..., C)``.
+        params: The statistics, scale and bias, each ``(C,)``.
+        use_running_average: Whether to normalise by the running statistics.
+        momentum: Share of the old running statistics that each update keeps.
+        epsilon: Added to the variance.
+        axis_name: Mapped axis (of pmap, shard_map or vmap) to take the statistics over.
 
     Returns:
-      The normalised array, and the params with updated statistics.
+        The normalised array, and the params with updated statistics.
 
     Raises:
-      ValueError: if the features do not fit, or ``axis_name`` is not mapped.
-      TypeError: if ``params`` are no ``BatchNormParams`` of arrays.
+        ValueError: The features do not fit, or ``axis_name`` is not mapped.
+        TypeError: ``params`` are no ``BatchNormParams`` of arrays.
 
     Source: Ioffe and Szegedy, "Batch normalization" (2015).
 
@@ -143,26 +143,26 @@ def dilated_block(
     """Apply a dilated block: ``act(norm(conv(x)))``, plus ``x`` if residual.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      params: kernel ``(*window, C // groups, O)`` and normalisation of ``O`` features.
-      strides: as in ``conv``.
-      padding: as in ``conv``.
-      kernel_dilation: as in ``conv``.
-      feature_group_count: as in ``conv``.
-      activation: applied last, before the residual is added.
-      residual: add ``x``; the shapes must agree.
-      use_running_average: as in ``batch_norm``.
-      momentum: as in ``batch_norm``.
-      epsilon: as in ``batch_norm``.
-      axis_name: as in ``batch_norm``.
-      precision: as in ``conv``.
-      algorithm: as in ``conv``.
+        x: ``(batch..., *window, C)``.
+        params: Kernel ``(*window, C // groups, O)`` and normalisation of ``O`` features.
+        strides: As in ``conv``.
+        padding: As in ``conv``.
+        kernel_dilation: As in ``conv``.
+        feature_group_count: As in ``conv``.
+        activation: Applied last, before the residual is added.
+        residual: Add ``x``; the shapes must agree.
+        use_running_average: As in ``batch_norm``.
+        momentum: As in ``batch_norm``.
+        epsilon: As in ``batch_norm``.
+        axis_name: As in ``batch_norm``.
+        precision: As in ``conv``.
+        algorithm: As in ``conv``.
 
     Returns:
-      ``(batch..., *window_out, O)``, and the params with updated statistics.
+        ``(batch..., *window_out, O)``, and the params with updated statistics.
 
     Raises:
-      ValueError: if shapes do not fit.
+        ValueError: Shapes do not fit.
 
     >>> import jax.numpy as jnp
     >>> norm = BatchNormParams(jnp.ones(24), jnp.zeros(24), jnp.zeros(24), jnp.ones(24))
@@ -213,25 +213,25 @@ def separable_block(
     """Apply a separable block: ``act(norm(pointwise(depthwise(x))))``, plus ``x`` if residual.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      params: kernels ``(*window, 1, C m)`` and ``(C m, O)``, and normalisation of ``O`` features.
-      strides: as in ``separable_conv``.
-      padding: as in ``separable_conv``.
-      kernel_dilation: as in ``separable_conv``.
-      activation: applied last, before the residual is added.
-      residual: add ``x``; the shapes must agree.
-      use_running_average: as in ``batch_norm``.
-      momentum: as in ``batch_norm``.
-      epsilon: as in ``batch_norm``.
-      axis_name: as in ``batch_norm``.
-      precision: as in ``separable_conv``.
-      algorithm: as in ``separable_conv``.
+        x: ``(batch..., *window, C)``.
+        params: Kernels ``(*window, 1, C m)`` and ``(C m, O)``, and normalisation of ``O`` features.
+        strides: As in ``separable_conv``.
+        padding: As in ``separable_conv``.
+        kernel_dilation: As in ``separable_conv``.
+        activation: Applied last, before the residual is added.
+        residual: Add ``x``; the shapes must agree.
+        use_running_average: As in ``batch_norm``.
+        momentum: As in ``batch_norm``.
+        epsilon: As in ``batch_norm``.
+        axis_name: As in ``batch_norm``.
+        precision: As in ``separable_conv``.
+        algorithm: As in ``separable_conv``.
 
     Returns:
-      ``(batch..., *window_out, O)``, and the params with updated statistics.
+        ``(batch..., *window_out, O)``, and the params with updated statistics.
 
     Raises:
-      ValueError: if shapes do not fit.
+        ValueError: Shapes do not fit.
 
     >>> import jax.numpy as jnp
     >>> norm = BatchNormParams(jnp.ones(24), jnp.zeros(24), jnp.zeros(24), jnp.ones(24))

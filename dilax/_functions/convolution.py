@@ -44,27 +44,28 @@ def conv(
     and rounded once.
 
     Args:
-      x: ``(batch..., *window, C)``, with any number of batch axes, or none.
-      kernel: ``(*window, C // feature_group_count, O)``; its rank determines the number of window
-        axes.
-      strides: entries between neighbouring outputs, one integer or one for each window axis.
-      padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, ``"CAUSAL"`` (no output sees later inputs
-        along any axis), ``"CIRCULAR"``, ``"REFLECT"``, an integer, or an integer or a pair for each
-        window axis.
-      kernel_dilation: entries between neighbouring kernel taps.
-      feature_group_count: number of groups that the features are split into.
-      bias: ``(O,)``.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      preferred_element_type: type of the result; the inputs' type when left out.
-      algorithm: how to compute this convolution and all its derivatives; when left out, it is
-        chosen for each pass by platform and shape.
+        x: ``(batch..., *window, C)``, with any number of batch axes, or none.
+        kernel: ``(*window, C // feature_group_count, O)``; its rank determines the number of window
+            axes.
+        strides: Entries between neighbouring outputs, one integer or one for each window axis.
+        padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, ``"CAUSAL"`` (no output sees later
+            inputs along any axis), ``"CIRCULAR"``, ``"REFLECT"``, an integer, or an integer or a
+            pair for each window axis.
+        kernel_dilation: Entries between neighbouring kernel taps.
+        feature_group_count: Number of groups that the features are split into.
+        bias: ``(O,)``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: Type of the result; the inputs' type when left out.
+        algorithm: How to compute this convolution and all its derivatives; when left out, it is
+            chosen for each pass by platform and shape.
 
     Returns:
-      ``(batch..., *window_out, O)``, along each axis ``floor((n + pads - d (k - 1) - 1) / s) + 1``.
+        ``(batch..., *window_out, O)``, along each axis ``floor((n + pads - d (k - 1) - 1) / s) +
+        1``.
 
     Raises:
-      ValueError: if shapes do not fit, or the dilated kernel is larger than the padded input.
-      TypeError: if an array is not of numbers, or strides, padding or dilation are not integers.
+        ValueError: Shapes do not fit, or the dilated kernel is larger than the padded input.
+        TypeError: An array is not of numbers, or strides, padding or dilation are not integers.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016).
 

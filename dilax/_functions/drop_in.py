@@ -46,26 +46,26 @@ def conv_general_dilated(
     ``out_sharding``, are passed to lax unchanged.
 
     Args:
-      lhs: input of rank ``n + 2``.
-      rhs: kernel of rank ``n + 2``.
-      window_strides: as in lax.
-      padding: as in lax.
-      lhs_dilation: as in lax.
-      rhs_dilation: as in lax.
-      dimension_numbers: as in lax; ``None`` means batch and features first.
-      feature_group_count: as in lax.
-      batch_group_count: as in lax.
-      precision: as in lax.
-      preferred_element_type: as in lax.
-      out_sharding: as in lax.
-      algorithm: how to compute a convolution that is not passed to lax; lax has no such argument.
+        lhs: Input of rank ``n + 2``.
+        rhs: Kernel of rank ``n + 2``.
+        window_strides: As in lax.
+        padding: As in lax.
+        lhs_dilation: As in lax.
+        rhs_dilation: As in lax.
+        dimension_numbers: As in lax; ``None`` means batch and features first.
+        feature_group_count: As in lax.
+        batch_group_count: As in lax.
+        precision: As in lax.
+        preferred_element_type: As in lax.
+        out_sharding: As in lax.
+        algorithm: How to compute a convolution that is not passed to lax; lax has no such argument.
 
     Returns:
-      The array that lax returns, equal up to rounding.
+        The array that lax returns, equal up to rounding.
 
     Raises:
-      What lax raises for the same arguments, but ``ValueError`` in place of errors that are neither
-      ``TypeError`` nor ``ValueError``.
+        TypeError: As lax, for the same arguments.
+        ValueError: As lax; also where lax raises an error that is neither of these two.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))

@@ -61,19 +61,20 @@ def max_pool(
     window contains a NaN, its maximum is NaN.
 
     Args:
-      x: ``(batch..., *window, features)``.
-      window_shape: size of the window along each window axis. An integer is the size along all axes
-        except the first, which is the batch, and the last.
-      strides: entries between neighbouring windows; ones when left out, as in Flax.
-      padding: as in ``conv``, but not ``"CIRCULAR"`` or ``"REFLECT"``; padded entries never count.
-      kernel_dilation: entries between neighbouring entries of a window.
+        x: ``(batch..., *window, features)``.
+        window_shape: Size of the window along each window axis. An integer is the size along all
+            axes except the first, which is the batch, and the last.
+        strides: Entries between neighbouring windows; ones when left out, as in Flax.
+        padding: As in ``conv``, but not ``"CIRCULAR"`` or ``"REFLECT"``; padded entries never
+            count.
+        kernel_dilation: Entries between neighbouring entries of a window.
 
     Returns:
-      ``(batch..., *window_out, features)``.
+        ``(batch..., *window_out, features)``.
 
     Raises:
-      ValueError: if an argument does not fit the window axes, or a window fits nowhere.
-      TypeError: if ``x`` is not of real numbers, or another argument not of integers.
+        ValueError: An argument does not fit the window axes, or a window fits nowhere.
+        TypeError: ``x`` is not of real numbers, or another argument not of integers.
 
     >>> import jax.numpy as jnp
     >>> max_pool(jnp.ones((8, 28, 28, 16)), (2, 2), strides=2).shape
@@ -104,21 +105,21 @@ def avg_pool(
     """Compute the mean of each window: ``y[..., i, c] = sum_k x[..., s i + d k - low, c] / count``.
 
     Args:
-      x: ``(batch..., *window, features)``, floating point; half precision is summed in float32.
-      window_shape: size of the window along each window axis. An integer is the size along all axes
-        except the first, which is the batch, and the last.
-      strides: entries between neighbouring windows; ones when left out, as in Flax.
-      padding: as in ``conv``, but not ``"CIRCULAR"`` or ``"REFLECT"``.
-      kernel_dilation: entries between neighbouring entries of a window.
-      count_include_pad: whether ``count`` is the size of the window; if false, ``count`` is the
-        number of its entries that are not padding.
+        x: ``(batch..., *window, features)``, floating point; half precision is summed in float32.
+        window_shape: Size of the window along each window axis. An integer is the size along all
+            axes except the first, which is the batch, and the last.
+        strides: Entries between neighbouring windows; ones when left out, as in Flax.
+        padding: As in ``conv``, but not ``"CIRCULAR"`` or ``"REFLECT"``.
+        kernel_dilation: Entries between neighbouring entries of a window.
+        count_include_pad: Whether ``count`` is the size of the window; if false, ``count`` is the
+            number of its entries that are not padding.
 
     Returns:
-      ``(batch..., *window_out, features)``.
+        ``(batch..., *window_out, features)``.
 
     Raises:
-      ValueError: if an argument does not fit the window axes, or a window fits nowhere.
-      TypeError: if ``x`` is not of floating point, or another argument not of integers.
+        ValueError: An argument does not fit the window axes, or a window fits nowhere.
+        TypeError: ``x`` is not of floating point, or another argument not of integers.
 
     >>> import jax.numpy as jnp
     >>> avg_pool(jnp.arange(6.0)[:, None], (2,), strides=2)[:, 0]

@@ -40,21 +40,21 @@ def depthwise_conv(
         y[..., i, c m + j] = bias[c m + j] + sum_k x[..., s i + d k - low, c] kernel[k, 0, c m + j]
 
     Args:
-      x: ``(batch..., *window, C)``.
-      kernel: ``(*window, 1, C m)``, with one to three window axes.
-      strides: entries between neighbouring outputs, one integer or one for each window axis.
-      padding: as in ``conv``.
-      kernel_dilation: entries between neighbouring kernel taps.
-      bias: ``(C m,)``.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      preferred_element_type: type of the result; the inputs' type when left out.
-      algorithm: how to compute this convolution and all its derivatives.
+        x: ``(batch..., *window, C)``.
+        kernel: ``(*window, 1, C m)``, with one to three window axes.
+        strides: Entries between neighbouring outputs, one integer or one for each window axis.
+        padding: As in ``conv``.
+        kernel_dilation: Entries between neighbouring kernel taps.
+        bias: ``(C m,)``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: Type of the result; the inputs' type when left out.
+        algorithm: How to compute this convolution and all its derivatives.
 
     Returns:
-      ``(batch..., *window_out, C m)``.
+        ``(batch..., *window_out, C m)``.
 
     Raises:
-      ValueError: if the second-last axis of the kernel is not of size 1, or shapes do not fit.
+        ValueError: The second-last axis of the kernel is not of size 1, or shapes do not fit.
 
     Source: Chollet, "Xception: deep learning with depthwise separable convolutions" (2017).
 
@@ -100,17 +100,17 @@ def pointwise_conv(
     ``y[..., o] = bias[o] + sum_c x[..., c] kernel[..., c, o]``
 
     Args:
-      x: ``(..., C)``.
-      kernel: ``(C, O)``, or ``(1, ..., 1, C, O)`` as in a convolution of size one.
-      bias: ``(O,)``.
-      precision: as in ``jax.lax.dot_general``.
-      preferred_element_type: type of the result; the inputs' type when left out.
+        x: ``(..., C)``.
+        kernel: ``(C, O)``, or ``(1, ..., 1, C, O)`` as in a convolution of size one.
+        bias: ``(O,)``.
+        precision: As in ``jax.lax.dot_general``.
+        preferred_element_type: Type of the result; the inputs' type when left out.
 
     Returns:
-      ``(..., O)``.
+        ``(..., O)``.
 
     Raises:
-      ValueError: if the kernel's window is not of size one, or features do not fit.
+        ValueError: The kernel's window is not of size one, or features do not fit.
 
     >>> import jax.numpy as jnp
     >>> pointwise_conv(jnp.ones((8, 28, 28, 16)), jnp.ones((16, 24))).shape
@@ -174,22 +174,22 @@ def separable_conv(
     kernel has ``k C O``, so the ratio is ``1 / O + 1 / k``.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      depthwise_kernel: ``(*window, 1, C m)``.
-      pointwise_kernel: ``(C m, O)`` or ``(1, ..., 1, C m, O)``.
-      strides: strides of the depthwise convolution, as in ``conv``.
-      padding: padding of the depthwise convolution, as in ``conv``.
-      kernel_dilation: dilation of the depthwise convolution, as in ``conv``.
-      bias: ``(O,)``.
-      precision: precision of both convolutions, as in ``jax.lax.conv_general_dilated``.
-      preferred_element_type: type of the result; the inputs' type when left out.
-      algorithm: algorithm of the depthwise convolution, as in ``conv``.
+        x: ``(batch..., *window, C)``.
+        depthwise_kernel: ``(*window, 1, C m)``.
+        pointwise_kernel: ``(C m, O)`` or ``(1, ..., 1, C m, O)``.
+        strides: Strides of the depthwise convolution, as in ``conv``.
+        padding: Padding of the depthwise convolution, as in ``conv``.
+        kernel_dilation: Dilation of the depthwise convolution, as in ``conv``.
+        bias: ``(O,)``.
+        precision: Precision of both convolutions, as in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: Type of the result; the inputs' type when left out.
+        algorithm: Algorithm of the depthwise convolution, as in ``conv``.
 
     Returns:
-      ``(batch..., *window_out, O)``.
+        ``(batch..., *window_out, O)``.
 
     Raises:
-      ValueError: if shapes do not fit.
+        ValueError: Shapes do not fit.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.ones((8, 28, 28, 16))

@@ -29,13 +29,13 @@ def using(algorithm: Algorithm | None) -> Iterator[None]:
     calls outside of it. A derivative takes the algorithm of its forward pass.
 
     Args:
-      algorithm: an algorithm; ``None`` for dilax's own choice.
+        algorithm: An algorithm; ``None`` for dilax's own choice.
 
     Returns:
-      A context manager.
+        A context manager.
 
     Raises:
-      TypeError: if ``algorithm`` is neither.
+        TypeError: ``algorithm`` is neither.
 
     >>> import dilax, jax, jax.numpy as jnp
     >>> x, kernel = jnp.ones((8, 28, 28, 16)), jnp.ones((3, 3, 1, 16))

@@ -66,8 +66,8 @@ def read_tables(path: Path) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray
     """Read the published files, whose names tell which of the four versions it is.
 
     Returns:
-      ``"cifar10"`` or ``"cifar100"``, and for each split its images, uint8 ``(N, 32, 32, 3)``, and
-      labels, int64: ``(N, 1)``, or ``(N, 2)`` for the coarse and fine ones of CIFAR-100.
+        ``"cifar10"`` or ``"cifar100"``, and for each split its images, uint8 ``(N, 32, 32, 3)``,
+        and labels, int64: ``(N, 1)``, or ``(N, 2)`` for the coarse and fine ones of CIFAR-100.
     """
     members = _read_folder(path) if path.is_dir() else _read_archive(path)
     layout = _layout_of(set(members), path)

@@ -32,12 +32,12 @@ class Split:
     """The images of one split of a data set, and their labels.
 
     Attributes:
-      images: uint8 ``(N, H, W, C)``, values 0 to 255; grey images have ``C = 1``.
-      labels: int32 ``(N,)``, indices into the class names of the data set.
+        images: uint8 ``(N, H, W, C)``, values 0 to 255; grey images have ``C = 1``.
+        labels: int32 ``(N,)``, indices into the class names of the data set.
 
     Raises:
-      TypeError: when either is not a NumPy array.
-      DataError: when a dtype or a shape differs from these, or the counts differ.
+        TypeError: Either is not a NumPy array.
+        DataError: A dtype or a shape differs from these, or the counts differ.
 
     >>> Split(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1], np.int32)).images.shape
     (2, 8, 8, 1)
@@ -64,16 +64,16 @@ class Dataset:
     """A named image-classification set that is held in memory.
 
     Attributes:
-      name: the name by which it was asked for.
-      splits: a :class:`Split` by its name (``"train"``, ``"test"``, ...); read-only.
-      class_names: the name of each class, in the order of the labels.
-      source: where the arrays came from, for records of experiments.
-      notes: what a user should know of how they were made, such as files that were left out.
+        name: The name by which it was asked for.
+        splits: A :class:`Split` by its name (``"train"``, ``"test"``, ...); read-only.
+        class_names: The name of each class, in the order of the labels.
+        source: Where the arrays came from, for records of experiments.
+        notes: What a user should know of how they were made, such as files that were left out.
 
     Raises:
-      TypeError: when ``splits`` is not a mapping of splits, or ``class_names`` not a sequence.
-      DataError: when there is no split, when two splits differ in the shape of their images, or
-        when a label is not an index into ``class_names``.
+        TypeError: ``splits`` is not a mapping of splits, or ``class_names`` not a sequence.
+        DataError: There is no split, when two splits differ in the shape of their images, or
+            when a label is not an index into ``class_names``.
 
     >>> split = Split(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1], np.int32))
     >>> data = Dataset("toy", {"train": split}, ("no", "yes"), source="by hand")
@@ -136,16 +136,16 @@ def make_split(images: np.ndarray, labels: np.ndarray) -> Split:
     """Create a :class:`Split` from arrays that may lack the axis of channels, or hold long labels.
 
     Args:
-      images: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
-      labels: integers ``(N,)`` or ``(N, 1)`` of any dtype, which must fit into int32.
+        images: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
+        labels: Integers ``(N,)`` or ``(N, 1)`` of any dtype, which must fit into int32.
 
     Returns:
-      The split: images ``(N, H, W, C)``, with ``C = 1`` where there was no such axis, and int32
-      labels.
+        The split: images ``(N, H, W, C)``, with ``C = 1`` where there was no such axis, and int32
+        labels.
 
     Raises:
-      TypeError: when either cannot be converted to an array.
-      DataError: when a dtype or a shape differs from these, or the counts differ.
+        TypeError: Either cannot be converted to an array.
+        DataError: A dtype or a shape differs from these, or the counts differ.
 
     >>> make_split(np.zeros((2, 8, 8), np.uint8), np.array([3, 4])).images.shape
     (2, 8, 8, 1)
@@ -189,16 +189,16 @@ def holdout(split: Split, count: int, *, seed: int = 0) -> tuple[Split, Split]:
     remainder. They are drawn at random; both parts keep the order of the split.
 
     Args:
-      split: the split to divide, usually the training split.
-      count: how many examples to hold out, from 0 to ``len(split)``.
-      seed: seed of the draw; the same seed gives the same division.
+        split: The split to divide, usually the training split.
+        count: How many examples to hold out, from 0 to ``len(split)``.
+        seed: Seed of the draw; the same seed gives the same division.
 
     Returns:
-      ``(rest, held_out)``.
+        ``(rest, held_out)``.
 
     Raises:
-      TypeError: when ``split`` is not a split, or ``count`` or ``seed`` not an integer.
-      ValueError: when ``count`` is negative or above ``len(split)``, or ``seed`` is negative.
+        TypeError: ``split`` is not a split, or ``count`` or ``seed`` not an integer.
+        ValueError: ``count`` is negative or above ``len(split)``, or ``seed`` is negative.
 
     >>> split = make_split(np.zeros((10, 8, 8), np.uint8), np.repeat([0, 1], 5))
     >>> rest, held_out = holdout(split, 4)

@@ -16,8 +16,8 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     """List the files among ``paths``, and the pictures in folders and their folders, in order.
 
     Raises:
-      FileNotFoundError: when a path leads nowhere.
-      DataError: when a folder holds no picture.
+        FileNotFoundError: A path leads nowhere.
+        DataError: A folder holds no picture.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())

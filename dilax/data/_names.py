@@ -15,13 +15,14 @@ class KnownSet:
     """What is known of a data set, and must hold for any set of its name.
 
     Attributes:
-      title: what it shows, in a few words.
-      class_names: the name of each class, in the order of the labels.
-      image_shape: ``(H, W, C)`` of every image.
-      counts: how many examples each split has.
-      checksums: the SHA-256 of ``"<split>_images"`` and ``"<split>_labels"``, as uint8 arrays in C
-        order with the examples in the order of the published files; empty where none is known.
-      installed: where this package, or one of the operating system, puts the published arrays.
+        title: What it shows, in a few words.
+        class_names: The name of each class, in the order of the labels.
+        image_shape: ``(H, W, C)`` of every image.
+        counts: How many examples each split has.
+        checksums: The SHA-256 of ``"<split>_images"`` and ``"<split>_labels"``, as uint8 arrays in
+            C order with the examples in the order of the published files; empty where none is
+            known.
+        installed: Where this package, or one of the operating system, puts the published arrays.
     """
 
     title: str
@@ -109,12 +110,12 @@ def check_known(data: Dataset, *, file_order: bool = False) -> Dataset:
     """Compare a data set with what is known of its name, and return it unchanged.
 
     Args:
-      data: the set; one whose name is not in ``KNOWN_SETS`` is not checked.
-      file_order: whether the examples are in the order of the published files, so that their
-        checksums are known.
+        data: The set; one whose name is not in ``KNOWN_SETS`` is not checked.
+        file_order: Whether the examples are in the order of the published files, so that their
+            checksums are known.
 
     Raises:
-      DataError: when the counts, the image shape, the number of classes or a checksum differ.
+        DataError: The counts, the image shape, the number of classes or a checksum differ.
     """
     known = KNOWN_SETS.get(data.name)
     if known is None:

@@ -37,11 +37,11 @@ def find_object_size(images: np.ndarray) -> int | None:
     """Return the longer side, in pixels, of the objects that all images show; None otherwise.
 
     Args:
-      images: uint8 ``(N, H, W, C)``.
+        images: uint8 ``(N, H, W, C)``.
 
     Returns:
-      The side, if almost every image is grey with an object on black, of the usual size, whose
-      centre of mass is the centre of the image.
+        The side, if almost every image is grey with an object on black, of the usual size, whose
+        centre of mass is the centre of the image.
 
     >>> images = np.zeros((3, 9, 9, 1), np.uint8)
     >>> images[:, 2:7, 3:6] = 200
@@ -72,15 +72,15 @@ def isolate_object(grey: np.ndarray, *, size: tuple[int, int], object_size: int)
     is black.
 
     Args:
-      grey: uint8 ``(H, W, 1)``.
-      size: height and width of the result.
-      object_size: longer side of the object in the result, in pixels.
+        grey: uint8 ``(H, W, 1)``.
+        size: Height and width of the result.
+        object_size: Longer side of the object in the result, in pixels.
 
     Returns:
-      uint8 ``(*size, 1)``.
+        uint8 ``(*size, 1)``.
 
     Raises:
-      DataError: when nothing differs from the background.
+        DataError: Nothing differs from the background.
 
     >>> paper = np.full((80, 60, 1), 230, np.uint8)
     >>> paper[10:50, 20:24] = 40

@@ -50,7 +50,7 @@ def read_folder(
     """Read a folder of pictures, or take its arrays from the cache.
 
     Raises:
-      DataError: when a picture cannot be read, a class has no pictures, or is only tested.
+        DataError: A picture cannot be read, a class has no pictures, or is only tested.
     """
     folders = _split_folders(path)
     classes = {split: _list_classes(folder) for split, folder in folders.items()}

@@ -25,8 +25,8 @@ class PictureOptions:
     """How a folder of pictures becomes arrays.
 
     Raises:
-      TypeError: when a value is of another type.
-      ValueError: when a value is outside its range.
+        TypeError: A value is of another type.
+        ValueError: A value is outside its range.
 
     >>> PictureOptions(size=64, channels=1).description
     'cropped and resized to 64x64, grey, transparency on white'
@@ -72,7 +72,7 @@ def read_picture(path: Path, options: PictureOptions) -> np.ndarray:
     """Read a picture as uint8 ``(H, W, channels)``, of several frames the first.
 
     Raises:
-      DataError: when the file is damaged, no picture, or has too many pixels.
+        DataError: The file is damaged, no picture, or has too many pixels.
     """
     size = None if options.size is None else (options.size, options.size)
     return read_pixels(path, size=size, channels=options.channels, background=options.background)
@@ -128,10 +128,10 @@ def convert_image(
     """Convert an image of Pillow to uint8 ``(H, W, channels)``.
 
     Args:
-      image: of any mode and EXIF orientation.
-      size: height and width to which the middle of the image is cropped and resized, or None.
-      channels: 1 or 3.
-      background: the colour behind transparent parts.
+        image: Of any mode and EXIF orientation.
+        size: Height and width to which the middle of the image is cropped and resized, or None.
+        channels: 1 or 3.
+        background: The colour behind transparent parts.
 
     >>> convert_image(Image.new("RGBA", (6, 4)), size=(2, 2), channels=1)[0, 0].item()
     255

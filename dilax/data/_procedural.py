@@ -23,16 +23,16 @@ def shapes(*, train_count: int = 10_000, test_count: int = 2_000, seed: int = 0)
     """Draw a data set of coloured shapes: 32x32 colour images in 10 classes of equal size.
 
     Args:
-      train_count: how many images the split ``"train"`` has.
-      test_count: how many images the split ``"test"`` has, which is drawn independently.
-      seed: the seed of all draws; it decides the set up to the rounding of the processor.
+        train_count: How many images the split ``"train"`` has.
+        test_count: How many images the split ``"test"`` has, which is drawn independently.
+        seed: The seed of all draws; it decides the set up to the rounding of the processor.
 
     Returns:
-      The data set: uint8 images ``(N, 32, 32, 3)``, labels 0 to 9.
+        The data set: uint8 images ``(N, 32, 32, 3)``, labels 0 to 9.
 
     Raises:
-      ValueError: when a count is negative or above a million, or the seed is negative.
-      TypeError: when an argument is not an integer.
+        ValueError: A count is negative or above a million, or the seed is negative.
+        TypeError: An argument is not an integer.
 
     >>> data = shapes(train_count=20, test_count=10)
     >>> data.splits["train"].images.shape, data.class_names[0]

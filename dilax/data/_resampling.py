@@ -13,8 +13,8 @@ def translate(images: jax.Array, offsets: jax.Array) -> jax.Array:
     """Move each image by whole pixels: ``out[n, y, x] = images[n, y - dy_n, x - dx_n]``.
 
     Args:
-      images: float ``(N, H, W, C)``.
-      offsets: int ``(N, 2)``, ``(dy, dx)`` of each image in pixels, down and to the right.
+        images: Float ``(N, H, W, C)``.
+        offsets: Int ``(N, 2)``, ``(dy, dx)`` of each image in pixels, down and to the right.
 
     >>> translate(jnp.arange(4.0).reshape(1, 1, 4, 1), jnp.array([[0, 1]])).ravel().tolist()
     [0.0, 0.0, 1.0, 2.0]
@@ -30,13 +30,13 @@ def affine_matrices(
     """Make the matrices for :func:`affine`, which lead from the output back to the input.
 
     Args:
-      angle: ``(N,)``, counter-clockwise, in radians.
-      scale: ``(N,)``, factors; above 1 the content grows.
-      shear: ``(N,)``, pixels to the right for each pixel down, before the turn.
-      shift: ``(N, 2)``, down and to the right, in pixels.
+        angle: ``(N,)``, counter-clockwise, in radians.
+        scale: ``(N,)``, factors; above 1 the content grows.
+        shear: ``(N,)``, pixels to the right for each pixel down, before the turn.
+        shift: ``(N, 2)``, down and to the right, in pixels.
 
     Returns:
-      float ``(N, 2, 3)``.
+        Float ``(N, 2, 3)``.
 
     >>> zero, one = jnp.zeros(1), jnp.ones(1)
     >>> affine_matrices(zero, one, zero, jnp.array([[2.0, 0.0]]))[0].tolist()
@@ -59,8 +59,8 @@ def affine(images: jax.Array, matrices: jax.Array) -> jax.Array:
     ``vmap`` took 1.3 ms.
 
     Args:
-      images: float ``(N, H, W, C)``.
-      matrices: float ``(N, 2, 3)``, from a pixel of the output to its place in the input.
+        images: Float ``(N, H, W, C)``.
+        matrices: Float ``(N, 2, 3)``, from a pixel of the output to its place in the input.
 
     >>> half_right = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]]])
     >>> affine(jnp.arange(4.0).reshape(1, 1, 4, 1), half_right).ravel().tolist()

@@ -45,22 +45,24 @@ def load(
        arrays are then cached.
 
     Args:
-      name: a name (``python -m dilax.data list``, or any image-classification set of TFDS), or a
-        path, which begins with ``/``, ``.`` or ``~``, or ends in ``.npz``, ``.tar.gz`` or ``.tgz``.
-      cache_dir: where arrays are cached; by default ``$DILAX_CACHE``, else the user's cache folder.
-      data_dir: where TFDS keeps prepared sets; by default TFDS decides.
-      pictures: how a folder of pictures becomes arrays. Its classes are folders,
-        ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``, optionally ``validation/CLASS/*.jpg``; or
-        it has only ``CLASS/*.jpg``, of which a share is held out as the test split.
+        name: A name (``python -m dilax.data list``, or any image-classification set of TFDS), or a
+            path, which begins with ``/``, ``.`` or ``~``, or ends in ``.npz``, ``.tar.gz`` or
+            ``.tgz``.
+        cache_dir: Where arrays are cached; by default ``$DILAX_CACHE``, else the user's cache
+            folder.
+        data_dir: Where TFDS keeps prepared sets; by default TFDS decides.
+        pictures: How a folder of pictures becomes arrays. Its classes are folders,
+            ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``, optionally ``validation/CLASS/*.jpg``;
+            or it has only ``CLASS/*.jpg``, of which a share is held out as the test split.
 
     Returns:
-      The data set, whole in memory.
+        The data set, whole in memory.
 
     Raises:
-      TypeError: when ``name`` is neither a name nor a path, or ``pictures`` not options.
-      FileNotFoundError: when ``name`` is a path that leads nowhere.
-      DataError: when the name is unknown (the message gives the nearest known ones), the set cannot
-        be got (it gives the ways forward), or its files are damaged (it names them).
+        TypeError: ``name`` is neither a name nor a path, or ``pictures`` not options.
+        FileNotFoundError: ``name`` is a path that leads nowhere.
+        DataError: The name is unknown (the message gives the nearest known ones), the set
+            cannot be got (it gives the ways forward), or its files are damaged (it names them).
 
     >>> data = load("mnist")
     >>> data.splits["test"].images.shape, data.splits["test"].labels.dtype
@@ -79,18 +81,18 @@ def fetch(
     """Load a data set as :func:`load` does, but replace a damaged file in the cache.
 
     Args:
-      name: as for :func:`load`.
-      cache_dir: as for :func:`load`.
-      data_dir: as for :func:`load`.
-      pictures: as for :func:`load`.
+        name: As for :func:`load`.
+        cache_dir: As for :func:`load`.
+        data_dir: As for :func:`load`.
+        pictures: As for :func:`load`.
 
     Returns:
-      The data set, whole in memory.
+        The data set, whole in memory.
 
     Raises:
-      TypeError: when ``name`` is neither a name nor a path, or ``pictures`` not options.
-      FileNotFoundError: when ``name`` is a path that leads nowhere.
-      DataError: when the set cannot be got.
+        TypeError: ``name`` is neither a name nor a path, or ``pictures`` not options.
+        FileNotFoundError: ``name`` is a path that leads nowhere.
+        DataError: The set cannot be got.
 
     >>> fetch("mnist").image_shape
     (28, 28, 1)

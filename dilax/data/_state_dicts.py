@@ -22,18 +22,18 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     files are read by ``torch.load(weights_only=True)``, for which PyTorch must be installed.
 
     Args:
-      path: the path of the file.
+        path: The path of the file.
 
     Returns:
-      The arrays by name, laid out as in the file: PyTorch has a convolution's kernel as
-      ``(out_features, in_features_per_group, *window)``. bfloat16 becomes float32.
+        The arrays by name, laid out as in the file: PyTorch has a convolution's kernel as
+        ``(out_features, in_features_per_group, *window)``. bfloat16 becomes float32.
 
     Raises:
-      TypeError: when ``path`` is not a path.
-      FileNotFoundError: when there is no such file.
-      DataError: when it is damaged, holds anything but arrays by name, declares other sizes than
-        it has, or is larger than is read into memory; or when it is PyTorch's and PyTorch is not
-        installed (the message says how to convert it).
+        TypeError: ``path`` is not a path.
+        FileNotFoundError: There is no such file.
+        DataError: It is damaged, holds anything but arrays by name, declares other sizes than
+            it has, or is larger than is read into memory; or when it is PyTorch's and PyTorch is
+            not installed (the message says how to convert it).
 
     >>> import safetensors.numpy, tempfile
     >>> with tempfile.NamedTemporaryFile() as file:

@@ -35,14 +35,14 @@ def load(name: str, *, data_dir: Path | None = None) -> Dataset:
     """Load the data set ``name`` of TFDS; prepare it first, with progress bars, where it is not.
 
     Args:
-      name: its name in TFDS, such as ``"kmnist"`` or ``"emnist/letters"``.
-      data_dir: where prepared sets are; by default where TFDS keeps them (``$TFDS_DATA_DIR``, else
-        ``~/tensorflow_datasets``).
+        name: Its name in TFDS, such as ``"kmnist"`` or ``"emnist/letters"``.
+        data_dir: Where prepared sets are; by default where TFDS keeps them (``$TFDS_DATA_DIR``,
+            else ``~/tensorflow_datasets``).
 
     Raises:
-      UnknownNameError: when TFDS has no such set.
-      DataError: when it must be prepared and cannot be (no network, no TensorFlow), or is not an
-        image-classification set that fits into one array.
+        UnknownNameError: When TFDS has no such set.
+        DataError: It must be prepared and cannot be (no network, no TensorFlow), or is not an
+            image-classification set that fits into one array.
     """
     import tensorflow_datasets as tfds
 

@@ -28,12 +28,12 @@ def random_shift(key: jax.Array, images: ArrayLike, *, pixels: int) -> jax.Array
     """Shift each image by whole pixels, by up to ``pixels`` along each axis in either direction.
 
     Args:
-      key: a PRNG key.
-      images: float ``(N, H, W, C)``.
-      pixels: the largest shift.
+        key: A PRNG key.
+        images: Float ``(N, H, W, C)``.
+        pixels: The largest shift.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``pixels`` is negative.
+        ValueError: ``images`` are not float ``(N, H, W, C)``, or ``pixels`` is negative.
 
     >>> random_shift(jax.random.key(0), jnp.ones((2, 8, 8, 1)), pixels=2).shape
     (2, 8, 8, 1)
@@ -48,12 +48,12 @@ def random_rotation(key: jax.Array, images: ArrayLike, *, degrees: float) -> jax
     """Rotate each image about its centre by an angle within ``[-degrees, degrees]``.
 
     Args:
-      key: a PRNG key.
-      images: float ``(N, H, W, C)``.
-      degrees: the largest angle.
+        key: A PRNG key.
+        images: Float ``(N, H, W, C)``.
+        degrees: The largest angle.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``degrees`` is negative.
+        ValueError: ``images`` are not float ``(N, H, W, C)``, or ``degrees`` is negative.
 
     >>> random_rotation(jax.random.key(0), jnp.ones((2, 8, 8, 1)), degrees=10).shape
     (2, 8, 8, 1)
@@ -76,16 +76,16 @@ def random_affine(
     uniformly for each image.
 
     Args:
-      key: a PRNG key.
-      images: float ``(N, H, W, C)``.
-      degrees: the angle is within ``[-degrees, degrees]``, counter-clockwise.
-      scale: the factor ``s`` is within ``[1 - scale, 1 + scale]``; below 1.
-      shift: ``t`` is within ``[-shift, shift]`` pixels along each axis, and fractional.
-      shear: the horizontal shear ``x + k y`` has ``k`` within ``[-shear, shear]``.
+        key: A PRNG key.
+        images: Float ``(N, H, W, C)``.
+        degrees: The angle is within ``[-degrees, degrees]``, counter-clockwise.
+        scale: The factor ``s`` is within ``[1 - scale, 1 + scale]``; below 1.
+        shift: ``t`` is within ``[-shift, shift]`` pixels along each axis, and fractional.
+        shear: The horizontal shear ``x + k y`` has ``k`` within ``[-shear, shear]``.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``, a strength is negative, or
-        ``scale`` is 1 or more.
+        ValueError: ``images`` are not float ``(N, H, W, C)``, a strength is negative, or
+            ``scale`` is 1 or more.
 
     >>> random_affine(jax.random.key(0), jnp.ones((2, 8, 8, 1)), degrees=7, shift=1.6).shape
     (2, 8, 8, 1)
@@ -108,11 +108,11 @@ def random_flip(key: jax.Array, images: ArrayLike) -> jax.Array:
     """Mirror each image left to right with probability one half.
 
     Args:
-      key: a PRNG key.
-      images: float ``(N, H, W, C)``.
+        key: A PRNG key.
+        images: Float ``(N, H, W, C)``.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``.
+        ValueError: ``images`` are not float ``(N, H, W, C)``.
 
     >>> random_flip(jax.random.key(0), jnp.ones((2, 8, 8, 1))).shape
     (2, 8, 8, 1)
@@ -129,14 +129,14 @@ def alternating_flip(images: ArrayLike, epoch: ArrayLike) -> jax.Array:
     tells which half an image belongs to. So any two successive epochs show each image both ways.
 
     Args:
-      images: uint8 ``(N, H, W, C)``.
-      epoch: an integer, from 0; it may be traced.
+        images: uint8 ``(N, H, W, C)``.
+        epoch: An integer, from 0; it may be traced.
 
     Returns:
-      uint8 ``(N, H, W, C)``.
+        uint8 ``(N, H, W, C)``.
 
     Raises:
-      ValueError: when ``images`` are not uint8 ``(N, H, W, C)``, or ``epoch`` is not an integer.
+        ValueError: ``images`` are not uint8 ``(N, H, W, C)``, or ``epoch`` is not an integer.
 
     Source: K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, section 3.6.
 
@@ -167,12 +167,12 @@ def random_cutout(key: jax.Array, images: ArrayLike, *, size: int) -> jax.Array:
     The centre of the square is any pixel, so that it may reach over the edge of the image.
 
     Args:
-      key: a PRNG key.
-      images: float ``(N, H, W, C)``.
-      size: the side of the square, in pixels.
+        key: A PRNG key.
+        images: Float ``(N, H, W, C)``.
+        size: The side of the square, in pixels.
 
     Raises:
-      ValueError: when ``images`` are not float ``(N, H, W, C)``, or ``size`` is negative.
+        ValueError: ``images`` are not float ``(N, H, W, C)``, or ``size`` is negative.
 
     Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with
     Cutout", 2017, arXiv:1708.04552.
@@ -203,16 +203,16 @@ def normalize(
     """Normalize each channel: ``(images - mean) / std``, of images in [0, 1].
 
     Args:
-      images: uint8 ``(N, H, W, C)``, which are divided by 255 first, or float in [0, 1].
-      mean: the mean of the images in [0, 1]: one number, or one for each channel.
-      std: their standard deviation: one number, or one for each channel.
+        images: uint8 ``(N, H, W, C)``, which are divided by 255 first, or float in [0, 1].
+        mean: The mean of the images in [0, 1]: one number, or one for each channel.
+        std: Their standard deviation: one number, or one for each channel.
 
     Returns:
-      float32 for uint8 images, else the dtype of ``images``.
+        Float32 for uint8 images, else the dtype of ``images``.
 
     Raises:
-      ValueError: when ``images`` are neither uint8 nor float ``(N, H, W, C)``, or ``mean`` or
-        ``std`` does not fit the channels.
+        ValueError: ``images`` are neither uint8 nor float ``(N, H, W, C)``, or ``mean`` or
+            ``std`` does not fit the channels.
 
     >>> normalize(jnp.full((2, 8, 8, 1), 255, jnp.uint8), mean=0.5, std=0.25)[0, 0, 0, 0].item()
     2.0

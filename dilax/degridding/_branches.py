@@ -28,13 +28,13 @@ def hierarchical_fusion(branches: Sequence[ArrayLike]) -> jax.Array:
     dilation, which fill the holes of its grid.
 
     Args:
-      branches: arrays ``(..., C)`` of one shape.
+        branches: Arrays ``(..., C)`` of one shape.
 
     Returns:
-      ``(..., C len(branches))``.
+        ``(..., C len(branches))``.
 
     Raises:
-      ValueError: if there are no branches, or their shapes differ.
+        ValueError: There are no branches, or their shapes differ.
 
     Source: Mehta et al., "ESPNet" (2018), hierarchical feature fusion.
 
@@ -66,18 +66,18 @@ def parallel_depthwise_conv(
     ``merge_kernels`` merges the kernels into one, which gives the same result with one convolution.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      kernels: kernel of each branch, ``(*window, 1, C m)``.
-      kernel_dilation: dilation of each branch.
-      strides: entries between neighbouring outputs, equal for all branches.
-      **options: options of all branches, as in ``dilax.depthwise_conv``: precision, algorithm and
-        so on.
+        x: ``(batch..., *window, C)``.
+        kernels: Kernel of each branch, ``(*window, 1, C m)``.
+        kernel_dilation: Dilation of each branch.
+        strides: Entries between neighbouring outputs, equal for all branches.
+        **options: Options of all branches, as in ``dilax.depthwise_conv``: precision, algorithm and
+            so on.
 
     Returns:
-      ``(batch..., *window_out, C m)``.
+        ``(batch..., *window_out, C m)``.
 
     Raises:
-      ValueError: if shapes do not fit, or an effective kernel size is even and has no centre.
+        ValueError: Shapes do not fit, or an effective kernel size is even and has no centre.
 
     Source: Ding et al., "UniRepLKNet" (2023), the dilated re-parameterised block.
 

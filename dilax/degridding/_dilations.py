@@ -28,14 +28,14 @@ def degridding_dilation(kernel_dilation: int) -> tuple[int, ...]:
     be residual, for a residual connection would carry the grid past them.
 
     Args:
-      kernel_dilation: dilation of the layer that leaves the grid.
+        kernel_dilation: Dilation of the layer that leaves the grid.
 
     Returns:
-      The kernel dilation of each layer to add; none after a dilation of one.
+        The kernel dilation of each layer to add; none after a dilation of one.
 
     Raises:
-      ValueError: if the dilation is not positive, or too large for 32 bits.
-      TypeError: if it is no integer.
+        ValueError: The dilation is not positive, or too large for 32 bits.
+        TypeError: It is no integer.
 
     Source: Yu, Koltun and Funkhouser, "Dilated residual networks" (2017).
 
@@ -63,17 +63,17 @@ def random_depthwise_conv(
     they do with the default padding ``"SAME"``.
 
     Args:
-      key: PRNG key; give each layer its own, so that dilations are drawn independently.
-      x: ``(batch..., *window, C)``.
-      kernel: ``(*window, 1, C m)``.
-      kernel_dilation_choices: values of ``kernel_dilation`` to draw from.
-      **options: as in ``dilax.depthwise_conv``: strides, padding, precision, algorithm and so on.
+        key: PRNG key; give each layer its own, so that dilations are drawn independently.
+        x: ``(batch..., *window, C)``.
+        kernel: ``(*window, 1, C m)``.
+        kernel_dilation_choices: Values of ``kernel_dilation`` to draw from.
+        **options: As in ``dilax.depthwise_conv``: strides, padding, precision, algorithm and so on.
 
     Returns:
-      ``(batch..., *window_out, C m)``.
+        ``(batch..., *window_out, C m)``.
 
     Raises:
-      ValueError: if there are no choices, or shapes do not fit.
+        ValueError: There are no choices, or shapes do not fit.
 
     >>> import jax, jax.numpy as jnp
     >>> x, kernel = jnp.ones((2, 9, 9, 4)), jnp.ones((3, 3, 1, 4))
@@ -114,19 +114,19 @@ def learned_kernel(
     s)^2 / 2)`` with ``s = |sigma| + 0.27``. ``c`` is the centre, ``kernel_size // 2``.
 
     Args:
-      weights: weights of the taps, ``(taps, I, O)``.
-      positions: positions of the taps relative to the centre, in entries, ``(taps, rank, O)``;
-        positions beyond the edge are moved to it.
-      kernel_size: entries along each of the ``rank`` window axes.
-      sigma: widths ``(taps, rank, O)`` of Gaussian taps; taps are linear when left out.
-      precision: precision of the sum over taps, as in ``jax.lax.dot_general``.
+        weights: Weights of the taps, ``(taps, I, O)``.
+        positions: Positions of the taps relative to the centre, in entries, ``(taps, rank, O)``;
+            positions beyond the edge are moved to it.
+        kernel_size: Entries along each of the ``rank`` window axes.
+        sigma: Widths ``(taps, rank, O)`` of Gaussian taps; taps are linear when left out.
+        precision: Precision of the sum over taps, as in ``jax.lax.dot_general``.
 
     Returns:
-      The kernel ``(*kernel_size, I, O)``.
+        The kernel ``(*kernel_size, I, O)``.
 
     Raises:
-      ValueError: if shapes do not fit, or ``precision`` is unknown.
-      TypeError: if ``positions`` or ``sigma`` are not of floating point.
+        ValueError: Shapes do not fit, or ``precision`` is unknown.
+        TypeError: ``positions`` or ``sigma`` are not of floating point.
 
     Source: Hassani et al., "Dilated convolution with learnable spacings" (2021) and its Gaussian
     form (2023).

@@ -27,14 +27,14 @@ def merge_kernels(kernels: Sequence[ArrayLike], *, kernel_dilation: Dilations) -
     d_b (j - (K_b - 1) / 2)``. ``K`` is the largest effective size, and the centres are aligned.
 
     Args:
-      kernels: kernel of each branch, ``(*window, I, O)``.
-      kernel_dilation: dilation of each branch.
+        kernels: Kernel of each branch, ``(*window, I, O)``.
+        kernel_dilation: Dilation of each branch.
 
     Returns:
-      ``(*window, I, O)``, as large as the largest effective kernel.
+        ``(*window, I, O)``, as large as the largest effective kernel.
 
     Raises:
-      ValueError: if shapes do not fit, or an effective kernel size is even and has no centre.
+        ValueError: Shapes do not fit, or an effective kernel size is even and has no centre.
 
     Source: Ding et al., "UniRepLKNet" (2023).
 
@@ -70,16 +70,16 @@ def fold_batch_norm(
     ``w' = w scale / sqrt(var + eps)``, ``b' = bias - mean scale / sqrt(var + eps)``
 
     Args:
-      kernel: kernel of the convolution, ``(*window, I, O)``.
-      norm: normalisation of the ``O`` features of the convolution's output.
-      epsilon: added to the variance, as in ``dilax.batch_norm``.
+        kernel: Kernel of the convolution, ``(*window, I, O)``.
+        norm: Normalisation of the ``O`` features of the convolution's output.
+        epsilon: Added to the variance, as in ``dilax.batch_norm``.
 
     Returns:
-      The kernel ``(*window, I, O)`` and the bias ``(O,)`` of one convolution.
+        The kernel ``(*window, I, O)`` and the bias ``(O,)`` of one convolution.
 
     Raises:
-      ValueError: if the features do not fit.
-      TypeError: if the kernel is not of floating point.
+        ValueError: The features do not fit.
+        TypeError: The kernel is not of floating point.
 
     >>> import jax.numpy as jnp
     >>> norm = BatchNormParams(scale=jnp.ones(2), bias=jnp.zeros(2), mean=jnp.ones(2),

@@ -24,16 +24,16 @@ def shared_conv(x: ArrayLike, kernel: ArrayLike, **options: Any) -> jax.Array:
     ``y[n, i, c] = sum_k x[n, s i + d k - low, c] w[k]``
 
     Args:
-      x: ``(batch..., *window, C)``.
-      kernel: ``(*window)``, one number for each tap.
-      **options: as in ``dilax.depthwise_conv``: strides, padding, kernel_dilation, precision,
-        algorithm and so on.
+        x: ``(batch..., *window, C)``.
+        kernel: ``(*window)``, one number for each tap.
+        **options: As in ``dilax.depthwise_conv``: strides, padding, kernel_dilation, precision,
+            algorithm and so on.
 
     Returns:
-      ``(batch..., *window_out, C)``.
+        ``(batch..., *window_out, C)``.
 
     Raises:
-      ValueError: if shapes do not fit, as in ``dilax.depthwise_conv``.
+        ValueError: Shapes do not fit, as in ``dilax.depthwise_conv``.
 
     Source: Wang and Ji, "Smoothed dilated convolutions for improved dense prediction" (2018).
 
@@ -64,21 +64,22 @@ def smoothed_depthwise_conv(
     between it and its neighbouring taps.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      kernel: ``(*window, 1, C m)``.
-      kernel_dilation: entries between neighbouring taps of ``kernel``.
-      smoothing: smoothing kernel ``(*window)``, which all features share; when left out, an average
-        of ``d`` entries along each axis, where ``d`` is the dilation.
-      padding: padding of the dilated convolution; the smoothing pads with zeros and keeps the size.
-      precision: precision of both convolutions, as in ``dilax.depthwise_conv``.
-      algorithm: algorithm of both convolutions, as in ``dilax.depthwise_conv``.
-      **options: other options of the dilated convolution, as in ``dilax.depthwise_conv``.
+        x: ``(batch..., *window, C)``.
+        kernel: ``(*window, 1, C m)``.
+        kernel_dilation: Entries between neighbouring taps of ``kernel``.
+        smoothing: Smoothing kernel ``(*window)``, which all features share; when left out, an
+            average of ``d`` entries along each axis, where ``d`` is the dilation.
+        padding: Padding of the dilated convolution; the smoothing pads with zeros and keeps the
+            size.
+        precision: Precision of both convolutions, as in ``dilax.depthwise_conv``.
+        algorithm: Algorithm of both convolutions, as in ``dilax.depthwise_conv``.
+        **options: Other options of the dilated convolution, as in ``dilax.depthwise_conv``.
 
     Returns:
-      ``(batch..., *window_out, C m)``.
+        ``(batch..., *window_out, C m)``.
 
     Raises:
-      ValueError: if shapes do not fit.
+        ValueError: Shapes do not fit.
 
     Source: Wang and Ji, "Smoothed dilated convolutions for improved dense prediction" (2018).
 
@@ -124,18 +125,18 @@ def group_interaction(
     order. Entries beyond the array's end count as zeros.
 
     Args:
-      x: ``(batch..., *window, C)``, the result of a dilated convolution.
-      mixing: ``(P, P)`` with ``P = prod(kernel_dilation)``; the identity leaves ``x`` as it is.
-      kernel_dilation: dilation of the convolution along each window axis; its length is the number
-        of window axes.
-      precision: precision of the product with ``mixing``, as in ``jax.lax.dot_general``.
+        x: ``(batch..., *window, C)``, the result of a dilated convolution.
+        mixing: ``(P, P)`` with ``P = prod(kernel_dilation)``; the identity leaves ``x`` as it is.
+        kernel_dilation: Dilation of the convolution along each window axis; its length is the
+            number of window axes.
+        precision: Precision of the product with ``mixing``, as in ``jax.lax.dot_general``.
 
     Returns:
-      An array of the shape and type of ``x``.
+        An array of the shape and type of ``x``.
 
     Raises:
-      ValueError: if shapes do not fit, or ``precision`` is unknown.
-      TypeError: if the type of ``x`` cannot hold the products.
+        ValueError: Shapes do not fit, or ``precision`` is unknown.
+        TypeError: The type of ``x`` cannot hold the products.
 
     Source: Wang and Ji, "Smoothed dilated convolutions for improved dense prediction" (2018).
 

@@ -70,21 +70,21 @@ def eesp(
     of size one, with as many groups as there are branches.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      params: kernels, normalisations and slopes.
-      kernel_dilation: dilation of each branch, in rising order.
-      use_running_average: as in ``dilax.batch_norm``.
-      momentum: as in ``dilax.batch_norm``.
-      epsilon: as in ``dilax.batch_norm``.
-      axis_name: as in ``dilax.batch_norm``.
-      precision: of every convolution, as in ``dilax.conv``.
-      algorithm: of every convolution, as in ``dilax.conv``.
+        x: ``(batch..., *window, C)``.
+        params: Kernels, normalisations and slopes.
+        kernel_dilation: Dilation of each branch, in rising order.
+        use_running_average: As in ``dilax.batch_norm``.
+        momentum: As in ``dilax.batch_norm``.
+        epsilon: As in ``dilax.batch_norm``.
+        axis_name: As in ``dilax.batch_norm``.
+        precision: Of every convolution, as in ``dilax.conv``.
+        algorithm: Of every convolution, as in ``dilax.conv``.
 
     Returns:
-      An array of the shape of ``x``, and the params with their statistics moved.
+        An array of the shape of ``x``, and the params with their statistics moved.
 
     Raises:
-      ValueError: if shapes do not fit.
+        ValueError: Shapes do not fit.
 
     Source: Mehta et al., "ESPNetv2" (2018).
 
@@ -156,22 +156,22 @@ def aspp(
     ``sep`` is dilated and separable. The mean over the window is repeated at each position.
 
     Args:
-      x: ``(batch..., *window, C)``.
-      params: parameters of the branches and the projection.
-      kernel_dilation: dilation of each separable branch.
-      activation: applied after each normalisation.
-      use_running_average: as in ``dilax.batch_norm``.
-      momentum: as in ``dilax.batch_norm``.
-      epsilon: as in ``dilax.batch_norm``.
-      axis_name: as in ``dilax.batch_norm``.
-      precision: of every convolution, as in ``dilax.conv``.
-      algorithm: of every convolution, as in ``dilax.conv``.
+        x: ``(batch..., *window, C)``.
+        params: Parameters of the branches and the projection.
+        kernel_dilation: Dilation of each separable branch.
+        activation: Applied after each normalisation.
+        use_running_average: As in ``dilax.batch_norm``.
+        momentum: As in ``dilax.batch_norm``.
+        epsilon: As in ``dilax.batch_norm``.
+        axis_name: As in ``dilax.batch_norm``.
+        precision: Of every convolution, as in ``dilax.conv``.
+        algorithm: Of every convolution, as in ``dilax.conv``.
 
     Returns:
-      ``(batch..., *window, F)``, and the params with their statistics moved.
+        ``(batch..., *window, F)``, and the params with their statistics moved.
 
     Raises:
-      ValueError: if shapes do not fit.
+        ValueError: Shapes do not fit.
 
     Source: Chen et al., "Encoder-decoder with atrous separable convolution" (2018).
 

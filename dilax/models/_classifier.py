@@ -27,7 +27,7 @@ class Classifier(nnx.Module):
         """Map images ``(N, H, W, C)`` to logits ``(N, classes)``.
 
         Raises:
-          ValueError: if images have other axes, such as one image without a batch axis.
+            ValueError: Images have other axes, such as one image without a batch axis.
         """
         if images.ndim != 4:
             fix = "; one image is a batch of one: images[None]" if images.ndim == 3 else ""
@@ -81,8 +81,8 @@ def schedule(values: Sequence[int], layers: int, name: str = "kernel_dilation") 
     """Return ``values`` as a tuple of ``layers`` positive integers.
 
     Raises:
-      ValueError: if there are not ``layers`` entries, or one is not positive.
-      TypeError: if it is no sequence of integers.
+        ValueError: There are not ``layers`` entries, or one is not positive.
+        TypeError: It is no sequence of integers.
 
     >>> schedule([1, 2], layers=2)
     (1, 2)
@@ -100,7 +100,7 @@ def check_size(images: jax.Array, smallest: int, largest: int) -> None:
     """Refuse images whose size a network that flattens its last layer cannot take.
 
     Raises:
-      ValueError: if a side is shorter than ``smallest`` or longer than ``largest`` pixels.
+        ValueError: A side is shorter than ``smallest`` or longer than ``largest`` pixels.
 
     >>> import jax.numpy as jnp
     >>> check_size(jnp.ones((1, 32, 32, 3)), 30, 33)

@@ -27,9 +27,9 @@ class CifarCNN(Classifier):
     convolutions 31.
 
     Args:
-      classes: number of logits.
-      kernel_dilation: dilation of each layer after the stem.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        kernel_dilation: Dilation of each layer after the stem.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours, for comparison with separable networks.
 
@@ -100,9 +100,9 @@ class CifarDSDCN(CifarCNN):
     6,829,312 multiply-adds; receptive field of the convolutions 67.
 
     Args:
-      classes: number of logits.
-      kernel_dilation: dilation of each layer after the stem.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        kernel_dilation: Dilation of each layer after the stem.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours, for comparison with dense convolutions.
 
@@ -149,9 +149,9 @@ class CifarDSDCNWide(CifarDSDCN):
     47,896,672 multiply-adds; receptive field of the convolutions 67.
 
     Args:
-      classes: number of logits.
-      kernel_dilation: dilation of each layer after the stem.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        kernel_dilation: Dilation of each layer after the stem.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours, for comparison with dense convolutions at equal cost.
 

@@ -22,7 +22,7 @@ def identity_kernel(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> j
     Its shape is ``(*window, C, C)``, and ``k = 0`` is the middle of the window. ``key`` is unused.
 
     Raises:
-      ValueError: if the middle is not an entry, or in- and out-features differ.
+        ValueError: The middle is not an entry, or in- and out-features differ.
 
     >>> identity_kernel(jax.random.key(0), (3, 1, 1), jnp.float32)[:, 0, 0]
     Array([0., 1., 0.], dtype=float32)
@@ -47,9 +47,9 @@ class ContextModule(nnx.Module):
     inputs.
 
     Args:
-      features: number of features of input and output.
-      kernel_dilation: dilation of each 3x3 convolution.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        features: Number of features of input and output.
+        kernel_dilation: Dilation of each 3x3 convolution.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), the
     basic form of its table 1, and its identity initialisation.
@@ -105,9 +105,9 @@ class CifarContext(Classifier):
     receptive field of the convolutions 71, and of the module alone 67.
 
     Args:
-      classes: number of logits.
-      kernel_dilation: dilation of each 3x3 convolution of the module.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        kernel_dilation: Dilation of each 3x3 convolution of the module.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: Yu and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), for the
     module; the rest is ours.

@@ -25,9 +25,9 @@ def residual_blocks(
     """Create ``count`` separable 3x3 blocks, which add their input, but for those at ``widening``.
 
     Raises:
-      ValueError: if there are not ``count`` widths or dilations, one is not positive, or a block
-        that adds its input changes the width.
-      TypeError: if one is no integer.
+        ValueError: There are not ``count`` widths or dilations, one is not positive, or a block
+            that adds its input changes the width.
+        TypeError: One is no integer.
     """
     features = integer(stem_features, "stem_features", minimum=1, maximum=LONGEST)
     outputs = schedule(widths, count, "widths")
@@ -65,11 +65,11 @@ class MnistDSDC(Classifier):
     makes normalisation and ReLU four times cheaper.
 
     Args:
-      classes: number of logits.
-      kernel_dilation: dilation of each separable block.
-      stem_features: features of the stem.
-      widths: features of each separable block; only the first and the fourth may change them.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        kernel_dilation: Dilation of each separable block.
+        stem_features: Features of the stem.
+        widths: Features of each separable block; only the first and the fourth may change them.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours; its parts are of Xception (Chollet, 2017) and of dilated residual networks (Yu,
     Koltun and Funkhouser, 2017).
@@ -133,11 +133,11 @@ class CifarDSDC(Classifier):
     pixel out. 15,510,784 multiply-adds; receptive field of the convolutions 129.
 
     Args:
-      classes: number of logits.
-      kernel_dilation: dilation of each separable block, from the first to the last.
-      stem_features: features of the stem.
-      widths: features of each separable block; only the first and the seventh may change them.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        kernel_dilation: Dilation of each separable block, from the first to the last.
+        stem_features: Features of the stem.
+        widths: Features of each separable block; only the first and the seventh may change them.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: ours; its parts are of Xception (Chollet, 2017), hybrid dilated convolution (Wang et
     al., "Understanding convolution for semantic segmentation", 2018) and dilated residual networks

@@ -43,17 +43,17 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> C
     """Create a network by name, with parameters drawn from ``rngs``.
 
     Args:
-      name: one of ``list_models()``.
-      classes: number of logits.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
-      **options: other arguments of the network's constructor, such as ``kernel_dilation``.
+        name: One of ``list_models()``.
+        classes: Number of logits.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
+        **options: Other arguments of the network's constructor, such as ``kernel_dilation``.
 
     Returns:
-      The network, which maps images ``(N, H, W, C)`` to logits ``(N, classes)``.
+        The network, which maps images ``(N, H, W, C)`` to logits ``(N, classes)``.
 
     Raises:
-      ValueError: for an unknown name (the message suggests known ones), or fewer than one class.
-      TypeError: for an option that the network does not take, or an argument of another type.
+        ValueError: For an unknown name (the message suggests known ones), or fewer than one class.
+        TypeError: For an option that the network does not take, or an argument of another type.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -82,7 +82,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """List the names of networks that match a shell pattern.
 
     Raises:
-      TypeError: if the pattern is no text.
+        TypeError: The pattern is no text.
 
     >>> list_models("*textbook*")
     ['mnist_textbook']

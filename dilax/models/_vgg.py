@@ -81,8 +81,8 @@ class VGG16Dilated(Classifier):
     minus ``MEAN`` and divided by ``STD``.
 
     Args:
-      classes: number of logits.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        classes: Number of logits.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: Simonyan and Zisserman, "Very deep convolutional networks" (2015), configuration D; Yu
     and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), section 4.
@@ -116,7 +116,7 @@ class VGG16Dilated(Classifier):
         """Return the output of every block by name, in order; the last is ``logits``.
 
         Raises:
-          ValueError: if the images are smaller than 8 x 8, or not of three channels.
+            ValueError: The images are smaller than 8 x 8, or not of three channels.
         """
         if images.ndim != 4 or min(images.shape[1:3]) < SMALLEST or images.shape[3] != 3:
             raise ValueError(
@@ -136,11 +136,11 @@ class VGG16Dilated(Classifier):
         ``block_1``, ``(3, 3, in_features, out_features)``, and so on. The head stays as it is.
 
         Returns:
-          The names that were not used: those of the published classifier.
+            The names that were not used: those of the published classifier.
 
         Raises:
-          ValueError: if entries are missing, have another shape, or belong to no layer of VGG16;
-            each is named, and no parameter is changed.
+            ValueError: Entries are missing, have another shape, or belong to no layer of VGG16;
+                each is named, and no parameter is changed.
         """
         params = self._torch_params()
         unused = tuple(name for name in arrays if name.startswith("classifier."))
@@ -172,13 +172,13 @@ def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
     """Tell whether a parameter of ``VGG16Dilated`` belongs to the first ``blocks`` of its blocks.
 
     Args:
-      path: path of the parameter in the network's state: names and indices, or the corresponding
-        keys of ``jax.tree_util``.
-      blocks: number of blocks, from 0 to 5.
+        path: Path of the parameter in the network's state: names and indices, or the corresponding
+            keys of ``jax.tree_util``.
+        blocks: Number of blocks, from 0 to 5.
 
     Raises:
-      ValueError: if ``blocks`` is not from 0 to 5, or the path is empty.
-      TypeError: if ``blocks`` is no integer, or ``path`` no sequence.
+        ValueError: ``blocks`` is not from 0 to 5, or the path is empty.
+        TypeError: ``blocks`` is no integer, or ``path`` no sequence.
 
     >>> in_first_blocks(("block_2", "convs", 0, "kernel"), 2)
     True

@@ -50,26 +50,26 @@ class SeparableBlock(NormalisedModule):
     which move in training (``module.train()``) and are used in evaluation (``module.eval()``).
 
     Args:
-      in_features: features of the input.
-      out_features: features of the output.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      strides: entries between neighbouring outputs.
-      channel_multiplier: number of kernels for each feature of the input.
-      padding: as in ``dilax.conv``.
-      kernel_dilation: entries between neighbouring taps.
-      activation: applied after the normalisation.
-      residual: whether to add the input to the output; their shapes must agree.
-      use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the old running statistics that each update keeps.
-      epsilon: added to the variance.
-      axis_name: mapped axis to take the batch's statistics over.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        out_features: Features of the output.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        strides: Entries between neighbouring outputs.
+        channel_multiplier: Number of kernels for each feature of the input.
+        padding: As in ``dilax.conv``.
+        kernel_dilation: Entries between neighbouring taps.
+        activation: Applied after the normalisation.
+        residual: Whether to add the input to the output; their shapes must agree.
+        use_running_average: Normalise by the running statistics rather than the batch's.
+        momentum: Share of the old running statistics that each update keeps.
+        epsilon: Added to the variance.
+        axis_name: Mapped axis to take the batch's statistics over.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -151,20 +151,20 @@ class ParallelDepthwiseConv(NormalisedModule):
     each ``(in_features,)``.
 
     Args:
-      in_features: features of the input.
-      kernel_sizes: entries of each branch's kernel along each of one to three window axes.
-      kernel_dilation: entries between neighbouring taps, for each branch.
-      use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the old running statistics that each update keeps.
-      epsilon: added to the variance.
-      axis_name: mapped axis to take the batch's statistics over.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        kernel_sizes: Entries of each branch's kernel along each of one to three window axes.
+        kernel_dilation: Entries between neighbouring taps, for each branch.
+        use_running_average: Normalise by the running statistics rather than the batch's.
+        momentum: Share of the old running statistics that each update keeps.
+        epsilon: Added to the variance.
+        axis_name: Mapped axis to take the batch's statistics over.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Source: Ding et al., "UniRepLKNet" (2023), the dilated re-parameterised block.
 

@@ -34,10 +34,10 @@ class Conv(Picklable, nnx.Conv):
     """``flax.nnx.Conv`` computed by dilax, with the same arguments, parameters and results.
 
     Args:
-      *args: as in ``flax.nnx.Conv``: in_features, out_features, kernel_size, strides.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      **kwargs: as in ``flax.nnx.Conv``: padding, kernel_dilation, rngs and so on.
+        *args: As in ``flax.nnx.Conv``: in_features, out_features, kernel_size, strides.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        **kwargs: As in ``flax.nnx.Conv``: padding, kernel_dilation, rngs and so on.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -65,21 +65,21 @@ class DepthwiseConv(Module):
     ``use_bias``, ``bias`` ``(in_features * channel_multiplier,)``.
 
     Args:
-      in_features: features of the input.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      strides: entries between neighbouring outputs.
-      channel_multiplier: number of kernels for each feature of the input.
-      padding: as in ``dilax.conv``.
-      kernel_dilation: entries between neighbouring taps.
-      use_bias: whether to add a bias.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      bias_init: initialiser of the bias.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        strides: Entries between neighbouring outputs.
+        channel_multiplier: Number of kernels for each feature of the input.
+        padding: As in ``dilax.conv``.
+        kernel_dilation: Entries between neighbouring taps.
+        use_bias: Whether to add a bias.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        bias_init: Initialiser of the bias.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -133,22 +133,22 @@ class SeparableConv(Module):
     ``bias`` ``(out_features,)``.
 
     Args:
-      in_features: features of the input.
-      out_features: features of the output.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      strides: entries between neighbouring outputs.
-      channel_multiplier: number of kernels for each feature of the input.
-      padding: as in ``dilax.conv``.
-      kernel_dilation: entries between neighbouring taps.
-      use_bias: whether to add a bias.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      bias_init: initialiser of the bias.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        out_features: Features of the output.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        strides: Entries between neighbouring outputs.
+        channel_multiplier: Number of kernels for each feature of the input.
+        padding: As in ``dilax.conv``.
+        kernel_dilation: Entries between neighbouring taps.
+        use_bias: Whether to add a bias.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        bias_init: Initialiser of the bias.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp

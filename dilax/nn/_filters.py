@@ -38,17 +38,17 @@ class SmoothedDepthwiseConv(Module):
     smoothing is an average.
 
     Args:
-      in_features: features of the input.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      kernel_dilation: entries between neighbouring taps.
-      learned: whether the smoothing kernel is a parameter.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        kernel_dilation: Entries between neighbouring taps.
+        learned: Whether the smoothing kernel is a parameter.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -99,16 +99,16 @@ class InteractingDepthwiseConv(Module):
     ``P = prod(kernel_dilation)`` phases, initially the identity.
 
     Args:
-      in_features: features of the input.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      kernel_dilation: entries between neighbouring taps.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        kernel_dilation: Entries between neighbouring taps.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -156,19 +156,19 @@ class RandomDepthwiseConv(Module):
     Parameters: ``kernel`` ``(*kernel_size, 1, in_features)``.
 
     Args:
-      in_features: features of the input.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      kernel_dilation: entries between neighbouring taps, in evaluation.
-      kernel_dilation_choices: values of ``kernel_dilation`` to draw from in training.
-      deterministic: use ``kernel_dilation`` rather than a random choice.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``, dilations from the
-        stream ``dilation``.
+        in_features: Features of the input.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        kernel_dilation: Entries between neighbouring taps, in evaluation.
+        kernel_dilation_choices: Values of ``kernel_dilation`` to draw from in training.
+        deterministic: Use ``kernel_dilation`` rather than a random choice.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``, dilations from the
+            stream ``dilation``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -223,17 +223,17 @@ class LearnedDepthwiseConv(Module):
     ``gaussian``, ``sigma`` ``(taps, rank, in_features)``, initially 0.23.
 
     Args:
-      in_features: features of the input.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      taps: number of taps in the kernel.
-      gaussian: whether taps are Gaussian, with learned widths, rather than linear.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        taps: Number of taps in the kernel.
+        gaussian: Whether taps are Gaussian, with learned widths, rather than linear.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp

@@ -34,23 +34,23 @@ class EESP(NormalisedModule):
     Parameters have the names of the fields of ``dilax.degridding.EESPParams``.
 
     Args:
-      in_features: features of the input.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      kernel_dilation: entries between neighbouring taps, for each branch.
-      use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the old running statistics that each update keeps.
-      epsilon: added to the variance.
-      axis_name: mapped axis to take the batch's statistics over.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        kernel_dilation: Entries between neighbouring taps, for each branch.
+        use_running_average: Normalise by the running statistics rather than the batch's.
+        momentum: Share of the old running statistics that each update keeps.
+        epsilon: Added to the variance.
+        axis_name: Mapped axis to take the batch's statistics over.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     Raises:
-      ValueError: if the square of the number of branches does not divide the features.
+        ValueError: The square of the number of branches does not divide the features.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -136,22 +136,22 @@ class ASPP(NormalisedModule):
     ``depthwise_kernels``, ``branch_kernels`` and ``branch_norms`` for its separable branches.
 
     Args:
-      in_features: features of the input.
-      out_features: features of the output.
-      kernel_size: entries of the kernel along each of one to three window axes.
-      kernel_dilation: entries between neighbouring taps, for each branch.
-      activation: applied after the normalisation.
-      use_running_average: normalise by the running statistics rather than the batch's.
-      momentum: share of the old running statistics that each update keeps.
-      epsilon: added to the variance.
-      axis_name: mapped axis to take the batch's statistics over.
-      dtype: type to compute in; the common type of input and parameters when left out.
-      param_dtype: type of the parameters.
-      precision: as in ``jax.lax.conv_general_dilated``.
-      kernel_init: initialiser of the kernels.
-      algorithm: how to compute convolutions and their derivatives; chosen by platform, pass and
-        shape when left out.
-      rngs: source of keys; parameters are drawn from the stream ``params``.
+        in_features: Features of the input.
+        out_features: Features of the output.
+        kernel_size: Entries of the kernel along each of one to three window axes.
+        kernel_dilation: Entries between neighbouring taps, for each branch.
+        activation: Applied after the normalisation.
+        use_running_average: Normalise by the running statistics rather than the batch's.
+        momentum: Share of the old running statistics that each update keeps.
+        epsilon: Added to the variance.
+        axis_name: Mapped axis to take the batch's statistics over.
+        dtype: Type to compute in; the common type of input and parameters when left out.
+        param_dtype: Type of the parameters.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        kernel_init: Initialiser of the kernels.
+        algorithm: How to compute convolutions and their derivatives; chosen by platform, pass and
+            shape when left out.
+        rngs: Source of keys; parameters are drawn from the stream ``params``.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
