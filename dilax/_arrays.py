@@ -18,7 +18,7 @@ def as_array(value: Any, name: str) -> jax.Array:
     """Give ``value`` as an array of numbers or booleans.
 
     Raises:
-        TypeError: if it is not one.
+        TypeError: ``value`` cannot be such an array.
     """
     array = value if isinstance(value, jax.Array) else _converted(value, name)
     if getattr(array.dtype, "kind", None) in _KINDS:
@@ -34,7 +34,7 @@ def as_dtype(value: Any, name: str) -> np.dtype:
     """Give ``value`` as a type of numbers.
 
     Raises:
-        TypeError: if it is not one.
+        TypeError: ``value`` names no such type.
     """
     try:
         dtype = jnp.dtype(value)

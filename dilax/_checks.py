@@ -19,8 +19,8 @@ def integer(
     """``value`` as an integer within its bounds.
 
     Raises:
-        TypeError: if it is no integer.
-        ValueError: if it is out of bounds.
+        TypeError: ``value`` is no integer.
+        ValueError: ``value`` is out of bounds.
     """
     try:
         result = operator.index(value)  # type: ignore[arg-type]
@@ -37,8 +37,8 @@ def number(value: object, name: str) -> float:
     """``value`` as a finite number.
 
     Raises:
-        TypeError: if it is no real number.
-        ValueError: if it is infinite or not a number.
+        TypeError: ``value`` is no real number.
+        ValueError: ``value`` is infinite or not a number.
     """
     try:
         if not hasattr(value, "__float__"):
@@ -67,7 +67,7 @@ def entries(value: object, name: str, what: str) -> tuple[Any, ...]:
     """``value`` as a tuple of what a caller gives several of.
 
     Raises:
-        TypeError: if it is no sequence, or a text.
+        TypeError: ``value`` is no sequence, or a text.
     """
     plain = as_python(value)
     if isinstance(plain, str | bytes) or not isinstance(plain, Sequence):
@@ -79,7 +79,7 @@ def check_callable(value: object, name: str) -> None:
     """Refuse what cannot be called.
 
     Raises:
-        TypeError: if it cannot.
+        TypeError: ``value`` cannot be called.
     """
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {shown(value)}.")
@@ -89,7 +89,7 @@ def check_instance(value: object, kind: type, name: str) -> None:
     """Refuse what is not of a class.
 
     Raises:
-        TypeError: if it is not.
+        TypeError: ``value`` is not of ``kind``.
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"

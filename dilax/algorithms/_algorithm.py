@@ -58,7 +58,7 @@ def check_algorithm(algorithm: object) -> None:
     """Refuse what is neither an algorithm nor ``None``.
 
     Raises:
-        TypeError: if it is not.
+        TypeError: ``algorithm`` is neither.
     """
     if not (algorithm is None or isinstance(algorithm, Algorithm)):
         raise TypeError(

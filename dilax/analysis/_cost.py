@@ -126,14 +126,14 @@ def cost(function: Callable[..., Any], *args: Any) -> Cost:
     Nothing is computed: ``args`` may be ``jax.ShapeDtypeStruct``.
 
     Args:
-        function: any JAX function.
-        args: its arguments, any pytrees of arrays.
+        function: Any JAX function.
+        args: Its arguments, any pytrees of arrays.
 
     Returns:
         The cost of each layer, and their sums; printed, a table.
 
     Raises:
-        ValueError: if there is a convolution or product in a ``while_loop``, of which it is unknown
+        ValueError: There is a convolution or product in a ``while_loop``, of which it is unknown
             how often it runs.
 
     >>> import dilax, jax.numpy as jnp
@@ -155,11 +155,11 @@ def multiply_adds(function: Callable[..., Any], *args: Any) -> int:
     That is the total of ``cost`` by the usual formula, multiply-adds on padding included.
 
     Args:
-        function: any JAX function.
-        args: its arguments, any pytrees of arrays.
+        function: Any JAX function.
+        args: Its arguments, any pytrees of arrays.
 
     Raises:
-        ValueError: if there is a convolution or product in a ``while_loop``, of which it is unknown
+        ValueError: There is a convolution or product in a ``while_loop``, of which it is unknown
             how often it runs.
 
     >>> import dilax, jax.numpy as jnp
@@ -174,7 +174,7 @@ def parameter_count(tree: Any) -> int:
     """Count the entries of all arrays in a pytree.
 
     Args:
-        tree: a pytree of arrays, such as the parameters of a network.
+        tree: A pytree of arrays, such as the parameters of a network.
 
     >>> import jax.numpy as jnp
     >>> parameter_count({"kernel": jnp.ones((3, 3, 1, 16)), "bias": jnp.ones(16)})

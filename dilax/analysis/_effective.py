@@ -44,7 +44,7 @@ class EffectiveField:
         """Give the least distance from the center within which ``share`` of the weight lies.
 
         Raises:
-            ValueError: if ``share`` is not between 0 and 1.
+            ValueError: ``share`` is not between 0 and 1.
         """
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}.")
@@ -75,18 +75,18 @@ def effective_receptive_field(
     fills a small part of the receptive field.
 
     Args:
-        function: a network, ``(N, *window, C)`` to ``(N, *window_out, F)``; or to ``(N, F)``, whose
+        function: A network, ``(N, *window, C)`` to ``(N, *window_out, F)``; or to ``(N, F)``, whose
             outputs have no position.
-        x: typical images, ``(N, *window, C)`` of floating point.
-        position: the output, an index for each window axis of the result; the central one when left
+        x: Typical images, ``(N, *window, C)`` of floating point.
+        position: The output, an index for each window axis of the result; the central one when left
             out.
 
     Returns:
         The weights, with their center and radius.
 
     Raises:
-        TypeError: if ``x`` is not of floating point.
-        ValueError: if ``position`` does not fit the output, or no input has a gradient.
+        TypeError: ``x`` is not of floating point.
+        ValueError: ``position`` does not fit the output, or no input has a gradient.
 
     Source: Luo et al., "Understanding the effective receptive field in deep convolutional neural
     networks" (arXiv:1701.04128).

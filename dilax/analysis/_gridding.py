@@ -81,10 +81,10 @@ def coverage(layers: Sequence[Layer]) -> Coverage:
     """Count how often one output of a stack touches each input in its receptive field.
 
     Args:
-        layers: at least one ``Layer``, the first named first.
+        layers: At least one ``Layer``, the first named first.
 
     Raises:
-        ValueError: if there is no layer, the numbers of window axes differ, ``"SAME"`` comes with
+        ValueError: There is no layer, the numbers of window axes differ, ``"SAME"`` comes with
             strides, or the field is too large to count in.
 
     Three kernels of 3 taps with dilation 2 see every second input of 13; with 1, 2, 3 they see all:
@@ -134,16 +134,16 @@ def hybrid_dilation(
     7 offsets of 13.)
 
     Args:
-        kernel_size: taps of each layer along the axis.
-        depth: number of layers, all of stride 1.
-        target: receptive field that is wanted, at least.
-        most: how many schedules to give.
+        kernel_size: Taps of each layer along the axis.
+        depth: Number of layers, all of stride 1.
+        target: Receptive field that is wanted, at least.
+        most: How many schedules to give.
 
     Returns:
         Schedules, each a tuple of ``depth`` dilations.
 
     Raises:
-        ValueError: if no schedule of ``depth`` layers reaches ``target``, or an argument is not
+        ValueError: No schedule of ``depth`` layers reaches ``target``, or an argument is not
             positive, or too large to search.
 
     Source: Wang et al., "Understanding convolution for semantic segmentation" (arXiv:1702.08502);

@@ -86,10 +86,10 @@ def stack_receptive_field(layers: Sequence[Layer]) -> StackField:
     """Compute the receptive field of layers that follow one another, the first named first.
 
     Args:
-        layers: at least one ``Layer``; all have the same number of window axes.
+        layers: At least one ``Layer``; all have the same number of window axes.
 
     Raises:
-        ValueError: if there is no layer, the numbers of window axes differ, or ``"SAME"`` comes
+        ValueError: There is no layer, the numbers of window axes differ, or ``"SAME"`` comes
             with strides.
 
     The basic context module of Yu and Koltun, "Multi-scale context aggregation by dilated

@@ -55,7 +55,7 @@ class ArrayField:
         ``(0, -1)`` if the entry sees none.
 
         Raises:
-            ValueError: if ``position`` has not one index for each axis of the array.
+            ValueError: ``position`` has not one index for each axis of the array.
         """
         if len(position) != len(self.shape):
             raise ValueError(
@@ -108,15 +108,15 @@ def receptive_field(
     zero is not seen, unless all of the constant is zero.
 
     Args:
-        function: takes one array; its outputs may be any pytree of arrays.
-        x: an array ``(batch, *window, features)``, or a ``jax.ShapeDtypeStruct``.
-        axes: axes of ``x`` to follow; all but the first and the last when left out.
+        function: Takes one array; its outputs may be any pytree of arrays.
+        x: An array ``(batch, *window, features)``, or a ``jax.ShapeDtypeStruct``.
+        axes: Axes of ``x`` to follow; all but the first and the last when left out.
 
     Returns:
         The field of every output and of every layer; printed, a table.
 
     Raises:
-        ValueError: if an output does not depend on ``x``, an axis does not exist, or the function
+        ValueError: An output does not depend on ``x``, an axis does not exist, or the function
             applies an operation through which the field cannot be followed, or has shapes that
             depend on values.
 

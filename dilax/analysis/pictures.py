@@ -26,9 +26,9 @@ def growing_fields(path: Path, image: np.ndarray, schedules: Mapping[str, Sequen
     Pixels that are touched are bright; the frame is the receptive field.
 
     Args:
-        path: the PNG file.
+        path: The PNG file.
         image: ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)`` uint8.
-        schedules: layers with two window axes, by the name of the schedule.
+        schedules: Layers with two window axes, by the name of the schedule.
     """
     depth = max(len(layers) for layers in schedules.values())
     figure = _figure(width=1.8 * depth, height=2.1 * len(schedules))
@@ -47,8 +47,8 @@ def coverage_maps(path: Path, schedules: Mapping[str, Sequence[Layer]]) -> None:
     """Draw how often each offset of the receptive field is touched; white means never.
 
     Args:
-        path: the PNG file.
-        schedules: layers with two window axes, by the name of the schedule.
+        path: The PNG file.
+        schedules: Layers with two window axes, by the name of the schedule.
     """
     figure = _figure(width=2.6 * len(schedules), height=3.0)
     for axes, (name, layers) in zip(_row(figure, len(schedules)), schedules.items(), strict=True):
@@ -69,8 +69,8 @@ def effective_fields(path: Path, fields: Mapping[str, EffectiveField]) -> None:
     """Draw how much each input weighs (as a square root, to show the tails), and the radius.
 
     Args:
-        path: the PNG file.
-        fields: effective fields over two window axes, by name.
+        path: The PNG file.
+        fields: Effective fields over two window axes, by name.
     """
     figure = _figure(width=2.6 * len(fields), height=3.0)
     for axes, (name, field) in zip(_row(figure, len(fields)), fields.items(), strict=True):

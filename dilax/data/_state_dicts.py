@@ -31,8 +31,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
         TypeError: ``path`` is not a path.
         FileNotFoundError: There is no such file.
-        DataError: It is damaged, holds anything but arrays by name, declares other sizes than
-            it has, or is larger than is read into memory; or when it is PyTorch's and PyTorch is
+        DataError: The file is damaged, holds anything but arrays by name, declares other sizes
+            than it has, or is larger than is read into memory; or it is PyTorch's and PyTorch is
             not installed (the message says how to convert it).
 
     >>> import safetensors.numpy, tempfile

@@ -35,7 +35,7 @@ def degridding_dilation(kernel_dilation: int) -> tuple[int, ...]:
 
     Raises:
         ValueError: The dilation is not positive, or too large for 32 bits.
-        TypeError: It is no integer.
+        TypeError: The dilation is no integer.
 
     Source: Yu, Koltun and Funkhouser, "Dilated residual networks" (2017).
 

@@ -82,7 +82,7 @@ def schedule(values: Sequence[int], layers: int, name: str = "kernel_dilation") 
 
     Raises:
         ValueError: There are not ``layers`` entries, or one is not positive.
-        TypeError: It is no sequence of integers.
+        TypeError: ``values`` is no sequence of integers.
 
     >>> schedule([1, 2], layers=2)
     (1, 2)

@@ -27,7 +27,7 @@ def residual_blocks(
     Raises:
         ValueError: There are not ``count`` widths or dilations, one is not positive, or a block
             that adds its input changes the width.
-        TypeError: One is no integer.
+        TypeError: A width or a dilation is no integer.
     """
     features = integer(stem_features, "stem_features", minimum=1, maximum=LONGEST)
     outputs = schedule(widths, count, "widths")

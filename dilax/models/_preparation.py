@@ -102,8 +102,8 @@ class Preparation:
         """Read a picture as uint8 ``(H, W, C)``.
 
         Raises:
-            DataError: It is damaged, no picture, has too many pixels, or shows no object where the
-                network takes objects.
+            DataError: The file is damaged or no picture, has too many pixels, or shows no object
+                where the network takes objects.
         """
         if self.object_size is None:
             return read_pixels(path, size=(self.height, self.width), channels=len(self.mean))

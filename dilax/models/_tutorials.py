@@ -39,7 +39,7 @@ class MnistTextbook(Classifier):
         """Return the output of every layer by name, in order; the last is ``logits``.
 
         Raises:
-            ValueError: if the images are not of 28 pixels a side.
+            ValueError: The images are not of 28 pixels a side.
         """
         check_size(images, 28, 28)
         first = jax.nn.relu(self.first(images))
@@ -71,7 +71,7 @@ class MnistTutorial(Classifier):
         """Return the output of every layer by name, in order; the last is ``logits``.
 
         Raises:
-            ValueError: if the images are not of 28 pixels a side.
+            ValueError: The images are not of 28 pixels a side.
         """
         check_size(images, 28, 28)
         separable = jax.nn.relu(self.separable(images))
@@ -120,7 +120,7 @@ class KerasDilated(Classifier):
         """Return the output of every layer by name, in order; the last is ``logits``.
 
         Raises:
-            ValueError: if the images are not of 30 to 33 pixels a side.
+            ValueError: The images are not of 30 to 33 pixels a side.
         """
         check_size(images, 30, 33)
         first = dilax.max_pool(jax.nn.relu(self.first(images)), (2, 2), strides=2)

@@ -147,8 +147,8 @@ def window_size(kernel_size: Sequence[int], name: str = "kernel_size") -> tuple[
     """Return ``kernel_size`` as a tuple of one to three integers; refuse a bare integer.
 
     Raises:
-        TypeError: if it is no sequence of integers.
-        ValueError: if it does not have one to three positive entries.
+        TypeError: ``kernel_size`` is no sequence of integers.
+        ValueError: ``kernel_size`` does not have one to three positive entries.
     """
     try:
         size = operator.index(kernel_size)  # type: ignore[arg-type]

@@ -202,7 +202,7 @@ def differences(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -
     """How far the parameters are from those of one device by jit, over the greatest of these.
 
     Raises:
-        ValueError: they are not finite.
+        ValueError: A difference is not finite.
     """
     steps = config.difference_steps
     found = {entry: trained(task, weights, steps) for entry, task in tasks.items()}

@@ -196,7 +196,7 @@ def check_pairs(devices: int, config: Config) -> None:
     """Check that mixup can pair the images that are computed together.
 
     Raises:
-        ValueError: They are an odd number.
+        ValueError: A device would get an odd number of images.
     """
     parts = config.accumulate * (devices if config.parallel == "pmap" else 1)
     if config.mixup and config.batch_size // parts % 2:

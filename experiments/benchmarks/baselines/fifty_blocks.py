@@ -13,8 +13,8 @@ class FiftyBlocks(nnx.Module):
     """Residual separable blocks of dilation 1, 2, 3, 1, 2, 3, ...
 
     Args:
-        depth: number of blocks.
-        rngs: source of keys.
+        depth: Number of blocks.
+        rngs: Source of keys.
     """
 
     def __init__(self, depth: int = 50, *, rngs: nnx.Rngs) -> None:
