@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import shutil
 import sys
+import textwrap
 
 from dilax.data import _cache, _sources
 from dilax.data._dataset import DataError
@@ -19,9 +21,17 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _fetch(options)
     except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return 1
     return 0
+
+
+def _say(text: str) -> None:
+    """Print to the standard error; on a terminal, with lines broken between words."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

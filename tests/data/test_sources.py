@@ -249,7 +249,25 @@ def test_program_says_what_went_wrong_in_one_line(
     tmp_path: Path, without_tfds: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fetch", "kmnist", "--cache-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("error: 'kmnist' is not on this machine")
+    one_line = capsys.readouterr().err
+    assert one_line.startswith("error: 'kmnist' is not on this machine")
+    assert one_line.count("\n") == 1
+
+
+def test_program_breaks_lines_between_words_on_a_terminal(
+    tmp_path: Path,
+    without_tfds: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["fetch", "kmnist", "--cache-dir", str(tmp_path)])
+    words = capsys.readouterr().err.split()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    main(["fetch", "kmnist", "--cache-dir", str(tmp_path)])
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(lines).split() == words
+    assert all(len(line) < 40 for line in lines if " " in line)
 
 
 def test_import_is_light() -> None:
