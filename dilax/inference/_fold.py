@@ -23,6 +23,7 @@ from dilax._accelerate.internals import run_equation
 from dilax._checks import check_callable
 from dilax._functions.symbolic import has_known_size
 from dilax._jaxprs import Program, opened
+from dilax.inference._branches import merged
 from dilax.inference._scaled import Constant, Scaled, convolved, rescaled
 
 Parameters = ParamSpec("Parameters")
@@ -50,7 +51,10 @@ def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
 
     where ``scale`` and ``shift`` are constants with one entry for each out-feature. So does any
     other sequence of constant additions and multiplications of features after it; what they add is
-    one addition in the end.
+    one addition in the end. Max pooling may come in between, if no factor is negative.
+
+    Convolutions of one array whose results are added become one, if their taps lie on one grid and
+    one kernel takes no more taps than all of them: the branches of RepVGG, for example.
 
     Like ``jax.grad``, ``fold`` transforms without compiling: apply ``jax.jit`` to the result. What
     is constant is what ``function`` closes over; weights that it gets as arguments, or that are
@@ -76,7 +80,8 @@ def fold(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
         TypeError: ``function`` is not callable.
 
     Source: S. Ioffe and C. Szegedy, "Batch Normalization", 2015, section 3.1: in inference, the
-    normalisation is a linear transform that can be composed with the one before it.
+    normalisation is a linear transform that can be composed with the one before it. X. Ding et al.,
+    "RepVGG", 2021: a sum of convolutions is a convolution.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -155,9 +160,17 @@ def _results(equation: JaxprEqn, operands: Sequence[Value]) -> Sequence[Value]:
     if _is_evaluated(equation, operands):
         return _evaluated(equation, operands)
     value = convolved(equation, operands) or rescaled(equation, operands)
+    if value is None and equation.primitive.name in ("add", "add_any"):
+        value = _sum(operands)
     if value is not None:
         return [value]
     return run_equation(equation, [_computed(operand) for operand in operands])
+
+
+def _sum(operands: Sequence[Value]) -> Scaled | None:
+    """Return the sum of two convolutions of one array as one convolution."""
+    scaled = [operand for operand in operands if isinstance(operand, Scaled)]
+    return merged(*scaled) if len(scaled) == 2 else None
 
 
 def inner_program(equation: JaxprEqn) -> ClosedJaxpr | None:

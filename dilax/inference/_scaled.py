@@ -62,11 +62,40 @@ class Constant:
 
 
 @dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution or product with a constant kernel, which is not computed yet."""
+
+    equation: JaxprEqn
+    x: Any
+    """The other operand."""
+    kernel: Constant
+    place: int
+    """Which operand is the kernel."""
+    kernel_axis: int
+    """The out-features of the kernel."""
+
+    def computed(self, scale: np.ndarray) -> Any:
+        """Compute ``conv(x, scale * kernel)``."""
+        kernel = self.kernel.array()
+        if (scale != 1).any():
+            kernel = self.scaled_kernel(scale).astype(self.kernel.dtype)
+        pair = (kernel, self.x) if self.place == 0 else (self.x, kernel)
+        return run_equation(self.equation, pair)[0]
+
+    def scaled_kernel(self, scale: np.ndarray) -> np.ndarray:
+        """Multiply the kernel by an entry for each out-feature, in float64."""
+        along = [-1 if place == self.kernel_axis else 1 for place in range(len(self.kernel.shape))]
+        with jax.ensure_compile_time_eval():
+            return np.asarray(self.kernel.array(), np.float64) * scale.reshape(along)
+
+
+@dataclasses.dataclass(frozen=True)
 class Scaled:
     """``shift + scale * conv(x, kernel)``, by feature, reshaped or transposed; not computed yet."""
 
-    convolve: Callable[[np.ndarray], Any]
-    """Computes ``conv(x, scale * kernel)``, reshaped and transposed, from a scale by feature."""
+    convolution: Convolution
+    moves: tuple[JaxprEqn, ...]
+    """Reshapes, transposes and pools of the convolution, in order."""
     scale: np.ndarray
     """``(features,)`` in float64."""
     shift: np.ndarray | None
@@ -75,12 +104,12 @@ class Scaled:
     """The axis of features in the result."""
     shape: tuple[int, ...]
     dtype: Any
-    pooled: bool = False
-    """The largest entries are taken, so that a factor must not be negative."""
 
     def computed(self) -> jax.Array:
         """Compute it."""
-        y = self.convolve(self.scale)
+        y = self.convolution.computed(self.scale)
+        for move in self.moves:
+            (y,) = run_equation(move, [y])
         if self.shift is None:
             return y
         along = [-1 if axis == self.axis else 1 for axis in range(len(self.shape))]
@@ -88,14 +117,22 @@ class Scaled:
 
     def moved(self, equation: JaxprEqn, axis: int) -> Scaled:
         """Reshape, transpose or pool the convolution, which puts its features on an axis."""
-        before = self.convolve
+        moves, shape = (*self.moves, equation), result_of(equation).shape
+        return dataclasses.replace(self, moves=moves, axis=axis, shape=shape)
 
-        def convolve(scale: np.ndarray) -> Any:
-            return run_equation(equation, [before(scale)])[0]
+    def times(self, factor: np.ndarray | float) -> Scaled | None:
+        """Multiply by a factor for each feature; None if the result is none of a larger scale."""
+        pooled = any(move.primitive.name == "reduce_window_max" for move in self.moves)
+        if pooled and np.any(np.less(factor, 0)):
+            return None
+        shift = None if self.shift is None else self.shift * factor
+        return dataclasses.replace(self, scale=self.scale * factor, shift=shift)
 
-        pooled = self.pooled or equation.primitive.name == "reduce_window_max"
-        shape = result_of(equation).shape
-        return dataclasses.replace(self, convolve=convolve, axis=axis, shape=shape, pooled=pooled)
+    def plus(self, shift: np.ndarray) -> Scaled:
+        """Add a number to each feature."""
+        total = np.broadcast_to(shift, self.scale.shape)
+        total = total if self.shift is None else self.shift + total
+        return dataclasses.replace(self, shift=total)
 
 
 def result_of(equation: JaxprEqn) -> Any:
@@ -118,24 +155,9 @@ def convolved(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
     if not has_known_size([result.shape[axis], *kernel.shape]) or not result.shape[axis]:
         return None
     x = x.computed() if isinstance(x, Scaled) else x
-
-    def convolve(scale: np.ndarray) -> Any:
-        pair = [x, x]
-        pair[place] = scaled_kernel(kernel, scale, kernel_axis)
-        return run_equation(equation, pair)[0]
-
+    convolution = Convolution(equation, x, kernel, place, kernel_axis)
     ones = np.ones(result.shape[axis])
-    return Scaled(convolve, ones, None, axis, result.shape, result.dtype)
-
-
-def scaled_kernel(kernel: Constant, scale: np.ndarray, axis: int) -> Any:
-    """Multiply a kernel by an entry for each of its out-features, and round once."""
-    if (scale == 1).all():
-        return kernel.array()
-    along = [-1 if place == axis else 1 for place in range(len(kernel.shape))]
-    with jax.ensure_compile_time_eval():
-        wide = np.asarray(kernel.array(), np.float64) * scale.reshape(along)
-    return wide.astype(kernel.dtype)
+    return Scaled(convolution, (), ones, None, axis, result.shape, result.dtype)
 
 
 def rescaled(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
@@ -145,7 +167,7 @@ def rescaled(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
         axis = MOVES[name](equation, operands[0])
         return None if axis is None else operands[0].moved(equation, axis)
     if name == "neg" and isinstance(operands[0], Scaled):
-        return _times(operands[0], -1.0)
+        return operands[0].times(-1.0)
     if name not in ("add", "sub", "mul", "div") or len(operands) != 2:
         return None
     first, second = operands
@@ -153,7 +175,7 @@ def rescaled(equation: JaxprEqn, operands: Sequence[Any]) -> Scaled | None:
         return _combined(name, first, second)
     turned = isinstance(first, Constant) and isinstance(second, Scaled) and name != "div"
     if turned and _of_type(second, equation):
-        value = _times(second, -1.0) if name == "sub" else second
+        value = second.times(-1.0) if name == "sub" else second
         return value and _combined("add" if name == "sub" else name, value, first)
     return None
 
@@ -173,18 +195,8 @@ def _combined(name: str, value: Scaled, constant: Constant) -> Scaled | None:
         return None
     if name in ("mul", "div"):
         factor = entries if name == "mul" else 1 / entries
-        return _times(value, factor) if np.isfinite(factor).all() else None
-    features = value.shape[value.axis]
-    added = np.broadcast_to(entries if name == "add" else -entries, (features,))
-    shift = added if value.shift is None else value.shift + added
-    return dataclasses.replace(value, shift=shift)
-
-
-def _times(value: Scaled, factor: np.ndarray | float) -> Scaled | None:
-    if value.pooled and np.any(np.less(factor, 0)):
-        return None
-    shift = None if value.shift is None else value.shift * factor
-    return dataclasses.replace(value, scale=value.scale * factor, shift=shift)
+        return value.times(factor) if np.isfinite(factor).all() else None
+    return value.plus(entries if name == "add" else -entries)
 
 
 # --- where the features are -----------------------------------------------------------------------
