@@ -164,10 +164,23 @@ def _onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStruct
             'jax2onnx must be installed to write .onnx files: pip install "dilax-jax[interop]".'
         ) from error
     with using(algorithms.lax):
-        folded = rewritten(function, dict.fromkeys(_POOLS, _pool_of_planes))
+        folded = rewritten(_apart(function), dict.fromkeys(_POOLS, _pool_of_planes))
         model = jax2onnx.to_onnx(folded, arguments)
     del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
     return model.SerializeToString()
+
+
+def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Separate what a function returns from the program that computes it.
+
+    jax2onnx drops two transpositions that undo each other, also where a value between them is
+    returned, which then would have the axes of ONNX. An ``Identity`` node keeps it as it is.
+    """
+
+    def separated(*arguments: Any) -> Any:
+        return jax.lax.optimization_barrier(function(*arguments))
+
+    return separated
 
 
 def _pool_of_planes(equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
