@@ -41,7 +41,7 @@ def read_runtime(folder: Path | None) -> Files:
     if folder is not None:
         return _of_user(folder)
     cached = _cache.default_dir() / PACKAGE.replace("@", "-")
-    files = {name: (cached / name).read_bytes() for name in _names_in(cached)}
+    files: Files = {name: (cached / name).read_bytes() for name in _names_in(cached)}
     if _differing(files) is None:
         return files
     try:
