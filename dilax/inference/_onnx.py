@@ -32,7 +32,7 @@ def to_onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStru
     """Write a function of arrays, folded, as the bytes of an ONNX file.
 
     Raises:
-        ExportError: jax2onnx is not installed.
+        ExportError: Jax2onnx is not installed.
     """
     try:
         import jax2onnx
@@ -41,12 +41,21 @@ def to_onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStru
             'jax2onnx must be installed to write .onnx files: pip install "dilax-jax[interop]".'
         ) from error
     with using(algorithms.lax):
-        program = jax.make_jaxpr(fold(function))(*arguments)
+        program = jax.make_jaxpr(_apart(fold(function)))(*arguments)
     # What jax2onnx traces is only what is called here: it writes functions of jax.nn, such as relu,
     # as nodes of their own.
     model = jax2onnx.to_onnx(lambda *arrays: _run(program, arrays, REPLACEMENTS), arguments)
     del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
     return model.SerializeToString()
+
+
+def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Separate what a function returns from the program that computes it.
+
+    jax2onnx drops two transpositions that undo each other, also where a value between them is
+    returned, which then would have the axes of ONNX. An ``Identity`` node keeps it as it is.
+    """
+    return lambda *arguments: lax.optimization_barrier(function(*arguments))
 
 
 def _run(

@@ -169,6 +169,22 @@ def test_runtimes_get_what_they_fuse(tmp_path, runtime, batch):
     close(found, stack(images), 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the other tools
+def test_a_layer_that_is_returned_and_read_keeps_its_axes(tmp_path, runtime):
+    """Between convolutions, ONNX has other axes than JAX."""
+
+    def two(x):
+        first = jax.nn.relu(dilax.depthwise_conv(x, KERNEL))
+        return first, jax.nn.relu(dilax.depthwise_conv(first, KERNEL))
+
+    path, x = tmp_path / "layers.onnx", draw(2, 6, 7, 8)
+    export(two, path, ("batch", 6, 7, 8))
+    session = runtime.InferenceSession(path)
+    found = session.run(None, {session.get_inputs()[0].name: np.asarray(x)})
+    for one, expected in zip(found, two(x), strict=True):
+        close(one, expected)
+
+
 def test_a_missing_library_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     with pytest.raises(ExportError, match=r"pip install \"dilax-jax\[interop\]\""):
