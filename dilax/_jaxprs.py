@@ -25,6 +25,7 @@ _ELEMENTWISE = """
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 """Primitives each of whose entries depends on the entries at the same place alone."""
 
+_UNKNOWN = "an unknown line"
 _DILAX = Path(__file__).parent
 _INSTALLED, _STANDARD = (sysconfig.get_paths()[name] for name in ("purelib", "stdlib"))
 _LIBRARIES = (
@@ -53,24 +54,25 @@ def label(prefix: str, equation: JaxprEqn) -> str:
     return "/".join(filter(None, (prefix, str(equation.source_info.name_stack))))
 
 
-def source_line(equation: JaxprEqn) -> str:
+def source_line(equation: JaxprEqn, otherwise: str = _UNKNOWN) -> str:
     """The line that wrote an equation: the innermost one outside of JAX and layer libraries."""
     frames = getattr(equation.source_info.traceback, "frames", ())
     lines = ((frame.file_name, frame.line_num, frame.function_name) for frame in frames)
-    return _first_of_user(lines)
+    return _first_of_user(lines) or otherwise
 
 
 def failing_line(error: BaseException) -> str:
     """The line that raised an error: the innermost one outside of JAX and layer libraries."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
-    return _first_of_user((frame.filename, frame.lineno, frame.name) for frame in frames)
+    lines = ((frame.filename, frame.lineno, frame.name) for frame in frames)
+    return _first_of_user(lines) or _UNKNOWN
 
 
 def _first_of_user(lines: Iterable[tuple[str, int | None, str]]) -> str:
     for file, number, function in lines:
         if not _of_a_library(file):
             return f"{Path(file).name}:{number} ({function})"
-    return "an unknown line"
+    return ""
 
 
 def _of_a_library(file: str) -> bool:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import jax
+from jax.extend.core import JaxprEqn
 
 from dilax._accelerate.internals import run_equation
 from dilax.inference._signals import Memory, RefusedError, Signal, Uniform, delayed
@@ -54,9 +55,11 @@ class Run:
             self._values.update(zip(step.results, self._results(step, operands), strict=True))
 
     def _results(self, step: Step, operands: Sequence[Value]) -> Sequence[Value]:
-        unknown = next((one for one in operands if isinstance(one, Unknown)), None)
-        if unknown is not None:
-            return [unknown] * len(step.results)
+        unknown = [one for one in operands if isinstance(one, Unknown)]
+        if unknown:
+            first = min(unknown, key=lambda one: one.is_constant)
+            why = f"{step.said()} reads {first.reason}" if first.is_constant else first.reason
+            return [Unknown(why)] * len(step.results)
         try:
             if step.name not in self._rules:
                 raise RefusedError(
@@ -71,7 +74,7 @@ class Run:
     def _checked(self, step: Step, number: int, value: Value) -> Value:
         """Compare a result with its shapes in the two programs, and note what looks ahead."""
         shapes = step.shapes(number)
-        if isinstance(value, Unknown):
+        if not isinstance(value, Signal | Uniform):
             return value
         array = value.array if isinstance(value, Uniform) else value.chunk
         size = 1 if isinstance(value, Uniform) else self.entries(value.spacing)
@@ -113,7 +116,7 @@ Rule = Callable[[Step, Sequence[Value], Run], Sequence[Value]]
 """Finds the results of a step, or raises ``RefusedError``."""
 
 
-def apply(equation: Any, operands: Sequence[Any], **params: Any) -> list[Any]:
+def apply(equation: JaxprEqn, operands: Sequence[Any], **params: Any) -> list[Any]:
     """Run an equation with other parameters."""
     changed = equation.replace(params={**equation.params, **params}) if params else equation
     return run_equation(changed, operands)

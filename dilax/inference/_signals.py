@@ -54,9 +54,11 @@ class Signal:
         """Number of entries that arrive now."""
         return self.chunk.shape[self.axis]
 
-    def parts(self) -> list[jax.Array]:
-        """What arrives now, and what was there before, if anything."""
-        return [self.chunk] if self.past is None else [self.chunk, self.past]
+    def each(
+        self, function: Callable[[jax.Array], jax.Array]
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Apply a function to what arrives now, and to what was there before, if anything."""
+        return function(self.chunk), None if self.past is None else function(self.past)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -239,7 +241,7 @@ def padded(
         config = [(0, 0, 0)] * signal.chunk.ndim
         config[signal.axis] = (0, interior, interior)
         of_type = jnp.asarray(value, signal.chunk.dtype)
-        chunk, past = [*(lax.pad(one, of_type, config) for one in signal.parts()), None][:2]
+        chunk, past = signal.each(lambda one: lax.pad(one, of_type, config))
         step = interior + 1
         signal = dataclasses.replace(
             signal,

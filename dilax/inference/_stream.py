@@ -15,7 +15,7 @@ from dilax._checks import check_callable, integer
 from dilax.inference._chunks import Run, Value
 from dilax.inference._signals import Signal
 from dilax.inference._stream_rules import RULES
-from dilax.inference._two_lengths import Operand, Reader, Result, Step, Unknown
+from dilax.inference._two_lengths import Operand, Place, Reader, Result, Step, Unknown
 
 MOST_STEPS = 2**31 - 1
 """Longest signal that is traced: devices count the entries of an axis in 32 bits."""
@@ -223,7 +223,7 @@ class _Program:
         short, long = (jax.make_jaxpr(of_arrays)(*given.of_length(each)) for each in lengths)
         reader = Reader()
         inputs = [reader.result() for _ in given.types]
-        results = reader.run((short, long), inputs)
+        results = reader.run((short, long), inputs, Place())
         return cls(given, reader.steps, inputs, results, structure, lengths)
 
     def run(self, chunks: Sequence[jax.Array], held: Sequence[Any] | None) -> tuple[Run, list[Any]]:
@@ -272,11 +272,12 @@ def _timing(value: Value) -> StreamOutput | None:
         raise ValueError(f"function cannot be streamed: {value.reason}.")
     if not isinstance(value, Signal):
         return None
-    later = (value.extra - value.ahead) * value.spacing
+    later = math.ceil((value.extra - value.ahead) * value.spacing)
     if later:
+        steps = "1 later step" if later == 1 else f"{later} later steps"
         raise ValueError(
-            f"function cannot be streamed: its output needs {later} later steps of the input, "
-            f"because of {value.cause}. Pad in front alone, by (kernel_size - 1) * "
+            f"function cannot be streamed: its output needs {steps} of the input, because of "
+            f"{value.cause}. Pad in front alone, by (kernel_size - 1) * "
             f"kernel_dilation entries."
         )
     if value.ahead > 0:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import JaxprEqn
 
 from dilax._functions.maximum import lowest
 from dilax._jaxprs import ELEMENTWISE
@@ -46,10 +47,14 @@ def only_signal(operands: Sequence[Value], what: str) -> int:
 def elementwise(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
     """Each entry for itself."""
     must_agree(step)
+    return at_each_step(step, operands, run, [_common_axis(operands)] * len(step.results))
+
+
+def _common_axis(operands: Sequence[Value]) -> int:
     axes = {one.axis for one in operands if isinstance(one, Signal | Uniform)}
     if len(axes) > 1:
         raise RefusedError("combines values whose time is along different axes")
-    return at_each_step(step, operands, run, [*axes] * len(step.results))
+    return axes.pop()
 
 
 def unchanged(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
@@ -79,6 +84,22 @@ def resized(step: Step, name: str, axis: int) -> Callable[[int], dict[str, Any]]
     """Put the number of entries into a parameter that is a shape."""
     shape = step.params[name]
     return lambda size: {name: (*shape[:axis], size, *shape[axis + 1 :])}
+
+
+def stack(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
+    """Arrays on a new axis."""
+    must_agree(step)
+    axis = _common_axis(operands)
+    return at_each_step(step, operands, run, [axis + (step.params["axis"] <= axis)])
+
+
+def tile(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
+    """The same again along other axes."""
+    must_agree(step)
+    axis = operands[0].axis
+    if step.params["reps"][axis] != 1:
+        raise RefusedError("puts a signal after its own end; do it after what is streamed")
+    return at_each_step(step, operands, run, [axis])
 
 
 def over(name: str, *, keep: bool) -> Rule:
@@ -143,11 +164,9 @@ def reshape(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
 
 def _taken_apart(step: Step, signal: Signal, pieces: int, axis: int) -> Signal:
     adapt = resized(step, "new_sizes", axis)
-    parts = [
-        apply(step.equation, [one], **adapt(one.shape[signal.axis] * pieces))[0]
-        for one in signal.parts()
-    ]
-    chunk, past = [*parts, None][:2]
+    chunk, past = signal.each(
+        lambda one: apply(step.equation, [one], **adapt(one.shape[signal.axis] * pieces))[0]
+    )
     spacing, ahead, extra = signal.spacing / pieces, signal.ahead * pieces, signal.extra * pieces
     return Signal(chunk, past, axis, spacing, ahead, extra, signal.cause)
 
@@ -160,10 +179,9 @@ def take_slice(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Valu
     must_agree(step, but=["start_indices", "limit_indices"])
     signal = run.signal(operands[0])
     axis, params = signal.axis, step.params
-    both = [one.params for one in (step.equation, step.longer)]
-    sizes = [one.invars[0].aval.shape[axis] for one in (step.equation, step.longer)]
-    starts = {int(one["start_indices"][axis]) for one in both}
-    ends = {int(size - one["limit_indices"][axis]) for size, one in zip(sizes, both, strict=True)}
+    starts, ends = (
+        {_cut(one, axis)[end] for one in (step.equation, step.longer)} for end in (0, 1)
+    )
     if len(starts) > 1 or len(ends) > 1:
         raise RefusedError(
             "takes entries at a fixed place of the signal, such as the first or the last; take all "
@@ -171,7 +189,7 @@ def take_slice(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Valu
         )
     stride = (params["strides"] or (1,) * (axis + 1))[axis]
     run.entries(signal.spacing * stride)
-    whole = cropped(signal, *starts, *ends, run.memory)
+    whole = cropped(signal, starts.pop(), ends.pop(), run.memory)
 
     def taken(entries: jax.Array) -> jax.Array:
         first, last = list(params["start_indices"]), list(params["limit_indices"])
@@ -180,6 +198,19 @@ def take_slice(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Valu
         return apply(step.equation, [entries], **changed)[0]
 
     return [windows(whole, 1, stride, taken, axis, run.memory)]
+
+
+def _shape(equation: JaxprEqn, number: int = 0) -> tuple[int, ...]:
+    """Return the shape of an operand."""
+    operand: Any = equation.invars[number].aval
+    return operand.shape
+
+
+def _cut(equation: JaxprEqn, axis: int) -> tuple[int, int]:
+    """Return how many entries a slice leaves out at the start and at the end."""
+    size = _shape(equation)[axis]
+    start, limit = (equation.params[f"{name}_indices"][axis] for name in ("start", "limit"))
+    return int(start), int(size - limit)
 
 
 def pad(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
@@ -216,29 +247,34 @@ def concatenate(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Val
 
 def gather(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
     """Entries of a table by indices that arrive in time, or entries of each step of a signal."""
-    numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
-    table, indices = operands
-    offsets = numbers.offset_dims
-    if isinstance(table, Signal | Uniform):
-        axis = table.axis
-        gone = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
-        if isinstance(indices, Signal | Uniform) or axis in (*gone, *numbers.start_index_map):
+    must_agree(step, but=["slice_sizes"])
+    numbers, (table, indices) = step.params["dimension_numbers"], operands
+    batch = dict(
+        zip(numbers.start_indices_batching_dims, numbers.operand_batching_dims, strict=True)
+    )
+    if isinstance(indices, Signal | Uniform):
+        of_time = table.axis if isinstance(table, Signal | Uniform) else None
+        if of_time != batch.get(indices.axis):
             raise RefusedError("takes entries at chosen places of the signal")
-        must_agree(step, but=["slice_sizes"])
-        kept = [one for one in range(len(sizes)) if one not in gone]
-        place = offsets[kept.index(axis)]
-        return at_each_step(step, operands, run, [place], resized(step, "slice_sizes", axis))
-    must_agree(step)
-    rest = [one for one in range(len(step.shapes()[0])) if one not in offsets]
-    return at_each_step(step, operands, run, [rest[indices.axis]])
+        rest = [n for n in range(len(step.shapes()[0])) if n not in numbers.offset_dims]
+        must_agree(step)
+        return at_each_step(step, operands, run, [rest[indices.axis]])
+    gone = (*numbers.collapsed_slice_dims, *batch.values())
+    if table.axis in (*gone, *numbers.start_index_map):
+        raise RefusedError("takes entries at chosen places of the signal")
+    kept = [axis for axis in range(len(_shape(step.equation))) if axis not in gone]
+    place = numbers.offset_dims[kept.index(table.axis)]
+    return at_each_step(step, operands, run, [place], resized(step, "slice_sizes", table.axis))
 
 
 def dynamic_slice(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
     """A part of each step of a signal."""
     must_agree(step, but=["slice_sizes"])
     axis = only_signal(operands, "a start")
-    whole = [one.invars[0].aval.shape[axis] for one in (step.equation, step.longer)]
-    if whole != [shape[axis] for shape in step.shapes()]:
+    if any(
+        _shape(one)[axis] != shape[axis]
+        for one, shape in zip((step.equation, step.longer), step.shapes(), strict=True)
+    ):
         raise RefusedError("takes entries at chosen places of the signal")
     return at_each_step(step, operands, run, [axis], resized(step, "slice_sizes", axis))
 
@@ -264,8 +300,8 @@ def _place_in_product(step: Step, side: int, axis: int) -> int:
     if axis in batch[side]:
         return tuple(batch[side]).index(axis)
     free = [
-        [n for n in range(len(variable.aval.shape)) if n not in (*summed[k], *batch[k])]
-        for k, variable in enumerate(step.equation.invars)
+        [n for n in range(len(_shape(step.equation, k))) if n not in (*summed[k], *batch[k])]
+        for k in (0, 1)
     ]
     return len(batch[0]) + side * len(free[0]) + free[side].index(axis)
 
@@ -437,7 +473,7 @@ def scan(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
     params = step.params
     split = params["num_consts"] + params["num_carry"]
     fixed, rows = operands[:split], operands[split:]
-    if any(isinstance(one, Signal | Uniform) for one in fixed):
+    if not rows or any(isinstance(one, Signal | Uniform) for one in fixed):
         raise RefusedError("is a loop over time that reads a whole signal in each turn")
     signals = [run.signal(one) for one in rows]
     if params["reverse"] or any(one.axis for one in signals):
@@ -486,6 +522,9 @@ RULES: dict[str, Rule] = {
     "transpose": transpose,
     "broadcast_in_dim": broadcast_in_dim,
     "reshape": reshape,
+    "stack": stack,
+    "unstack": over("axis", keep=False),
+    "tile": tile,
     "squeeze": over("dimensions", keep=False),
     "split": over("axis", keep=True),
     "sort": over("dimension", keep=True),

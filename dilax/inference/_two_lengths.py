@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ class Unknown:
     """A value that no step may read, and why."""
 
     reason: str
+    is_constant: bool = False
+    """Whether it is a constant, so that the operation that reads it is worth naming."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,25 @@ class Result:
     number: int
 
 
+DEPENDS = "which is not the same for inputs of two lengths"
 Operand = Any
 """An array that depends on no input, a ``Repeated``, a ``Result`` or an ``Unknown``."""
+
+
+class Place(NamedTuple):
+    """Where a program stands: the layer that calls it, and the line of code."""
+
+    layer: str = ""
+    line: str = "an unknown line"
+
+    def inside(self, equation: JaxprEqn) -> Place:
+        """Return the place of the program that an equation holds."""
+        return Place(label(self.layer, equation), source_line(equation, self.line))
+
+    def said(self, equation: JaxprEqn) -> str:
+        """Name an operation of the program, with its layer and its line of code."""
+        layer, line = self.inside(equation)
+        return f"{equation.primitive.name}{f' in {layer}' if layer else ''} at {line}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +89,7 @@ class Step:
     longer: JaxprEqn
     operands: tuple[Operand, ...]
     results: tuple[Result, ...]
-    prefix: str
+    place: Place
 
     @property
     def name(self) -> str:
@@ -95,14 +114,7 @@ class Step:
 
     def said(self) -> str:
         """How a message names the operation: what it is, in which layer and on which line."""
-        return said(self.equation, self.prefix)
-
-
-def said(equation: JaxprEqn, prefix: str) -> str:
-    """Name an operation: what it is, in which layer, and on which line of code."""
-    layer = label(prefix, equation)
-    inside = f" in {layer}" if layer else ""
-    return f"{equation.primitive.name}{inside} at {source_line(equation)}"
+        return self.place.said(self.equation)
 
 
 class Reader:
@@ -116,7 +128,7 @@ class Reader:
         """Number a new value."""
         return Result(next(self._numbers))
 
-    def run(self, pair: Pair, arguments: Sequence[Operand], prefix: str = "") -> list[Operand]:
+    def run(self, pair: Pair, arguments: Sequence[Operand], place: Place) -> list[Operand]:
         """Read a pair of programs, from what is known of their arguments to their results.
 
         Raises:
@@ -127,7 +139,7 @@ class Reader:
         twins: dict[Any, Any] = dict(zip(short.invars, long.invars, strict=True))
         consts = [getattr(program, "consts", ()) for program in pair]
         if len(short.eqns) != len(long.eqns) or len(consts[0]) != len(consts[1]):
-            raise _not_alike(short.eqns, long.eqns)
+            raise _not_alike(short.eqns, long.eqns, place)
         known |= zip(short.constvars, map(_constant, *consts), strict=True)
         twins |= zip(short.constvars, long.constvars, strict=True)
 
@@ -135,38 +147,38 @@ class Reader:
             if isinstance(variable, Literal) and isinstance(twin, Literal):
                 return _constant(variable.val, twin.val)
             if isinstance(variable, Literal) or twins[variable] is not twin:
-                raise _not_alike(short.eqns, long.eqns)
+                raise _not_alike(short.eqns, long.eqns, place)
             return known[variable]
 
         for equation, longer in zip(short.eqns, long.eqns, strict=True):
             if equation.primitive is not longer.primitive:
-                raise _not_alike(short.eqns, long.eqns)
+                raise _not_alike(short.eqns, long.eqns, place)
             operands = list(map(read, equation.invars, longer.invars))
-            results = self._apply(equation, longer, operands, prefix)
+            results = self._apply(equation, longer, operands, place)
             known |= zip(equation.outvars, results, strict=True)
             twins |= zip(equation.outvars, longer.outvars, strict=True)
         return list(map(read, short.outvars, long.outvars))
 
     def _apply(
-        self, equation: JaxprEqn, longer: JaxprEqn, operands: Sequence[Operand], prefix: str
+        self, equation: JaxprEqn, longer: JaxprEqn, operands: Sequence[Operand], place: Place
     ) -> Sequence[Operand]:
         """Evaluate an operation, read what it holds, or keep it as a step."""
         name, pair = equation.primitive.name, (equation, longer)
         if name in CALLS:
             return self.run(
-                (_program(equation), _program(longer)), operands, label(prefix, equation)
+                (_program(equation), _program(longer)), operands, place.inside(equation)
             )
         if equation.effects:
             raise ValueError(
                 f"function must only compute its result to be streamed, got an effect: "
-                f"{said(equation, prefix)}; remove it."
+                f"{place.said(equation)}; remove it."
             )
-        unknown = next((one for one in operands if isinstance(one, Unknown)), None)
-        if unknown is not None:
-            return [unknown] * len(equation.outvars)
         constant = not any(isinstance(one, Result | Repeated) for one in operands)
+        unknown = next((one for one in operands if isinstance(one, Unknown)), None)
+        if constant and unknown is not None:
+            return [unknown] * len(equation.outvars)
         results = tuple(self.result() for _ in equation.outvars)
-        step = Step(*pair, tuple(operands), results, prefix)
+        step = Step(*pair, tuple(operands), results, place)
         if constant:
             return _evaluated(step)
         if name == "scan" and equation.params["length"] == longer.params["length"]:
@@ -180,14 +192,14 @@ class Reader:
         consts, count = params["num_consts"], params["num_carry"]
         fixed, carry = step.operands[:consts], list(step.operands[consts : consts + count])
         rows = step.operands[consts + count :]
-        if any(isinstance(row, Result | Repeated) for row in rows):
+        if any(isinstance(row, Result | Repeated | Unknown) for row in rows):
             why = f"{step.said()} loops over another axis of a signal; loop over its layers instead"
             return [Unknown(why)] * len(step.results)
         turns = range(params["length"])
         stacks: list[list[Operand]] = []
         for turn in reversed(turns) if params["reverse"] else turns:
             arguments = [*fixed, *carry, *(row[turn] for row in rows)]
-            found = self.run((bodies[0], bodies[1]), arguments, label(step.prefix, step.equation))
+            found = self.run((bodies[0], bodies[1]), arguments, step.place.inside(step.equation))
             carry, stack = found[:count], found[count:]
             stacks.append(stack)
         ordered = stacks[::-1] if params["reverse"] else stacks
@@ -205,14 +217,14 @@ def _program(equation: JaxprEqn) -> Program:
     return next(equation.params[name] for name in names if name in equation.params)
 
 
-def _not_alike(short: Sequence[JaxprEqn], long: Sequence[JaxprEqn]) -> ValueError:
+def _not_alike(short: Sequence[JaxprEqn], long: Sequence[JaxprEqn], place: Place) -> ValueError:
     """Make the error for programs that differ, which names the first operation that does."""
     pairs = itertools.zip_longest(short, long)
     first = next(
         (one or other for one, other in pairs
          if one is None or other is None or one.primitive is not other.primitive), None
     )  # fmt: skip
-    where = "" if first is None else f", from {said(first, '')} on"
+    where = "" if first is None else f", from {place.said(first)} on"
     return ValueError(
         f"function must do the same to inputs of any length to be streamed, but does other "
         f"operations to one that is twice as long as example{where}. Give an example as long as a "
@@ -229,21 +241,25 @@ def _evaluated(step: Step) -> Sequence[Operand]:
     shapes = [step.shapes(number) for number in range(len(step.results))]
     if not changed and all(first == second for first, second in shapes):
         return run_equation(step.equation, step.operands)
-    if step.name == "broadcast_in_dim" and len(step.operands) == 1:
-        (pair,) = shapes
-        params, axes = (
-            step.params,
-            [n for n, (a, b) in enumerate(zip(*pair, strict=True)) if a != b],
-        )
-        if len(axes) == 1:
-            (axis,) = axes
-            shape = (*pair[0][:axis], 1, *pair[0][axis + 1 :])
-            array = jax.lax.broadcast_in_dim(
-                step.operands[0], shape, params["broadcast_dimensions"]
-            )
-            return [Repeated(array, axis, (pair[0][axis], pair[1][axis]))]
-    why = f"{step.said()} makes a constant that depends on the length of the input"
-    return [Unknown(why)] * len(step.results)
+    if step.name == "broadcast_in_dim" and changed == ["shape"] and len(step.operands) == 1:
+        return [_broadcast(step, *shapes[0])]
+    return [_depends(step)] * len(step.results)
+
+
+def _broadcast(step: Step, short: Sequence[int], long: Sequence[int]) -> Operand:
+    """Keep one step of a constant that is broadcast to the length of the input."""
+    axes = [axis for axis, (one, other) in enumerate(zip(short, long, strict=True)) if one != other]
+    if len(axes) > 1:
+        return _depends(step)
+    (axis,) = axes
+    shape = (*short[:axis], 1, *short[axis + 1 :])
+    places = step.params["broadcast_dimensions"]
+    array = jax.lax.broadcast_in_dim(step.operands[0], shape, places)
+    return Repeated(array, axis, (short[axis], long[axis]))
+
+
+def _depends(step: Step) -> Unknown:
+    return Unknown(f"{step.said()} makes a constant that depends on the length of the input")
 
 
 def _constant(short: Any, long: Any) -> Operand:
@@ -258,11 +274,9 @@ def _constant(short: Any, long: Any) -> Operand:
         one = first.take([0], axis)
         if first.dtype == second.dtype and (first == one).all() and (second == one).all():
             return Repeated(one, axis, (shapes[0][axis], shapes[1][axis]))
-    return Unknown(
-        f"a constant of the function depends on the length of its input: of shapes {shapes[0]} and "
-        f"{shapes[1]}" if shapes[0] != shapes[1] or shapes[0] else
-        f"a number in the function depends on the length of its input: {short} and {long}"
-    )  # fmt: skip
+    if shapes[0] or shapes[1]:
+        return Unknown(f"a constant of shape {shapes[0]} or {shapes[1]}, {DEPENDS}", True)
+    return Unknown(f"the number {short} or {long}, {DEPENDS}", True)
 
 
 def same(first: Any, second: Any) -> bool:
