@@ -76,17 +76,17 @@ class Run:
         shapes = step.shapes(number)
         if not isinstance(value, Signal | Uniform):
             return value
-        array = value.array if isinstance(value, Uniform) else value.chunk
-        size = 1 if isinstance(value, Uniform) else self.entries(value.spacing)
+        uniform = isinstance(value, Uniform)
+        array, rows = (value.array, 1) if uniform else (value.chunk, value.rows)
+        size = 1 if uniform else rows * self.entries(value.spacing)
         for shape, length in zip(shapes, self._lengths, strict=True):
             own = [*shape]
-            long = length / value.spacing + value.extra
-            if own[value.axis] != long:
+            if own[value.axis] != rows * (length / value.spacing + value.extra):
                 raise RefusedError("has a result whose length is no multiple of that of the input")
             own[value.axis] = size
             if tuple(own) != array.shape:
                 raise RefusedError("has a result that is as long as the input along two axes")
-        if isinstance(value, Uniform):
+        if uniform:
             return value
         ahead = value.ahead == value.extra
         return dataclasses.replace(value, cause="" if ahead else value.cause or step.said())
@@ -108,8 +108,15 @@ class Run:
         return Uniform(operand.array, operand.axis, 1 / each, int(extra))
 
     def signal(self, value: Value) -> Signal:
-        """Let a constant that is the same at every step arrive in time, like the input."""
-        return value.signal(self.entries(value.spacing)) if isinstance(value, Uniform) else value
+        """Return a signal that can be moved along time; a constant arrives in time as well."""
+        if isinstance(value, Uniform):
+            return value.signal(self.entries(value.spacing))
+        if value.rows > 1:
+            raise RefusedError(
+                "is along time after it was merged with an axis before it; keep time apart, or use "
+                "jax.vmap"
+            )
+        return value
 
 
 Rule = Callable[[Step, Sequence[Value], Run], Sequence[Value]]
@@ -139,34 +146,56 @@ def at_each_step(
     run: Run,
     axes: Sequence[int],
     adapt: Adapt = lambda size: {},
+    rows: int | None = None,
 ) -> Sequence[Value]:
-    """Do an operation that takes each step of time for itself; its results have it at ``axes``."""
-    timed = [one for one in operands if isinstance(one, Signal | Uniform)]
-    signals = [one for one in timed if isinstance(one, Signal)]
-    first = timed[0]
-    if len({(one.spacing, one.extra) for one in timed}) > 1:
-        raise RefusedError("combines values whose lengths differ")
+    """Do an operation that takes each step of time for itself; its results have it at ``axes``.
+
+    ``rows`` is how many rows are merged on them, if it is not as many as in the operands.
+    """
+    signals = [one for one in operands if isinstance(one, Signal)]
     if not signals:
-        arrays = [one.array if isinstance(one, Uniform) else one for one in operands]
-        found = apply(step.equation, arrays, **adapt(1))
-        pairs = zip(found, axes, strict=True)
-        return [Uniform(array, axis, first.spacing, first.extra) for array, axis in pairs]
-    ahead = min(one.ahead for one in signals)
-    cause = next((one.cause for one in signals if one.ahead == ahead), "")
+        return _at_one_step(step, operands, axes, adapt)
+    first, ahead = signals[0], min(one.ahead for one in signals)
+    if not all(_alike(one, first) for one in operands if isinstance(one, Signal | Uniform)):
+        raise RefusedError("combines values whose lengths differ")
+    cause = next(one.cause for one in signals if one.ahead == ahead)
     aligned = [
         delayed(one, ahead, run.memory) if isinstance(one, Signal) else one for one in operands
     ]
+    rows = first.rows if rows is None else rows
 
     def results(size: int, past: bool) -> list[Any]:
-        arrays = [_entries(one, size, past) for one in aligned]
-        return apply(step.equation, arrays, **adapt(size))
+        arrays = [_entries(one, first.rows * size, past) for one in aligned]
+        return apply(step.equation, arrays, **adapt(rows * size))
 
-    chunks = results(signals[0].size, past=False)
+    chunks = results(first.size, past=False)
     pasts = results(ahead, past=True) if ahead > 0 else [None] * len(chunks)
     return [
-        Signal(chunk, past, axis, first.spacing, ahead, first.extra, cause)
+        Signal(chunk, past, axis, first.spacing, ahead, first.extra, cause, rows)
         for chunk, past, axis in zip(chunks, pasts, axes, strict=True)
     ]
+
+
+def _at_one_step(
+    step: Step, operands: Sequence[Value], axes: Sequence[int], adapt: Adapt
+) -> Sequence[Value]:
+    """Do an operation of constants that are the same at every step."""
+    timed = [one for one in operands if isinstance(one, Uniform)]
+    if len({(one.spacing, one.extra) for one in timed}) > 1:
+        raise RefusedError("combines values whose lengths differ")
+    arrays = [one.array if isinstance(one, Uniform) else one for one in operands]
+    found = apply(step.equation, arrays, **adapt(1))
+    pairs = zip(found, axes, strict=True)
+    return [Uniform(array, axis, timed[0].spacing, timed[0].extra) for array, axis in pairs]
+
+
+def _alike(value: Signal | Uniform, signal: Signal) -> bool:
+    """Return whether two values have as many entries, of the same times."""
+    if isinstance(value, Signal):
+        own, other = ((one.spacing, one.extra, one.rows) for one in (value, signal))
+        return own == other
+    length = (value.spacing * signal.rows, value.extra)
+    return length == (signal.spacing, signal.extra * signal.rows)
 
 
 def _entries(value: Value, size: int, past: bool) -> Any:

@@ -48,11 +48,16 @@ class Signal:
     extra: int
     cause: str = ""
     """The operation because of which ``ahead`` is below ``extra``."""
+    rows: int = 1
+    """How many rows of entries are on the axis, one after the other, if others are merged with it.
+
+    Each step of such a signal can be computed for itself, but it cannot be moved along time.
+    """
 
     @property
     def size(self) -> int:
         """Number of entries that arrive now."""
-        return self.chunk.shape[self.axis]
+        return self.chunk.shape[self.axis] // self.rows
 
     def each(
         self, function: Callable[[jax.Array], jax.Array]
@@ -147,10 +152,30 @@ def delayed(signal: Signal, ahead: int, memory: Memory) -> Signal:
     """Let entries arrive later, ``ahead`` of the input instead of more."""
     if ahead == signal.ahead:
         return signal
+    if signal.rows > 1:
+        return _merged(delayed(_apart(signal), ahead, memory), signal.rows)
     entries = with_entries_before(signal, signal.ahead - ahead, memory)
     chunk = part(entries, signal.axis, 0, signal.size)
     past = None if ahead <= 0 else part(signal.past, signal.axis, 0, ahead)  # type: ignore[arg-type]
     return dataclasses.replace(signal, chunk=chunk, past=past, ahead=ahead)
+
+
+def _apart(signal: Signal) -> Signal:
+    """Give the rows an axis of their own, before that of time."""
+    place, rows = signal.axis, signal.rows
+    chunk, past = signal.each(
+        lambda one: one.reshape(*one.shape[:place], rows, -1, *one.shape[place + 1 :])
+    )
+    return dataclasses.replace(signal, chunk=chunk, past=past, axis=place + 1, rows=1)
+
+
+def _merged(signal: Signal, rows: int) -> Signal:
+    """Undo ``_apart``."""
+    place = signal.axis - 1
+    chunk, past = signal.each(
+        lambda one: one.reshape(*one.shape[:place], -1, *one.shape[place + 2 :])
+    )
+    return dataclasses.replace(signal, chunk=chunk, past=past, axis=place, rows=rows)
 
 
 def windows(

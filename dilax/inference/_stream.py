@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from dilax._checks import check_callable, integer
 from dilax.inference._chunks import Run, Value
-from dilax.inference._signals import Signal
+from dilax.inference._signals import Signal, Uniform
 from dilax.inference._stream_rules import RULES
 from dilax.inference._two_lengths import Operand, Place, Reader, Result, Step, Unknown
 
@@ -232,7 +232,8 @@ class _Program:
         for result, chunk, axis in zip(self.inputs, chunks, self.given.axes, strict=True):
             run.begin(result, chunk, axis)
         run.do(self.steps)
-        return run, [run.signal(run.value(result)) for result in self.results]
+        values = [run.value(result) for result in self.results]
+        return run, [run.signal(one) if isinstance(one, Uniform) else one for one in values]
 
     def values(self, length: int) -> tuple[int, list[Value]]:
         """Find what the results would be for a chunk, and what its length is a multiple of."""
@@ -272,6 +273,11 @@ def _timing(value: Value) -> StreamOutput | None:
         raise ValueError(f"function cannot be streamed: {value.reason}.")
     if not isinstance(value, Signal):
         return None
+    if value.rows > 1:
+        raise ValueError(
+            "function cannot be streamed: its output has time merged with an axis before it; keep "
+            "time apart."
+        )
     later = math.ceil((value.extra - value.ahead) * value.spacing)
     if later:
         steps = "1 later step" if later == 1 else f"{later} later steps"

@@ -140,13 +140,18 @@ def reshape(step: Step, operands: Sequence[Value], run: Run) -> Sequence[Value]:
     value, (new, longer) = operands[0], step.shapes()
     old = (value.array if isinstance(value, Uniform) else value.chunk).shape
     axes = [axis for axis, sizes in enumerate(zip(new, longer, strict=True)) if len({*sizes}) > 1]
-    axis = axes[0] if len(axes) == 1 else None
-    if axis is None or math.prod(new[:axis]) != math.prod(old[: value.axis]) or 0 in new:
-        raise RefusedError("merges time with an axis before it; keep time apart, or use jax.vmap")
+    if len(axes) != 1 or 0 in new:
+        raise RefusedError("spreads time over several axes")
+    (axis,) = axes
     adapt = resized(step, "new_sizes", axis)
     before, after = math.prod(old[value.axis + 1 :]), math.prod(new[axis + 1 :])
-    if before == after:
-        return at_each_step(step, operands, run, [axis], adapt)
+    own = value.rows if isinstance(value, Signal) else 1
+    rows, rest = divmod(own * math.prod(old[: value.axis]), math.prod(new[:axis]))
+    if before == after and not rest:
+        whole = run.signal(value) if isinstance(value, Uniform) and rows > 1 else value
+        return at_each_step(step, [whole], run, [axis], adapt, rows)
+    if rows != 1 or rest:
+        raise RefusedError("merges time with an axis before it; keep time apart, or use jax.vmap")
     signal = run.signal(value)
     if after % before == 0:
         together = after // before
