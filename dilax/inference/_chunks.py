@@ -76,9 +76,11 @@ class Run:
         shapes = step.shapes(number)
         if not isinstance(value, Signal | Uniform):
             return value
-        uniform = isinstance(value, Uniform)
-        array, rows = (value.array, 1) if uniform else (value.chunk, value.rows)
-        size = 1 if uniform else rows * self.entries(value.spacing)
+        if isinstance(value, Uniform):
+            array, rows, size = value.array, 1, 1
+        else:
+            array, rows = value.chunk, value.rows
+            size = rows * self.entries(value.spacing)
         for shape, length in zip(shapes, self._lengths, strict=True):
             own = [*shape]
             if own[value.axis] != rows * (length / value.spacing + value.extra):
@@ -86,7 +88,7 @@ class Run:
             own[value.axis] = size
             if tuple(own) != array.shape:
                 raise RefusedError("has a result that is as long as the input along two axes")
-        if uniform:
+        if isinstance(value, Uniform):
             return value
         ahead = value.ahead == value.extra
         return dataclasses.replace(value, cause="" if ahead else value.cause or step.said())
