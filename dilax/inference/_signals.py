@@ -118,8 +118,8 @@ def part(array: jax.Array, axis: int, start: int, stop: int) -> jax.Array:
 
 
 def beside(arrays: Sequence[jax.Array | None], axis: int) -> jax.Array:
-    """Put arrays one after the other; None is one without entries."""
-    there = [array for array in arrays if array is not None and array.shape[axis]]
+    """Put arrays one after the other, of which some may be None."""
+    there = [array for array in arrays if array is not None]
     return there[0] if len(there) == 1 else lax.concatenate(there, axis)
 
 

@@ -63,8 +63,10 @@ def hearing(config: Config) -> dict[str, Any]:
     whole = jax.jit(lambda x: network(x)[:, -chunk // FRAME :])
     state, _ = streaming.step(streaming.initial_state, sound[:, :-chunk])
     step = functools.partial(streaming.step, state)
-    forms = {"stream": (step, sound[:, -chunk:]), "whole field": (whole, sound)}
-    turns = {name: benchmark.repeated(*form, config.steps) for name, form in forms.items()}
+    turns = {
+        "stream": benchmark.repeated(step, sound[:, -chunk:], config.steps),
+        "whole field": benchmark.repeated(whole, sound, config.steps),
+    }
     times = benchmark.take_turns(turns, rounds=config.rounds, steps=config.steps)
     answers = step(sound[:, -chunk:])[1], whole(sound)
     return compared(f"{config.milliseconds} ms of sound", field, times, *answers)
@@ -75,28 +77,27 @@ def speaking(config: Config) -> dict[str, Any]:
     network, field = speaker(config), 1 + reach(config)
     streaming = inference.stream(network, jnp.zeros((1, field, 1)))
 
-    def by_stream(carry: Any, _: None) -> Any:
+    def by_stream(carry: Any, _: Any) -> Any:
         state, y = streaming.step(*carry)
         return (state, y), y[0, 0, 0]
 
-    def by_field(window: jax.Array, _: None) -> Any:
+    def by_field(window: jax.Array, _: Any) -> Any:
         y = network(window)[:, -1:]
         return jnp.concatenate([window[:, 1:], y], axis=1), y[0, 0, 0]
 
     first = jnp.full((1, 1, 1), 0.5)
     begin = jnp.zeros((1, field, 1)).at[:, -1:].set(first)
-    forms = {
-        "stream": (by_stream, (streaming.initial_state, first)),
-        "whole field": (by_field, begin),
+    calls: dict[str, tuple[Callable[[Any], jax.Array], Any]] = {
+        "stream": (said(by_stream, config.samples), (streaming.initial_state, first)),
+        "whole field": (said(by_field, config.samples), begin),
     }
-    calls = {name: (said(step, config.samples), carry) for name, (step, carry) in forms.items()}
-    turns = {name: benchmark.repeated(*call, 1) for name, call in calls.items()}
+    turns = {name: benchmark.repeated(call, carry, 1) for name, (call, carry) in calls.items()}
     times = benchmark.take_turns(turns, rounds=config.rounds)
     answers = [call(carry) for call, carry in calls.values()]
     return compared(f"{config.samples} samples spoken", field, times, *answers)
 
 
-def said(step: Callable[[Any, None], Any], samples: int) -> Callable[[Any], jax.Array]:
+def said(step: Callable[[Any, Any], Any], samples: int) -> Callable[[Any], jax.Array]:
     """Make a function that speaks from a carry on."""
     return jax.jit(lambda carry: lax.scan(step, carry, None, length=samples)[1])
 

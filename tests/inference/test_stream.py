@@ -1,13 +1,16 @@
 """Streaming: outputs chunk by chunk equal those for the whole signal, or it is refused."""
 
+import functools
 import pickle
 from fractions import Fraction
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
+from hypothesis import strategies as st
 from jax import lax
 
 import dilax
@@ -71,7 +74,7 @@ PADDED = {
 
 @pytest.mark.parametrize("layer", PADDED.values(), ids=PADDED)
 def test_every_way_to_pad_in_front(layer):
-    streaming = assert_streams(layer, X)
+    streaming = assert_streams(layer, X, sizes=(2,))
     assert streaming.outputs.skip == 0
     assert entries(streaming) == 2 * 2 * 3
 
@@ -168,7 +171,7 @@ POOLS = {
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_pools(pool):
-    assert_streams(pool, X)
+    assert_streams(pool, X, sizes=(2,))
 
 
 # --- other operations -----------------------------------------------------------------------------
@@ -231,7 +234,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("function", OPERATIONS.values(), ids=OPERATIONS)
 def test_operations(function):
-    assert_streams(function, X)
+    assert_streams(function, X, sizes=(2,))
 
 
 def test_a_table_of_symbols():
@@ -498,3 +501,84 @@ def test_wrong_chunks(network):
     for wrong in (X[:1, :2], X[0, :2], X[:, :2].astype(jnp.bfloat16), {"x": X[:, :2]}):
         with pytest.raises(ValueError, match="chunk must be like example but for its length"):
             streaming.step(streaming.initial_state, wrong)
+
+
+# --- random programs ------------------------------------------------------------------------------
+
+
+def moves():
+    """Operations along time of ``(1, T, 2)``, causal or not."""
+    small = st.integers(0, 4)
+    pads = st.tuples(st.integers(-2, 5), st.integers(-2, 3), st.sampled_from([0, 0, 0, 1]))
+    return st.one_of(
+        st.tuples(st.just("pad"), pads),
+        st.tuples(st.just("slice"), st.tuples(small, small, st.integers(1, 3))),
+        st.tuples(
+            st.just("conv"),
+            st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), small, small),
+        ),
+        st.tuples(st.just("max"), st.tuples(st.integers(1, 3), st.integers(1, 3), small)),
+        st.tuples(st.just("sum"), st.none()),
+        st.tuples(st.just("beside"), st.tuples(st.integers(0, 3), st.integers(0, 1))),
+        st.tuples(st.just("repeat"), st.integers(2, 3)),
+        st.tuples(st.just("together"), st.integers(2, 3)),
+        st.tuples(st.just("shifted sum"), st.integers(1, 3)),
+    )
+
+
+def moved(x, kind, numbers):
+    if kind == "pad":
+        return lax.pad(x, jnp.float32(0.25), [(0, 0, 0), numbers, (0, 0, 0)])
+    if kind == "slice":
+        low, high, stride = numbers
+        return x[:, low : x.shape[1] - high : stride]
+    if kind == "conv":
+        taps, dilation, stride, low, high = numbers
+        return lax.conv_general_dilated(
+            x, MOVING[:taps], (stride,), ((low, high),), rhs_dilation=(dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        ) + 0.125  # fmt: skip
+    if kind == "max":
+        size, stride, low = numbers
+        window = (1, size, 1), (1, stride, 1), ((0, 0), (low, 0), (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, *window)
+    if kind == "sum":
+        return jnp.cumsum(x, axis=1) / 8
+    if kind == "beside":
+        before, after = (jnp.full((1, number, 2), 0.5) for number in numbers)
+        return jnp.concatenate([before, x, after], axis=1)
+    if kind == "repeat":
+        return jnp.repeat(x, numbers, axis=1)
+    if kind == "together":
+        size = x.shape[1] // numbers * numbers
+        together = x[:, x.shape[1] - size :] if numbers == 2 else x[:, :size]
+        return together.reshape(1, -1, numbers, 2).sum(2)
+    return x[:, numbers:] + x[:, : x.shape[1] - numbers]
+
+
+MOVING = draw(4, 2, 2) / 2
+
+
+def test_random_programs_stream_or_are_refused(long):
+    """Whatever is not refused has the outputs of the whole signal."""
+    streamed = []
+
+    @hypothesis.given(st.lists(moves(), min_size=1, max_size=6), st.integers(1, 5))
+    @hypothesis.settings(max_examples=1000 if long else 12)
+    def check(program, size):
+        def function(x):
+            return functools.reduce(lambda y, move: moved(y, *move), program, x)
+
+        x = draw(1, 144, 2)
+        try:
+            streaming = stream(function, x)
+        except ValueError as error:
+            assert "function" in str(error)
+            return
+        x = x[:, : 144 // streaming.multiple * streaming.multiple]
+        hypothesis.assume(x.shape[1] and jax.eval_shape(function, x).size)
+        assert_streams(function, x, sizes=(size, 1))
+        streamed.append(program)
+
+    check()
+    assert len(streamed) > 2
