@@ -14,19 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from dilax._jaxprs import ELEMENTWISE
 from dilax.analysis._field import NOWHERE, Read, Reads, in_place, whole
 from dilax.analysis._trace import Equation, Seen, Shape, joined, seen_through
 from dilax.analysis._windows import Window, conv_windows
-
-_ELEMENTWISE = """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp
-    clz complex conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp
-    exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag integer_pow is_finite le lgamma log
-    log1p logistic lt max min mul_no_nan name ne neg nextafter not or pcast polygamma
-    population_count pow pvary random_gamma_grad real reduce_precision regularized_incomplete_beta
-    rem round rsqrt sharding_constraint shift_left shift_right_arithmetic
-    shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
-"""
 
 
 def elementwise(step: Equation) -> Sequence[Reads]:
@@ -291,7 +282,7 @@ SUMS = {
 READS = {
     **LAYERS,
     **SUMS,
-    **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
+    **dict.fromkeys(ELEMENTWISE - {"mul", "select_n"}, elementwise),
     "bitcast_convert_type": bitcast,
     "transpose": transpose,
     "broadcast_in_dim": broadcast_in_dim,
