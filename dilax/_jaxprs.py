@@ -17,7 +17,7 @@ _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp
     clz complex conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp
     exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag integer_pow is_finite le lgamma log
-    log1p logistic lt max min mul mul_no_nan name ne neg nextafter not or pcast polygamma
+    log1p logistic lt max min mul mul_no_nan mulhi name ne neg nextafter not or pcast polygamma
     population_count pow pvary random_gamma_grad real reduce_precision regularized_incomplete_beta
     rem round rsqrt select_n sharding_constraint shift_left shift_right_arithmetic
     shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta

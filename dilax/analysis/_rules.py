@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dilax._jaxprs import ELEMENTWISE
-from dilax.analysis._field import NOWHERE, Read, Reads, in_place, whole
+from dilax.analysis._field import NOWHERE, Read, Reads, at, in_place, whole
 from dilax.analysis._trace import Equation, Seen, Shape, joined, seen_through
 from dilax.analysis._windows import Window, conv_windows
 
@@ -129,6 +129,37 @@ def split(step: Equation) -> list[Seen]:
     axis, starts = step.params["axis"], (0, *itertools.accumulate(step.params["sizes"]))
     parts = [{**step.in_place(0), axis: Window(low=-start).read(axis)} for start in starts[:-1]]
     return [seen_through([(step.seen[0], part)]) for part in parts]
+
+
+def unstack(step: Equation) -> list[Seen]:
+    """One entry along an axis after another."""
+    axis, shape = step.params["axis"], step.shapes[0]
+    others = without([axis], shape)
+    parts = [{**others, axis: at(np.array([number]))} for number in range(shape[axis])]
+    return [seen_through([(step.seen[0], part)]) for part in parts]
+
+
+def stack(step: Equation) -> list[Seen]:
+    """The operand that lies there along a new axis."""
+    axis = step.params["axis"]
+    terms = []
+    for number, (seen, shape) in enumerate(zip(step.seen, step.shapes, strict=True)):
+        moved = seen_through([(seen, {a: in_place(a + (a >= axis)) for a in range(len(shape))})])
+        kept = {a: in_place(a) for a in range(len(shape) + 1) if a != axis}
+        own = dataclasses.replace(part_of(axis, number, number, number + 1), bounded=(axis,))
+        terms.append((moved, {**kept, axis: own}))
+    return [seen_through(terms, step.out_shapes[0])]
+
+
+def tile(step: Equation) -> Sequence[Reads]:
+    """Again from the start wherever the end is reached."""
+    sizes = enumerate(zip(step.shapes[0], step.params["reps"], strict=True))
+    return [{axis: _again(axis, size) if times > 1 else in_place(axis)
+             for axis, (size, times) in sizes}]  # fmt: skip
+
+
+def _again(axis: int, size: int) -> Read:
+    return Read((axis,), lambda index: index % size, bounded=(axis,))
 
 
 def pad(step: Equation) -> Sequence[Reads]:
@@ -292,6 +323,7 @@ READS = {
     "slice": lambda step: [slices(step.params["start_indices"], step.params["strides"])],
     "pad": pad,
     "concatenate": concatenate,
+    "tile": tile,
     "dilax_kernel_gradient": kernel_gradient,
     "sort": over(lambda step: [step.params["dimension"]]),
     "top_k": over(lambda step: [len(step.shapes[0]) - 1]),
@@ -301,6 +333,8 @@ OTHERS = {
     "optimization_barrier": lambda step: step.seen,
     "device_put": lambda step: step.seen,
     "split": split,
+    "stack": stack,
+    "unstack": unstack,
     "select_and_scatter_add": select_and_scatter_add,
     **{f"cum{name}": cumulative for name in ("sum", "prod", "max", "min", "logsumexp")},
 }

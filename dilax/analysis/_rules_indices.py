@@ -112,6 +112,10 @@ READS = {
     "dynamic_slice": dynamic_slice,
     "dynamic_update_slice": dynamic_update_slice,
     "gather": gather,
-    **{f"scatter{kind}": scatter for kind in ("", "_mul", "_min", "_max", "_add", "_sub", "-add")},
-    "scatter-update": scatter,
+    "scatter": scatter,
+    **{
+        f"scatter{mark}{kind}": scatter  # JAX has changed the mark
+        for mark in "_-"
+        for kind in ("add", "sub", "mul", "min", "max", "update")
+    },
 }

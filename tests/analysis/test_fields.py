@@ -124,6 +124,16 @@ OPERATIONS = {
     "wrapped": lambda x: jnp.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0)), mode="wrap"),
     "reflected": lambda x: jnp.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0)), mode="reflect"),
     "split and joined": lambda x: jnp.concatenate(jnp.split(x, 4, axis=1), axis=1),
+    "stacked and taken apart": lambda x: jnp.stack(
+        jnp.unstack(dilax.conv(x, weights(0, (3, 3, 2, 2))), axis=1)[4:9], axis=1
+    ),
+    "stacked branches": lambda x: jnp.stack(
+        [dilax.conv(x, weights(0, (5, 3, 2, 2))), dilax.conv(x, weights(0, (3, 1, 2, 2)))], axis=-1
+    )[..., 1],
+    "stacked features": lambda x: jnp.stack([x, jnp.roll(x, 2, axis=1)], axis=-1).reshape(
+        1, 40, 36, 4
+    ) @ weights(0, (4, 3)),
+    "tiled": lambda x: jnp.tile(dilax.conv(x, weights(0, (3, 3, 2, 2))), (1, 3, 1, 2)),
     "halves swapped": lambda x: jnp.concatenate([x[:, 20:], x[:, :20]], axis=1),
     "shuffled channels": lambda x: jnp.concatenate(
         [dilax.conv(x, weights(0, (3, 3, 2, 2))), x], axis=-1
