@@ -61,6 +61,19 @@ def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[ja
     return x.astype(common), kernel.astype(common)
 
 
+def check_array(kernel: Any, name: str) -> None:
+    """Refuse what a quantiser has put in the place of a kernel, which only lax's function takes.
+
+    Raises:
+        TypeError: if it is no array.
+    """
+    if not isinstance(kernel, jax.Array):
+        raise TypeError(
+            f"{name} must be an array where dilax computes, got {type(kernel).__name__}; call a "
+            f"quantised network inside of dilax.using(dilax.algorithms.lax)."
+        )
+
+
 def _is_weak(array: jax.Array) -> bool:
     """Whether the type is weak; what a quantiser has put in the place of a kernel has no such."""
     return getattr(array, "weak_type", False)

@@ -13,8 +13,13 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
-from dilax._checks import shown
-from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
+from dilax._functions.arguments import (
+    Options,
+    as_arrays,
+    canonical_options,
+    check_array,
+    geometry_of,
+)
 from dilax._functions.sharding import call_sharded, specs_of
 from dilax._functions.symbolic import conv_of_symbolic_size, has_known_size
 from dilax.algorithms import Algorithm
@@ -103,22 +108,13 @@ def conv_canonical(
     elif options.algorithm is algorithms.lax or _is_narrow(x.dtype):
         y = _primitives.conv_by_lax(x, kernel, geometry, options.precision, options.dtype)
     else:
-        _check_array(kernel)
+        check_array(kernel, "kernel")
         run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
         x_spec, kernel_spec = specs_of(x, kernel)
         shape = (x.shape[0], *geometry.output_size, kernel.shape[-1])
         spec = (*x_spec[:-1], kernel_spec[-1])
         y = call_sharded(run, x, kernel, shape=shape, spec=spec)
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
-
-
-def _check_array(kernel: jax.Array) -> None:
-    """Refuse what a quantiser has put in the place of a kernel, which only lax's function takes."""
-    if not isinstance(kernel, jax.Array):
-        raise TypeError(
-            f"kernel must be an array where dilax computes, got {shown(kernel)}; call a quantised "
-            f"network inside of dilax.using(dilax.algorithms.lax)."
-        )
 
 
 def _is_narrow(dtype: np.dtype) -> bool:
