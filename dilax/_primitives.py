@@ -72,11 +72,8 @@ def conv_by_lax(
 ) -> jax.Array:
     """Convolve by lax's own primitive in place of dilax's, with the derivatives that JAX knows.
 
-    What a quantiser has put in the place of the kernel is left whole: only the function of lax that
-    the quantiser has replaced can take it.
+    The kernel may be what a quantiser has put in the place of one, for lax's function alone.
     """
-    if not isinstance(kernel, jax.Array):
-        return lax.conv(x, kernel, geometry, precision=precision, preferred_element_type=dtype)
     options = {"precision": precision, "dtype": dtype, "algorithm": lax}
     return _compute(conv_p, "elsewhere", x, kernel, geometry=geometry, **options)
 
