@@ -1,5 +1,8 @@
 """Tools of others that know lax's primitives know dilax's too, inside of ``dilax.using``."""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +18,7 @@ pytestmark = [
     pytest.mark.usefixtures("ranks_may_differ", "module_compiles_quickly"),
 ]
 
+ROOT = pathlib.Path(__file__).parents[1]
 X = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
 KERNEL = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
 
@@ -150,7 +154,7 @@ def assert_near(found, expected):
 
 def assert_kernels_are_integers(changed, network):
     """Each kernel is int8, with a scale for each out-feature, and less than a step away."""
-    arrays = kernels_of(changed)
+    arrays = {name: leaf for name, leaf in kernels_of(changed).items() if "lhs_scale" not in name}
     for name, kernel in kernels_of(network).items():
         values, scales = (arrays.pop(f"{name}.array.{part}") for part in ("qvalue", "scale"))
         assert values.dtype == np.int8 and scales.shape == (
@@ -217,6 +221,31 @@ def test_a_network_that_qwix_trains_has_gradients():
         expected = gradients(network)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert_near(one, other)
+
+
+@pytest.mark.long
+def test_the_recipe_of_the_documentation_quantises_with_observed_scales():
+    pytest.importorskip("qwix")
+    page = (ROOT / "docs" / "inference.md").read_text()
+    (recipe,) = re.findall(
+        r"^```\n(import jax.numpy as jnp\nimport qwix\n.*?)^```", page, re.M | re.S
+    )
+    digits = dilax.data.load("mnist").splits["train"].images[:80]
+    preparation = dilax.models.Preparation.of_images(digits)
+    description = dilax.models.Description(
+        model="mnist_tutorial", class_names=tuple("0123456789"), preparation=preparation
+    )
+    model = dilax.models.TrainedClassifier(description.create(), description)
+    names = {"dilax": dilax, "model": model, "held_out": digits}
+    exec(recipe, names)
+    small, images = names["small"], names["images"]
+    assert_kernels_are_integers(small, model.network)
+    largest = [np.abs(images[n : n + 64]).max() for n in (0, 64)]
+    scale = nnx.to_pure_dict(nnx.state(small.separable))["conv_general_dilated0_lhs_scale"]
+    assert np.asarray(scale["array"]).item() == pytest.approx(np.mean(largest) / 127.5, rel=1e-3)
+    with dilax.using(algorithms.lax):
+        assert_near(small(images), model.network(images))
+        np.testing.assert_array_equal(names["answers"], small(images).argmax(-1))
 
 
 @pytest.mark.parametrize("name", ["Conv", "DepthwiseConv"])
