@@ -267,10 +267,10 @@ CALLS = {
         lambda apply, bits, mask: 2 <= bits <= 16,
     ),
     "round_kernels": Call(
-        lambda bits, mask: training.round_kernels({"k": jnp.eye(2)}, bits=bits, mask=mask),
+        lambda bits, mask: training.round_kernels({"k": jnp.eye(2)}, bits=bits, mask=mask)["k"],
         {"bits": 8, "mask": training.is_kernel},
         {"bits": values.integers(), "mask": NO_FUNCTION},
-        lambda bits, mask: {"k": np.eye(2)} if 2 <= bits <= 16 else None,
+        lambda bits, mask: np.eye(2, dtype=np.float32) if 2 <= bits <= 16 else None,
     ),
     "share_batch": Call(
         lambda **arguments: len(training.share_batch(["one", "other"], **arguments)),
