@@ -41,9 +41,9 @@ def round_kernels(params: Pytree, *, bits: int = 8, mask: Mask = is_kernel) -> P
     integer-arithmetic-only inference", 2018; the derivative is the straight-through estimator of
     Y. Bengio et al., "Estimating or propagating gradients through stochastic neurons", 2013.
 
-    >>> kernel = jnp.array([[3.0, 0.1], [-1.4, 0.3]])
+    >>> kernel = jnp.array([[3.0, 0.3], [-1.4, 0.75]])
     >>> round_kernels({"kernel": kernel}, bits=3)["kernel"].tolist()
-    [[3.0, 0.10000000149011612], [-1.0, 0.30000001192092896]]
+    [[3.0, 0.25], [-1.0, 0.75]]
     """
     bits = integer(bits, "bits", minimum=2, maximum=MOST_BITS)
     check_callable(mask, "mask")
