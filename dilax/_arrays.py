@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from dilax._checks import shown
 
@@ -43,6 +44,14 @@ def as_dtype(value: Any, name: str) -> np.dtype:
     if value is None or not jnp.issubdtype(dtype, np.number):
         raise TypeError(f"{name} must be a type of numbers, got {shown(value)}.")
     return dtype
+
+
+def as_type(array: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Convert an array to a type; one that has it already is returned as it is.
+
+    So is what a tool has put in the place of an array, which may not know how to be converted.
+    """
+    return array if array.dtype == dtype else array.astype(dtype)
 
 
 def common_type(*types: Any) -> np.dtype:

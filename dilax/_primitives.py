@@ -70,7 +70,10 @@ def conv(
 def conv_by_lax(
     x: jax.Array, kernel: jax.Array, geometry: ConvGeometry, precision: Any, dtype: Any
 ) -> jax.Array:
-    """Convolve by lax's own primitive in place of dilax's, with the derivatives that JAX knows."""
+    """Convolve by lax's own primitive in place of dilax's, with the derivatives that JAX knows.
+
+    The kernel may be what a quantiser has put in the place of one, for lax's function alone.
+    """
     options = {"precision": precision, "dtype": dtype, "algorithm": lax}
     return _compute(conv_p, "elsewhere", x, kernel, geometry=geometry, **options)
 

@@ -1,5 +1,8 @@
 """Tools of others that know lax's primitives know dilax's too, inside of ``dilax.using``."""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +15,10 @@ from dilax import algorithms
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of the other tools
-    pytest.mark.usefixtures("ranks_may_differ"),
+    pytest.mark.usefixtures("ranks_may_differ", "module_compiles_quickly"),
 ]
 
+ROOT = pathlib.Path(__file__).parents[1]
 X = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
 KERNEL = jax.random.normal(jax.random.key(1), (3, 3, 1, 4))
 
@@ -92,25 +96,167 @@ def test_roofline_counts():
     assert result.unfused_flops == 2 * counted.multiply_adds_without_padding
 
 
-def quantised(network, provider, rule):
-    """A network that qwix computes in 8 bits, which changes its result a little."""
+# --- qwix -----------------------------------------------------------------------------------------
+
+MODULES = {
+    "Conv": lambda rngs: dilax.nn.Conv(4, 8, (3, 3), kernel_dilation=2, rngs=rngs),
+    "grouped": lambda rngs: dilax.nn.Conv(4, 8, (3, 3), feature_group_count=2, rngs=rngs),
+    "DepthwiseConv": lambda rngs: dilax.nn.DepthwiseConv(4, (3, 3), kernel_dilation=2, rngs=rngs),
+    "SeparableConv": lambda rngs: dilax.nn.SeparableConv(4, 8, (3, 3), strides=2, rngs=rngs),
+    "SeparableBlock": lambda rngs: dilax.nn.SeparableBlock(
+        4, 8, (3, 3), use_running_average=True, rngs=rngs
+    ),
+    "Network": Network,
+}
+NETWORKS = {
+    "mnist_dsdc": (2, 28, 28, 1),
+    "mnist_tutorial": (2, 28, 28, 1),
+    "dsdc": (2, 32, 32, 3),
+    "keras_separable": (2, 32, 32, 3),
+}
+PROVIDERS = {"QtProvider": "QtRule", "PtqProvider": "QuantizationRule"}
+"""Of training, and of use after it."""
+
+
+def cases(quick):
+    """Every provider and every name; those that are not quick, in the long form of the tests."""
+
+    def marks(case):
+        return [] if case in quick else [pytest.mark.long]
+
+    names = {name for _, name in quick}
+    every = MODULES if names <= MODULES.keys() else NETWORKS
+    pairs = [(provider, name) for provider in PROVIDERS for name in every]
+    return [pytest.param(*case, marks=marks(case), id="-".join(case)) for case in pairs]
+
+
+def quantised(network, provider, x=X, rules=({},)):
+    """A network that qwix computes in 8 bits, to be called inside of ``using``."""
     qwix = pytest.importorskip("qwix")
-    rules = [getattr(qwix, rule)(module_path=".*", weight_qtype=jnp.int8, act_qtype=jnp.int8)]
+    int8 = {"weight_qtype": jnp.int8, "act_qtype": jnp.int8}
+    rules = [getattr(qwix, PROVIDERS[provider])(**(int8 | rule)) for rule in rules]
+    return qwix.quantize_model(network, getattr(qwix, provider)(rules), x)
+
+
+def kernels_of(network):
+    """The arrays of two axes or more, and of what qwix made of one, both parts."""
+    state = nnx.to_pure_dict(nnx.state(network, nnx.Param))
+    found = jax.tree_util.tree_leaves_with_path(state)
+    names = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in found}
+    return {name: np.asarray(leaf) for name, leaf in names.items() if leaf.ndim > 1}
+
+
+def assert_near(found, expected):
+    """Closer than 5 % of the largest entry, but not equal, as of 8 bits."""
+    error = np.abs(found - expected).max()
+    assert 0 < error < 0.05 * np.abs(expected).max()
+
+
+def assert_kernels_are_integers(changed, network):
+    """Each kernel is int8, with a scale for each out-feature, and less than a step away."""
+    arrays = {name: leaf for name, leaf in kernels_of(changed).items() if "lhs_scale" not in name}
+    for name, kernel in kernels_of(network).items():
+        values, scales = (arrays.pop(f"{name}.array.{part}") for part in ("qvalue", "scale"))
+        assert values.dtype == np.int8 and scales.shape == (
+            *(1,) * (kernel.ndim - 1),
+            kernel.shape[-1],
+        )
+        assert (np.abs(values * scales - kernel) < 0.51 * scales + 1e-7).all()
+    assert not arrays
+
+
+@pytest.mark.parametrize(
+    "provider, name",
+    cases([("QtProvider", "SeparableBlock"), *(("PtqProvider", name) for name in MODULES)]),
+)
+def test_qwix_quantises_modules(name, provider):
+    network = MODULES[name](nnx.Rngs(0))
     with dilax.using(algorithms.lax):
-        changed = qwix.quantize_model(network, getattr(qwix, provider)(rules), X)
-        error = jnp.abs(changed(X) - network(X)).max()
-    assert 0 < error < 0.2
-    return changed
+        changed = quantised(network, provider)
+        assert_near(changed(X), network(X))
+        graphdef, state = nnx.split(changed)
+        by_jit = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))(state, X)
+        np.testing.assert_allclose(by_jit, changed(X), rtol=1e-3, atol=1e-3)
+    if provider == "PtqProvider":
+        assert_kernels_are_integers(changed, network)
 
 
-@pytest.mark.parametrize("network", [Dense, Network])
-def test_qwix_quantises_while_training(network):
-    quantised(network(nnx.Rngs(0)), "QtProvider", "QtRule")
+@pytest.mark.parametrize("provider, name", cases([("PtqProvider", "mnist_tutorial")]))
+def test_qwix_quantises_networks(name, provider):
+    network = dilax.models.create(name, rngs=nnx.Rngs(0))
+    network.eval()
+    images = jax.random.normal(jax.random.key(2), NETWORKS[name])
+    with dilax.using(algorithms.lax):
+        changed = quantised(network, provider, images)
+        assert_near(changed(images), network(images))
+    if provider == "PtqProvider":
+        assert_kernels_are_integers(changed, network)
 
 
-def test_qwix_quantises_after_training():
-    changed = quantised(Dense(nnx.Rngs(0)), "PtqProvider", "QuantizationRule")
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(changed))} >= {jnp.dtype("int8")}
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_qwix_sees_products_of_pixels(provider):
+    """Also after the same shapes were computed in floats, and if pixels are as many as features."""
+    x = X[:1, :1, :4]  # 4 pixels of 4 features, which a kernel has, too
+    network = dilax.nn.SeparableConv(4, 4, (3, 3), rngs=nnx.Rngs(0))
+    with dilax.using(algorithms.lax):
+        expected = network(x)
+        floats = {"op_names": ("conv_general_dilated",), "weight_qtype": None, "act_qtype": None}
+        changed = quantised(network, provider, x, rules=[floats, {}])
+        assert_near(changed(x), expected)
+
+
+def test_a_network_that_qwix_trains_has_gradients():
+    """With grouped convolutions in floats, whose gradient in 8 bits qwix cannot compute."""
+    network = Network(nnx.Rngs(0))
+    floats = {"op_names": ("conv_general_dilated",), "weight_qtype": None, "act_qtype": None}
+    rules = [{"module_path": "depthwise|separable", **floats}, {}]
+
+    def gradients(network):
+        apply, params, stats = dilax.training.functional(network)
+        loss = lambda params: (apply(params, stats, X, train=True)[0] ** 2).sum()  # noqa: E731
+        return jax.jit(jax.grad(loss))(params)
+
+    with dilax.using(algorithms.lax):
+        found = gradients(quantised(network, "QtProvider", rules=rules))
+        expected = gradients(network)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert_near(one, other)
+
+
+@pytest.mark.long
+def test_the_recipe_of_the_documentation_quantises_with_observed_scales():
+    pytest.importorskip("qwix")
+    page = (ROOT / "docs" / "inference.md").read_text()
+    (recipe,) = re.findall(
+        r"^```\n(import jax.numpy as jnp\nimport qwix\n.*?)^```", page, re.M | re.S
+    )
+    digits = dilax.data.load("mnist").splits["train"].images[:80]
+    preparation = dilax.models.Preparation.of_images(digits)
+    description = dilax.models.Description(
+        model="mnist_tutorial", class_names=tuple("0123456789"), preparation=preparation
+    )
+    model = dilax.models.TrainedClassifier(description.create(), description)
+    names = {"dilax": dilax, "model": model, "held_out": digits}
+    exec(recipe, names)
+    small, images = names["small"], names["images"]
+    assert_kernels_are_integers(small, model.network)
+    largest = [np.abs(images[n : n + 64]).max() for n in (0, 64)]
+    scale = nnx.to_pure_dict(nnx.state(small.separable))["conv_general_dilated0_lhs_scale"]
+    assert np.asarray(scale["array"]).item() == pytest.approx(np.mean(largest) / 127.5, rel=1e-3)
+    with dilax.using(algorithms.lax):
+        assert_near(small(images), model.network(images))
+        np.testing.assert_array_equal(names["answers"], small(images).argmax(-1))
+
+
+@pytest.mark.parametrize("name", ["Conv", "DepthwiseConv"])
+def test_outside_of_the_block_a_quantised_kernel_is_refused_by_name(name):
+    with dilax.using(algorithms.lax):
+        changed = quantised(MODULES[name](nnx.Rngs(0)), "PtqProvider")
+    with pytest.raises(TypeError, match=r"must be an array where dilax computes.*using\(dilax"):
+        changed(X)
+
+
+# --- jax2onnx -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", [Dense, Network])

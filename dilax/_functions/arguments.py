@@ -47,7 +47,7 @@ class Options(NamedTuple):
 def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
     """Convert both to arrays of one type, by NumPy's rules of promotion."""
     x, kernel = as_array(x, "x"), as_array(kernel, name)
-    if x.dtype == kernel.dtype != np.bool_ and not (x.weak_type or kernel.weak_type):
+    if x.dtype == kernel.dtype != np.bool_ and not (_is_weak(x) or _is_weak(kernel)):
         return x, kernel
     try:
         common = jnp.promote_types(x.dtype, kernel.dtype)
@@ -59,6 +59,24 @@ def as_arrays(x: ArrayLike, kernel: ArrayLike, name: str = "kernel") -> tuple[ja
             f"convert one: x.astype(jnp.float32)."
         )
     return x.astype(common), kernel.astype(common)
+
+
+def check_array(kernel: Any, name: str) -> None:
+    """Refuse what a quantiser has put in the place of a kernel, which only lax's function takes.
+
+    Raises:
+        TypeError: It is no array.
+    """
+    if not isinstance(kernel, jax.Array):
+        raise TypeError(
+            f"{name} must be an array where dilax computes, got {type(kernel).__name__}; call a "
+            f"quantised network inside of dilax.using(dilax.algorithms.lax)."
+        )
+
+
+def _is_weak(array: jax.Array) -> bool:
+    """Whether the type is weak; what a quantiser has put in the place of a kernel has no such."""
+    return getattr(array, "weak_type", False)
 
 
 def as_scalar(value: Any, name: str) -> Any:

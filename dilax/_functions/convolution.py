@@ -13,7 +13,13 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import _primitives, algorithms
 from dilax._arrays import as_array, holds
-from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
+from dilax._functions.arguments import (
+    Options,
+    as_arrays,
+    canonical_options,
+    check_array,
+    geometry_of,
+)
 from dilax._functions.sharding import call_sharded, specs_of
 from dilax._functions.symbolic import conv_of_symbolic_size, has_known_size
 from dilax.algorithms import Algorithm
@@ -98,11 +104,12 @@ def conv_canonical(
     batch = x.shape[: -geometry.rank - 1]
     if len(batch) != 1:
         x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
-    if not kernel.size or 0 in geometry.output_size:
+    if 0 in (*kernel.shape, *geometry.output_size):
         y = jnp.zeros((x.shape[0], *geometry.output_size, kernel.shape[-1]), options.dtype)
     elif options.algorithm is algorithms.lax or _is_narrow(x.dtype):
         y = _primitives.conv_by_lax(x, kernel, geometry, options.precision, options.dtype)
     else:
+        check_array(kernel, "kernel")
         run = functools.partial(_primitives.conv, geometry=geometry, **options._asdict())
         x_spec, kernel_spec = specs_of(x, kernel)
         shape = (x.shape[0], *geometry.output_size, kernel.shape[-1])

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from dilax import algorithms
 from dilax._arrays import as_array
-from dilax._functions.arguments import Options, is_mostly_padding
+from dilax._functions.arguments import Options, check_array, is_mostly_padding
 from dilax._functions.convolution import conv_canonical
 from dilax._functions.symbolic import has_known_size
 from dilax._functions.using import algorithm_in_use
@@ -91,6 +91,7 @@ def conv_general_dilated(
     call = None
     if algorithm is algorithms.lax:
         return by_lax(lhs, rhs)
+    check_array(kernel, "rhs")
     plain = _is_one(batch_group_count) and _all_ones(lhs_dilation, x.ndim - 2)
     if plain and out_sharding is None:
         window = window_strides, padding, rhs_dilation

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from dilax import algorithms
 from dilax._functions.arguments import Options, as_arrays, canonical_options, geometry_of
 from dilax._functions.convolution import add_bias, conv_canonical
 from dilax._functions.sharding import call_sharded, specs_of
 from dilax._functions.symbolic import has_known_size
-from dilax._functions.using import algorithm_in_use
-from dilax.algorithms import Algorithm, lax
+from dilax.algorithms import Algorithm
 from dilax.algorithms._algorithm import accumulation_type
 from dilax.geometry import PaddingLike
 
@@ -136,6 +136,8 @@ def _pointwise(
             f"x.shape[-1] == kernel.shape[-2]. Are x's features its last axis?"
         )
     kernel = kernel.reshape(kernel.shape[-2:])
+    if not isinstance(kernel, jax.Array):  # what a quantiser has put in its place
+        return _dot(x, kernel, options)
     x_spec, kernel_spec = specs_of(x, kernel)
     shape, spec = (*x.shape[:-1], kernel.shape[-1]), (*x_spec[:-1], kernel_spec[-1])
     run = functools.partial(_mix, options=options)
@@ -143,16 +145,24 @@ def _pointwise(
 
 
 def _mix(x: jax.Array, kernel: jax.Array, options: Options) -> jax.Array:
-    """Multiply rows of features, which XLA runs faster than arrays of more axes."""
-    # JAX refuses to reshape to sizes that may be negative; other tools look for features in images.
-    in_rows = has_known_size(x.shape) and algorithm_in_use() is not lax
-    y = jnp.dot(
-        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if in_rows else x,
+    """Multiply matrices, which is fast; where lax computes, as it is, so that tools see images.
+
+    JAX refuses to reshape to sizes that may be negative.
+    """
+    if options.algorithm is algorithms.lax or not has_known_size(x.shape):
+        return _dot(x, kernel, options)
+    y = _dot(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel, options)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _dot(x: jax.Array, kernel: jax.Array, options: Options) -> jax.Array:
+    return lax.dot_general(
+        x,
         kernel,
+        (((x.ndim - 1,), (0,)), ((), ())),
         precision=options.precision,
         preferred_element_type=accumulation_type(x, kernel),
     ).astype(options.dtype)
-    return y.reshape(*x.shape[:-1], y.shape[-1]) if in_rows else y
 
 
 def separable_conv(
@@ -201,6 +211,6 @@ def separable_conv(
     window: Any = {"strides": strides, "padding": padding, "kernel_dilation": kernel_dilation}
     filtered = _depthwise(x, depthwise_kernel, options, name="depthwise_kernel", **window)
     filtered, pointwise_kernel = as_arrays(filtered, pointwise_kernel, "pointwise_kernel")
-    options = canonical_options(filtered.dtype, precision, preferred_element_type)
+    options = canonical_options(filtered.dtype, precision, preferred_element_type, algorithm)
     y = _pointwise(filtered, pointwise_kernel, options, "pointwise_kernel")
     return y if bias is None else add_bias(y, bias)

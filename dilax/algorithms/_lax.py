@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dilax._arrays import common_type
+from dilax._arrays import as_type, common_type
 from dilax.algorithms._algorithm import Algorithm, result_type
 from dilax.algorithms._vma import vary, varying_axes
 from dilax.geometry import ConvGeometry
@@ -25,8 +25,8 @@ def conv(
     """``y[n, i, o] = sum_k sum_c x[n, s i + d k - low, c] w[k, c, o]``, as lax computes it."""
     common = common_type(lhs, rhs)
     return jax.lax.conv_general_dilated(
-        lhs.astype(common),
-        rhs.astype(common),
+        as_type(lhs, common),
+        as_type(rhs, common),
         window_strides=geometry.strides,
         padding=geometry.padding,
         rhs_dilation=geometry.kernel_dilation,

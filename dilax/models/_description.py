@@ -43,6 +43,8 @@ class Description:
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
     mirrored: bool = False
     """Whether its logits are averaged with those of the mirror image."""
+    kernel_bits: int = 0
+    """Bits of the integers that its kernels were rounded to while it trained; 0 for floats."""
 
     def __post_init__(self) -> None:
         names = entries(self.class_names, "class_names", "names")

@@ -102,7 +102,7 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
 
 
 def _from_run(folder: Path, weights: str | None) -> TrainedClassifier:
-    from dilax.training import CheckpointError, read_trained
+    from dilax.training import CheckpointError, read_trained, round_kernels
     from dilax.training._trained import KINDS
 
     if weights not in (None, *KINDS):
@@ -114,7 +114,10 @@ def _from_run(folder: Path, weights: str | None) -> TrainedClassifier:
             "versions do; read them by dilax.training.read_trained, or train anew."
         )
     description = Description.from_json(trained.description)
-    return _filled(description, *trained.weights, folder)
+    params, batch_stats = trained.weights
+    if description.kernel_bits:
+        params = round_kernels(params, bits=description.kernel_bits)
+    return _filled(description, params, batch_stats, folder)
 
 
 def _filled(

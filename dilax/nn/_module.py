@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from dilax._arrays import as_array, as_dtype
+from dilax._arrays import as_array, as_dtype, as_type
 from dilax._checks import LONGEST, as_python, check_callable, check_instance, entries, integer
 from dilax._functions import BatchNormParams
 from dilax.algorithms import Algorithm
@@ -55,7 +55,7 @@ class Module(Picklable, nnx.Module):
         arrays = [as_array(x, "x"), *params]
         check_input(arrays[0], self.in_features)
         dtype = jnp.result_type(*arrays) if self.dtype is None else self.dtype
-        return [array.astype(dtype) for array in arrays]
+        return [as_type(array, dtype) for array in arrays]
 
 
 class NormalisedModule(Module):
@@ -82,9 +82,10 @@ class NormalisedModule(Module):
     ) -> jax.Array:
         """Call ``function(x, params, ...) -> (y, params)``, and store the statistics it moved.
 
-        ``params`` is a tree of arrays, and of normalisations as ``norm_variables`` gives them.
+        ``params`` has kernels, and normalisations as ``norm_variables`` gives them, in tuples and
+        lists.
         """
-        leaves, structure = jax.tree.flatten(params, is_leaf=_is_norm)
+        leaves, structure = jax.tree.flatten(params, is_leaf=_is_leaf)
         x, *cast = self._cast(x, *(leaf for leaf in leaves if not _is_norm(leaf)))
         others = iter(cast)
         arrays = [read_norm(leaf) if _is_norm(leaf) else next(others) for leaf in leaves]
@@ -197,6 +198,11 @@ def check_input(x: jax.Array, in_features: int) -> None:
             f"x must have {in_features} features along its last axis (in_features), got shape "
             f"{x.shape}."
         )
+
+
+def _is_leaf(node: Any) -> bool:
+    """Whether it is no tuple or list of others; what a quantiser makes of a kernel is one leaf."""
+    return _is_norm(node) or not isinstance(node, tuple | list)
 
 
 def _is_norm(node: Any) -> bool:

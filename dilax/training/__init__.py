@@ -80,6 +80,7 @@ from dilax.training._pictures import (
     draw_mistakes,
     draw_predictions,
 )
+from dilax.training._quantization import quantize_aware, round_kernels
 from dilax.training._records import (
     CHECKPOINTS_FOLDER,
     CONFIG_FILE,
@@ -126,6 +127,8 @@ __all__ = [
     "freeze",
     "mean_of_mirrored",
     "compute_in",
+    "quantize_aware",
+    "round_kernels",
     "early_decay",
     "LOSS_SCALES",
     # losses and mixup

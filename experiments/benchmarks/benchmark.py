@@ -26,7 +26,7 @@ from common.markdown import table as table
 
 from dilax.training import describe_device, git_commit, versions
 
-OTHERS = ("torch", "keras", "onnxruntime", "openvino")
+OTHERS = ("torch", "keras", "qwix", "onnxruntime", "openvino")
 """Libraries that records name where they take part."""
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Record = Mapping[str, Any]

@@ -29,10 +29,8 @@ from prune import some
 import dilax
 from dilax import data, models, training
 
-PROGRAMS: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "mnist_dsdc": mnist_dsdc.main,
-    "dsdc": cifar_dsdc.main,
-}
+NETWORKS = ("mnist_dsdc", "dsdc")
+"""Networks that can be pruned."""
 CHOSEN_ON, CALIBRATED_ON = 6000, 512
 """Training images on which channels and scales are chosen."""
 BATCH = 64
@@ -40,21 +38,15 @@ BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(benchmark.Turns):
-    """Measure accuracy, size and time of networks that were made smaller; write a record."""
+class Trainings(benchmark.Flags):
+    """The flags of a benchmark that trains networks with several seeds."""
 
     model: str = "mnist_dsdc"
-    """The network: mnist_dsdc or dsdc."""
+    """The network."""
     dataset: str = "mnist"
     """Its data set."""
     epochs: int = 15
     """Epochs of the first training."""
-    tuning_epochs: int = 5
-    """Epochs after pruning."""
-    shares: tuple[float, ...] = (0.75, 0.5, 0.35)
-    """Shares of channels that stay."""
-    sparsities: tuple[float, ...] = (0.8,)
-    """Shares of zeros in kernels."""
     seeds: int = 3
     """Number of seeds."""
     runs: Path = Path("runs/smaller")
@@ -62,10 +54,22 @@ class Config(benchmark.Turns):
     flags: str = ""
     """Other flags of every training, such as --flags="--batch-size 256"."""
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Trainings, benchmark.Turns):
+    """Measure accuracy, size and time of networks that were made smaller; write a record."""
+
+    tuning_epochs: int = 5
+    """Epochs after pruning."""
+    shares: tuple[float, ...] = (0.75, 0.5, 0.35)
+    """Shares of channels that stay."""
+    sparsities: tuple[float, ...] = (0.8,)
+    """Shares of zeros in kernels."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model not in PROGRAMS:
-            raise ValueError(f"--model must be one of {', '.join(PROGRAMS)}, got {self.model}.")
+        if self.model not in NETWORKS:
+            raise ValueError(f"--model must be one of {', '.join(NETWORKS)}, got {self.model}.")
 
 
 def measure(config: Config) -> benchmark.Record:
@@ -100,7 +104,7 @@ def forms(
     return found | as_onnx(model, images, test, found["as trained"], config)
 
 
-def trained(config: Config, name: str, seed: int, epochs: int, *flags: str) -> Path:
+def trained(config: Trainings, name: str, seed: int, epochs: int, *flags: str) -> Path:
     """Train a network, unless it is there; return its folder.
 
     Raises:
@@ -110,7 +114,8 @@ def trained(config: Config, name: str, seed: int, epochs: int, *flags: str) -> P
     if not (folder / training.SUMMARY_FILE).is_file():
         given = ["--model", config.model, "--dataset", config.dataset, "--epochs", str(epochs)]
         given += ["--seed", str(seed), "--output", str(folder), "--no-pictures", *flags]
-        if PROGRAMS[config.model]([*given, *shlex.split(config.flags)]):
+        program = mnist_dsdc if config.model.startswith("mnist") else cifar_dsdc
+        if program.main([*given, *shlex.split(config.flags)]):
             raise ValueError(f"the training of {folder} failed; its message is above.")
     return folder
 
@@ -152,7 +157,7 @@ def as_onnx(
         dilax.inference.quantize(wide, narrow, batches)
         for name, file in (("ONNX, float32", wide), ("ONNX, int8", narrow)):
             session = onnxruntime.InferenceSession(str(file))
-            run = functools.partial(_run, session)
+            run = functools.partial(run_onnx, session)
             right = [
                 run(test.images[n : n + BATCH]).argmax(-1) == test.labels[n : n + BATCH]
                 for n in range(0, len(test), BATCH)
@@ -168,7 +173,8 @@ def as_onnx(
     return found
 
 
-def _run(session: Any, images: np.ndarray) -> np.ndarray:
+def run_onnx(session: Any, images: np.ndarray) -> np.ndarray:
+    """Compute the logits of uint8 images by a session of ONNX Runtime."""
     return session.run(None, {session.get_inputs()[0].name: images / np.float32(255)})[0]
 
 

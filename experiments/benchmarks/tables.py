@@ -23,6 +23,7 @@ import inference_speed
 import loop_cost
 import merge_speed
 import paper_digits
+import quantized_networks
 import role_speed
 import scaling
 import step_speed
@@ -292,6 +293,12 @@ def degridding() -> str:
     return gridding.section({name: record(name) for name in names})
 
 
+def quantized() -> str:
+    """Make the tables of networks of 8-bit integers, on digits and on coloured shapes."""
+    names = ("quantized_networks", "quantized_networks_shapes")
+    return "\n".join(quantized_networks.section(record(name)) for name in names)
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "summary": summary,
     "operations": single_operations,
@@ -303,6 +310,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "cifar": cifar,
     "inference": lambda: inference_speed.section(record("inference_speed")),
     "paper": lambda: paper_digits.section(record("paper_digits")),
+    "quantized": quantized,
     "waiting": lambda: wall_clock.section(record("wall_clock")),
     "merging": lambda: merge_speed.section(record("merge_speed")),
     "scaling": lambda: scaling.section(record("scaling")),

@@ -61,6 +61,9 @@ class Config:
     sparsity: float = 0.0
     """Share of the entries of kernels (except depthwise ones) that become zero, the smallest ones,
     between a fifth and seven tenths of the run; 0 for none."""
+    kernel_bits: int = 0
+    """Bits of the integers to which kernels are rounded in each step, each out-feature with a scale
+    (quantisation-aware training), from 2 to 16; 0 for floats."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type that the network computes in; its parameters stay in float32."""
     accumulate: int = 1
@@ -130,6 +133,7 @@ class Config:
             self.require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("label_smoothing", "ema_decay", "sparsity"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self.require("kernel_bits", self.kernel_bits in (0, *range(2, 17)), "0 or from 2 to 16")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "positive")
         for name in ("weight_decay", "clip_norm", "mixup"):
             self.require(name, 0 <= getattr(self, name) < math.inf, "0 or more")

@@ -128,6 +128,7 @@ class Task:
             preparation=self.images.preparation,
             options=self.network.options,
             mirrored=config.test_flips,
+            kernel_bits=config.kernel_bits,
         ).as_json()
 
 
@@ -279,6 +280,8 @@ def make_network(
     apply = functional.apply
     if config.precision != "float32":
         apply = training.compute_in(config.precision, apply)
+    if config.kernel_bits:
+        apply = training.quantize_aware(apply, bits=config.kernel_bits)
     if tuning is not None:
         apply = training.freeze(apply, tuning.frozen)
     functional = functional._replace(apply=apply)

@@ -260,6 +260,18 @@ CALLS = {
         {"dtype": values.nothing() | st.sampled_from(["int32", "flat32"]), "apply": NO_FUNCTION},
         lambda dtype, apply: dtype == "bfloat16",
     ),
+    "quantize_aware": Call(
+        lambda **arguments: callable(training.quantize_aware(**arguments)),
+        {"apply": max, "bits": 8, "mask": training.is_kernel},
+        {"apply": NO_FUNCTION, "bits": values.integers(), "mask": NO_FUNCTION},
+        lambda apply, bits, mask: 2 <= bits <= 16,
+    ),
+    "round_kernels": Call(
+        lambda bits, mask: training.round_kernels({"k": jnp.eye(2)}, bits=bits, mask=mask)["k"],
+        {"bits": 8, "mask": training.is_kernel},
+        {"bits": values.integers(), "mask": NO_FUNCTION},
+        lambda bits, mask: np.eye(2, dtype=np.float32) if 2 <= bits <= 16 else None,
+    ),
     "share_batch": Call(
         lambda **arguments: len(training.share_batch(["one", "other"], **arguments)),
         {"count": 2, "batch_size": 8, "accumulate": 2},

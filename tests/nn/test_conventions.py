@@ -55,7 +55,7 @@ def make(name, **options):
 def described(name):
     """The words for each argument in the docstring of a module."""
     text = inspect.getdoc(getattr(dilax.nn, name)).partition("Args:\n")[2].partition("\n\n")[0]
-    return dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, re.MULTILINE))
+    return dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE))
 
 
 def test_every_module_is_here():
