@@ -23,7 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Compiling a new shape takes longer than any deadline that would say something about the code.
 _COMMON = {"deadline": None, "derandomize": True, "print_blob": True, "database": None}
-hypothesis.settings.register_profile("default", max_examples=60, **_COMMON)
+hypothesis.settings.register_profile("default", max_examples=40, **_COMMON)
 hypothesis.settings.register_profile("long", max_examples=2000, **_COMMON)
 
 

@@ -28,6 +28,7 @@ def tiny(image_size: int) -> keras_networks.Network:
     return keras_networks.Network(apply, [kernel, jnp.ones((3, 1000))], [jnp.ones(())])
 
 
+@pytest.mark.long
 def test_the_race_leaves_a_record(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(keras_networks, "mobilenet", tiny)
     output = tmp_path / "record.json"

@@ -20,6 +20,7 @@ class Tiny(nnx.Module):
         return self.head(images.mean(axis=(1, 2)))
 
 
+@pytest.mark.long
 def test_every_comparison_leaves_a_row(tmp_path, capsys, monkeypatch, long):
     if not long:
         monkeypatch.setattr(call_overhead, "MnistDSDC", Tiny)

@@ -26,6 +26,7 @@ def test_every_variant_is_the_same_network_but_for_its_layers(variant):
     assert (features.shape, logits.shape) == ((2, 20, 18, FEATURES), (2, 20, 18, 11))
 
 
+@pytest.mark.long
 def test_the_naive_network_leaves_a_grid_and_hybrid_dilation_does_not():
     x = jnp.ones((1, 49, 49, 1))
     shares = {}
@@ -71,6 +72,7 @@ def small(name, config):
     return task._replace(test=tasks.Batch(task.test.images[:300], task.test.labels[:300]))
 
 
+@pytest.mark.long
 def test_the_program_writes_a_record_and_a_table(tmp_path, monkeypatch, compile_quickly, long):
     monkeypatch.setattr(gridding_accuracy, "make_task", small)
     output = tmp_path / "record.json"

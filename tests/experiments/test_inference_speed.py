@@ -11,7 +11,10 @@ from forward import by_jax, worker
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 
-@pytest.mark.parametrize("name, side", [("mnist_dsdc", 12), ("ASPP", 5)])
+SIZES = [pytest.param("mnist_dsdc", 12, marks=pytest.mark.long), ("ASPP", 5)]
+
+
+@pytest.mark.parametrize("name, side", SIZES)
 def test_forms_on_jax_compute_the_same(name: str, side: int) -> None:
     shape = (2, side, side, by_jax.CHANNELS[name])
     images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -23,7 +26,7 @@ def test_forms_on_jax_compute_the_same(name: str, side: int) -> None:
     assert np.ptp(outputs[0]) > 0.1
 
 
-@pytest.mark.parametrize("name, side", [("mnist_dsdc", 12), ("ASPP", 5)])
+@pytest.mark.parametrize("name, side", SIZES)
 def test_pytorch_and_runtimes_compute_the_same(name: str, side: int) -> None:
     pytest.importorskip("openvino", reason="the extra baselines is not installed")
     from forward import by_torch

@@ -11,6 +11,7 @@ from tests.training.network import jitter
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 
+@pytest.mark.long
 def test_it_writes_what_checkpoints_and_streaming_cost(tmp_path, capsys, monkeypatch, long):
     if not long:
         monkeypatch.setattr(models, "create", lambda name, *, rngs, **options: Tiny(rngs=rngs))

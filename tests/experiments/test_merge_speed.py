@@ -3,8 +3,10 @@
 import json
 
 import merge_speed
+import pytest
 
 
+@pytest.mark.long
 def test_the_record_of_merging(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(merge_speed, "BLOCKS", {5: merge_speed.BLOCKS[5]})
     output = tmp_path / "record.json"

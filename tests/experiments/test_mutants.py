@@ -38,6 +38,7 @@ def test_every_change_of_the_core_is_a_program() -> None:
         assert mutant.before != mutant.after
 
 
+@pytest.mark.long
 def test_a_mutant_is_judged_by_the_tests(tmp_path: Path) -> None:
     for name in ("dilax", "tests", "experiments"):
         (tmp_path / name).mkdir()

@@ -163,6 +163,7 @@ def other(tmp_path):
     return tmp_path / "other"
 
 
+@pytest.mark.long
 def test_another_checkout_is_timed_beside_this_one(other, tmp_path, capsys) -> None:
     flags = ["--other", str(other), "--families", "tiny", *AT_ONCE]
     output = tmp_path / "before_after.json"
@@ -214,6 +215,7 @@ def test_two_checkouts_are_compared_family_by_family() -> None:
     assert lines[6].startswith("Below 0.93: 2 passes, of which 0 again")
 
 
+@pytest.mark.long
 def test_a_case_that_seems_slower_is_measured_again(other, monkeypatch, tmp_path, capsys) -> None:
     """In new processes; here by a time that is always the longer one."""
     monkeypatch.setattr(report, "SLOWER", 1e9)

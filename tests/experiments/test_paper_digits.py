@@ -31,6 +31,7 @@ def test_every_font_has_every_digit():
     assert all(np.ptp(picture.astype(int)) == 255 for picture in pictures)
 
 
+@pytest.mark.long
 def test_a_record_has_both_accuracies_of_each_kind(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paper_digits, "printed", lambda random: ([np.eye(28) * 255.0 > 9], [1]))
     digits = data.load("mnist").splits["train"].images[:200]

@@ -23,6 +23,7 @@ def network(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_a_pruned_network_is_trained_on_resumed_and_used(network, small_digits, tmp_path, capsys):
     small, run = tmp_path / "small.safetensors", tmp_path / "run"
     given = [str(network), str(small), "--dataset", str(small_digits), "--images", "50"]

@@ -9,6 +9,7 @@ import pytest
 import role_speed
 
 
+@pytest.mark.long
 def test_every_derivative_leaves_times_and_memory(tmp_path: Path, monkeypatch) -> None:
     operation = role_speed.convolution((5, 4), (4, 4, 4), {"size": 3, "lhs_dilation": 2}, "float32")
     monkeypatch.setattr(role_speed, "operations", lambda: [operation])

@@ -36,6 +36,7 @@ def run(tmp_path, *flags):
     return status, output
 
 
+@pytest.mark.long
 def test_a_race_of_devices_leaves_a_record(
     tmp_path, small, capsys, compile_quickly, monkeypatch, long
 ):

@@ -9,6 +9,7 @@ import settings_speed
 SMALL = settings_speed.Convolution(2, (6, 5), 4, (3, 3))
 
 
+@pytest.mark.long
 def test_every_value_leaves_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         settings_speed,

@@ -33,6 +33,7 @@ def model():
     return model
 
 
+@pytest.mark.long
 def test_stock_flax_is_the_same_network(key, model):
     stock = StockMnistDSDC(model)
     images = jax.random.normal(key, (2, 28, 28, 1))

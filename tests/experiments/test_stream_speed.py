@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 import stream_speed
 
 
+@pytest.mark.long
 def test_the_record_of_streams(tmp_path, capsys):
     output = tmp_path / "record.json"
     flags = "--features 4 --stacks 1 --levels 3 --samples 12 --steps 1 --rounds 1"

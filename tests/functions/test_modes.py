@@ -5,6 +5,7 @@ One table of functions and one of modes. A function takes two arrays, ``(2, 6, 7
 """
 
 import functools
+import re
 import warnings
 
 import jax
@@ -87,13 +88,16 @@ def all_passes(function, x, kernel):
     ("name", "dtype"), cases.crossed(["bfloat16", "float16", "float32"], list(FUNCTIONS))
 )
 def test_nothing_is_promoted_implicitly(name, dtype):
-    operands = arrays(dtype)
-    wanted = all_passes(FUNCTIONS[name], *operands)
+    """The program is the same, so the numbers are."""
+    passes, operands = functools.partial(all_passes, FUNCTIONS[name]), arrays(dtype)
+    wanted = str(jax.make_jaxpr(passes)(*operands))
     with jax.numpy_dtype_promotion("strict"):
-        found = all_passes(FUNCTIONS[name], *operands)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
+        found = str(jax.make_jaxpr(passes)(*operands))
+    assert without_addresses(found) == without_addresses(wanted)
+
+
+def without_addresses(program):
+    return re.sub(r"0x[0-9a-f]+", "", program)
 
 
 @pytest.mark.parametrize("name", ["drop-in", "depthwise_conv", "shift_and_add", "im2col"])
