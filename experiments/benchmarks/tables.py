@@ -19,6 +19,7 @@ import accelerate_speed
 import benchmark
 import call_overhead
 import epoch_speed
+import forward_profile
 import inference_speed
 import loop_cost
 import merge_speed
@@ -26,7 +27,9 @@ import paper_digits
 import quantized_networks
 import role_speed
 import scaling
+import smaller_networks
 import step_speed
+import stream_speed
 import tyro
 import wall_clock
 from benchmark import RESULTS, Record
@@ -294,8 +297,8 @@ def degridding() -> str:
 
 
 def quantized() -> str:
-    """Make the tables of networks of 8-bit integers, on digits and on coloured shapes."""
-    names = ("quantized_networks", "quantized_networks_shapes")
+    """Make the tables of networks of 8-bit integers, on digits and on photographs."""
+    names = ("quantized_networks", "quantized_networks_cifar10")
     return "\n".join(quantized_networks.section(record(name)) for name in names)
 
 
@@ -309,6 +312,9 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "mnist": mnist,
     "cifar": cifar,
     "inference": lambda: inference_speed.section(record("inference_speed")),
+    "profile": lambda: forward_profile.section(record("forward_profile")),
+    "streams": lambda: stream_speed.section(record("stream_speed")),
+    "smaller": lambda: smaller_networks.section(record("smaller_networks")),
     "paper": lambda: paper_digits.section(record("paper_digits")),
     "quantized": quantized,
     "waiting": lambda: wall_clock.section(record("wall_clock")),
