@@ -51,7 +51,9 @@ def pictures():
 def expected(model, pictures):
     """Probabilities by the definition, in NumPy after the logits."""
     normalised = (pictures / 255 - COLOUR.mean) / np.asarray(COLOUR.std)
-    logits = np.asarray(model.network(jnp.asarray(normalised, jnp.float32)), np.float64)
+    logits = np.asarray(
+        jax.jit(model.network.__call__)(jnp.asarray(normalised, jnp.float32)), np.float64
+    )
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
