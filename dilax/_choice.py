@@ -4,8 +4,11 @@ For each pass, one function returns the algorithm for a platform and a problem. 
 settings, another function returns the settings. All constants that steer an algorithm are in this
 file. The choice of algorithms is based on ``experiments/results/algorithms.json``, a measurement of
 the algorithms in every pass of 79 convolutions; comments in brackets name its families. The
-settings are based on ``experiments/results/settings_speed.json``. Platforms that were not measured
-run ``lax``.
+settings are based on ``experiments/results/settings_speed.json``.
+
+Platforms that were not measured run ``lax``, but for passes of dilated convolutions on NVIDIA's
+GPUs, of which the compiled program shows that XLA makes something else of them: a window as large
+as the image, or a kernel with zeros between its taps. ``tests/aot`` compiles them, without a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +18,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from dilax.algorithms import Algorithm, im2col, lax, per_group, per_plane, shift_and_add
+from dilax.algorithms import (
+    Algorithm,
+    im2col,
+    lax,
+    pad_first,
+    per_group,
+    per_plane,
+    shift_and_add,
+    space_to_batch,
+)
 from dilax.algorithms._shift_and_add_gradient import Blocks
 from dilax.geometry import ConvGeometry
 
@@ -54,13 +66,28 @@ class Problem:
         return max(self.geometry.strides) > 1
 
     @property
+    def dilated(self) -> bool:
+        """Whether there are holes between the taps of the kernel."""
+        axes = zip(self.geometry.kernel_size, self.geometry.kernel_dilation, strict=True)
+        return any(size > 1 and dilation > 1 for size, dilation in axes)
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether an axis has more padding at one end than at the other."""
+        return any(low != high for low, high in self.geometry.padding)
+
+    @property
     def volume(self) -> bool:
         """Whether there are three window axes."""
         return self.geometry.rank == 3
 
 
 MEASURED_PLATFORMS = ("cpu",)
-"""Platforms with measurements; all others run ``lax``."""
+"""Platforms with measurements."""
+COMPILED_PLATFORMS = ("cuda", "gpu")
+"""Platforms of which the compiled programs are known; JAX has both names for one."""
+PLATFORMS = MEASURED_PLATFORMS + COMPILED_PLATFORMS
+"""All platforms on which something else than ``lax`` may be chosen."""
 
 
 class Choice(NamedTuple):
@@ -85,7 +112,8 @@ def choose(
 def conv_algorithm(platform: str, problem: Problem) -> Algorithm:
     """Choose the algorithm of the forward pass."""
     if platform not in MEASURED_PLATFORMS:
-        return lax
+        inflated = problem.dilated and problem.asymmetric
+        return pad_first if inflated and platform in COMPILED_PLATFORMS else lax
     if _nearly_depthwise(problem, 4):
         return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
     if _one_product(problem):
@@ -104,7 +132,9 @@ def conv_algorithm(platform: str, problem: Problem) -> Algorithm:
 def input_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
     """Choose the algorithm of the input gradient."""
     if platform not in MEASURED_PLATFORMS:
-        return lax
+        if platform not in COMPILED_PLATFORMS or not problem.dilated:
+            return lax
+        return space_to_batch if problem.strided else pad_first if problem.asymmetric else lax
     if _nearly_depthwise(problem, 4):
         return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
     if _one_product(problem) or _stem(problem):
@@ -119,7 +149,7 @@ def input_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
 def kernel_gradient_algorithm(platform: str, problem: Problem) -> Algorithm:
     """Choose the algorithm of the kernel gradient."""
     if platform not in MEASURED_PLATFORMS:
-        return lax
+        return space_to_batch if problem.dilated and platform in COMPILED_PLATFORMS else lax
     if _nearly_depthwise(problem, 2):
         return shift_and_add  # [mobilenet, aspp, convnext, cifar, tcn, wavenet, mamba, video, ...]
     if _one_product(problem) or _wide_stem(problem):

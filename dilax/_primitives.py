@@ -276,7 +276,7 @@ def _register(primitive: Primitive) -> None:
     rhs_rule = functools.partial(_transpose, primitive, 0)
     ad.defbilinear(primitive, lhs_rule, rhs_rule)
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
-    for platform in (None, "cpu"):
+    for platform in (None, "cpu", "cuda"):
         compute = functools.partial(_compute, primitive, platform or "elsewhere")
         rule = mlir.lower_fun(compute, multiple_results=False)
         mlir.register_lowering(primitive, rule, platform=platform)

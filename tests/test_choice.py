@@ -82,6 +82,28 @@ def test_a_platform_that_nobody_measured_runs_lax() -> None:
     assert chosen.algorithm is algorithms.lax and not chosen.settings
 
 
+@pytest.mark.parametrize(
+    "stride, dilation, padding, wanted",
+    [
+        (1, 1, (2, 0), "lax lax lax"),
+        (2, 1, (1, 1), "lax lax lax"),
+        (1, 2, (2, 2), "lax lax space_to_batch"),
+        (1, 2, (4, 0), "pad_first pad_first space_to_batch"),
+        (2, 2, (2, 2), "lax space_to_batch space_to_batch"),
+        (3, 2, (1, 2), "pad_first space_to_batch space_to_batch"),
+    ],
+)
+def test_each_pass_on_nvidia_gpus(stride, dilation, padding, wanted) -> None:
+    axes = (64, 64), (3, 1), (stride,) * 2, (padding, (0, 0)), (dilation,) * 2
+    problem = Problem(ConvGeometry(*axes, 8), 32, 32, 4)
+    for platform in ("cuda", "gpu"):
+        chosen = [
+            choose(platform, pass_name, problem).algorithm
+            for pass_name in ("conv", "input_gradient", "kernel_gradient")
+        ]
+        assert chosen == [getattr(algorithms, name) for name in wanted.split()]
+
+
 def test_an_algorithm_given_by_value_gets_the_settings_that_fit_it() -> None:
     geometry = ConvGeometry((64, 64), (3, 3), (2, 2), ((0, 0),) * 2, (1, 1), 32)
     given = choose("cpu", "conv", Problem(geometry, 32, 32, 1), algorithms.per_group)

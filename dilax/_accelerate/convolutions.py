@@ -25,7 +25,7 @@ from jax import lax
 
 from dilax import algorithms
 from dilax._accelerate.rule import Equation, Left, Replacement, any_above_one
-from dilax._choice import MEASURED_PLATFORMS, PassName, Problem, choose
+from dilax._choice import PLATFORMS, PassName, Problem, choose
 from dilax._functions import conv_general_dilated
 from dilax._functions.drop_in import channels_last, inverse, kernel_last
 from dilax._functions.symbolic import has_known_size
@@ -234,7 +234,7 @@ def _if_faster(
     def chosen(platform: str) -> list[Algorithm]:
         return [choose(platform, name, problem).algorithm for name in passes]
 
-    if all(algorithm is algorithms.lax for p in MEASURED_PLATFORMS for algorithm in chosen(p)):
+    if all(algorithm is algorithms.lax for p in PLATFORMS for algorithm in chosen(p)):
         return Left("nothing faster than lax is known for its shapes")
     names = (algorithm.name for algorithm in chosen(jax.default_backend()))
     return Replacement(compute, tuple(zip(passes, names, strict=True)))

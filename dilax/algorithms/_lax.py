@@ -54,7 +54,7 @@ def input_gradient(
     def of_input(x: jax.Array) -> jax.Array:
         return conv(x, rhs.astype(common), geometry, precision=precision)
 
-    return _transpose(of_input, shape, lhs.astype(common)).astype(dtype)
+    return transpose(of_input, shape, lhs.astype(common)).astype(dtype)
 
 
 def kernel_gradient(
@@ -74,7 +74,7 @@ def kernel_gradient(
     def of_kernel(kernel: jax.Array) -> jax.Array:
         return conv(lhs.astype(common), kernel, geometry, precision=precision)
 
-    return _transpose(of_kernel, shape, rhs.astype(common)).astype(dtype)
+    return transpose(of_kernel, shape, rhs.astype(common)).astype(dtype)
 
 
 def channels_last(rank: int) -> jax.lax.ConvDimensionNumbers:
@@ -83,9 +83,10 @@ def channels_last(rank: int) -> jax.lax.ConvDimensionNumbers:
     return jax.lax.ConvDimensionNumbers(outside, (rank + 1, rank, *range(rank)), outside)
 
 
-def _transpose(
+def transpose(
     linear: Callable[[jax.Array], jax.Array], shape: tuple[int, ...], cotangent: jax.Array
 ) -> jax.Array:
+    """Apply the transpose of a linear function of an array of ``shape``."""
     example = vary(jnp.zeros(shape, cotangent.dtype), varying_axes(cotangent))
     (result,) = jax.linear_transpose(linear, example)(cotangent)
     return result

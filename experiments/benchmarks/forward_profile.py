@@ -77,7 +77,7 @@ def profiled(case: str, config: Config) -> dict[str, Any]:
     options = dict(chosen.compiler_options)
     call = jax.jit(form).lower(images).compile(compiler_options=options)
     times = operations(lambda: jax.block_until_ready(call(images)), config.calls)
-    program = read_program(call.as_text())
+    program = read_program(call.as_text() or "")
     kinds: collections.Counter[str] = collections.Counter()
     for operation, milliseconds in times.items():
         kinds[program[operation].kind] += milliseconds  # type: ignore[assignment]

@@ -18,6 +18,7 @@ from pathlib import Path
 import accelerate_speed
 import benchmark
 import call_overhead
+import compiled_for_gpu
 import epoch_speed
 import forward_profile
 import inference_speed
@@ -312,6 +313,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "mnist": mnist,
     "cifar": cifar,
     "inference": lambda: inference_speed.section(record("inference_speed")),
+    "gpu": lambda: compiled_for_gpu.section(record("compiled_for_gpu")),
     "profile": lambda: forward_profile.section(record("forward_profile")),
     "streams": lambda: stream_speed.section(record("stream_speed")),
     "smaller": lambda: smaller_networks.section(record("smaller_networks")),

@@ -18,9 +18,11 @@ from tests import cases
 ALGORITHMS = [
     algorithms.im2col,
     algorithms.lax,
+    algorithms.pad_first,
     algorithms.per_group,
     algorithms.per_plane,
     algorithms.shift_and_add,
+    algorithms.space_to_batch,
 ]
 PASSES = ("conv", "input_gradient", "kernel_gradient")
 TOLERANCE = {jnp.float32: 1e-5, jnp.float64: 1e-13}
