@@ -1,4 +1,4 @@
-"""What XLA makes of convolutions on a GPU: compiled for an H100, on a machine that has none.
+"""What XLA makes of convolutions on a GPU: compiled for an H100 and an A100, without one.
 
     pip install -e ".[train,aot]"
     JAX_PLATFORMS=cpu python experiments/benchmarks/compiled_for_gpu.py
@@ -25,26 +25,42 @@ import dilax
 from dilax.algorithms import Algorithm
 
 PLUGIN = "jax_cuda13_plugin"
-H100 = {
+SHARED: dict[str, float] = {
     "threads_per_block_limit": 1024,
     "threads_per_warp": 32,
-    "shared_memory_per_block": 48 << 10,
-    "shared_memory_per_core": 228 << 10,
-    "shared_memory_per_block_optin": 227 << 10,
     "threads_per_core_limit": 2048,
+    "shared_memory_per_block": 48 << 10,
     "registers_per_core_limit": 1 << 16,
     "registers_per_block_limit": 1 << 16,
-    "core_count": 132,
-    "fpus_per_core": 128,
     "block_dim_limit_x": (1 << 31) - 1,
     "block_dim_limit_y": (1 << 16) - 1,
     "block_dim_limit_z": (1 << 16) - 1,
-    "memory_bandwidth": 3352320000000,
-    "l2_cache_size": 50 << 20,
-    "clock_rate_ghz": 1.98,
     "device_memory_size": 80 << 30,
 }
-"""Facts that XLA has to know of the device (NVIDIA, "H100 Tensor Core GPU architecture", 2022)."""
+TARGETS: dict[str, dict[str, float]] = {
+    "H100": {
+        "shared_memory_per_core": 228 << 10,
+        "shared_memory_per_block_optin": 227 << 10,
+        "core_count": 132,
+        "fpus_per_core": 128,
+        "memory_bandwidth": 3352320000000,
+        "l2_cache_size": 50 << 20,
+        "clock_rate_ghz": 1.98,
+    },
+    "A100": {
+        "shared_memory_per_core": 164 << 10,
+        "shared_memory_per_block_optin": 163 << 10,
+        "core_count": 108,
+        "fpus_per_core": 64,
+        "memory_bandwidth": 2039000000000,
+        "l2_cache_size": 40 << 20,
+        "clock_rate_ghz": 1.41,
+    },
+}
+"""Facts that XLA has to know of a device: NVIDIA, "A100 Tensor Core GPU architecture", 2020, and
+"H100 Tensor Core GPU architecture", 2022."""
+CAPABILITIES = {"H100": 9, "A100": 8}
+"""Major version of the compute capability."""
 VERSIONS = {"dnn_version_info": (9, 7), "runtime_version": (12, 8)}
 OPTIONS = {"xla_gpu_autotune_level": 0}
 """Autotuning would need the device."""
@@ -114,37 +130,44 @@ class Config(benchmark.Flags):
 
 
 def measure(config: Config) -> benchmark.Record:
-    """Compile every pass of every convolution, by lax and as dilax chooses."""
+    """Compile every pass of every convolution for every target, by lax and as dilax chooses."""
     del config
-    device = topology(1).devices[0]
     choices = {"lax": dilax.algorithms.lax, "dilax": None}
     return {
-        "target": "NVIDIA H100",
-        "cases": {
-            case.name: {
-                name: {
-                    which: [call._asdict() for call in calls(function, device, *shapes)]
-                    for which, (function, shapes) in passes(case, algorithm).items()
-                }
-                for name, algorithm in choices.items()
+        "targets": {
+            target: {
+                case.name: {name: compiled(case, each, target) for name, each in choices.items()}
+                for case in CASES
             }
-            for case in CASES
-        },
+            for target in TARGETS
+        }
     }
 
 
-def topology(devices: int) -> Any:
-    """Describe a machine with H100s that are not there."""
-    facts = "".join(f"{name}: {value}\n" for name, value in H100.items())
+def compiled(
+    case: Case, algorithm: Algorithm | None, target: str
+) -> dict[str, list[dict[str, str]]]:
+    """Compile the passes of a convolution; return the calls of each."""
+    device = topology(1, target).devices[0]
+    return {
+        which: [call._asdict() for call in calls(function, device, *shapes)]
+        for which, (function, shapes) in passes(case, algorithm).items()
+    }
+
+
+def topology(devices: int, target: str = "H100") -> Any:
+    """Describe a machine with GPUs that are not there."""
+    facts = "".join(f"{name}: {value}\n" for name, value in (SHARED | TARGETS[target]).items())
     versions = "".join(
         f"{name} {{ major: {major} minor: {minor} }}\n" for name, (major, minor) in VERSIONS.items()
     )
-    target = (
-        f"gpu_device_info {{ {facts} cuda_compute_capability {{ major: 9 }} }}\n"
-        f'{versions}platform_name: "CUDA"\ndevice_description_str: "NVIDIA H100 80GB HBM3"\n'
+    capability = f"cuda_compute_capability {{ major: {CAPABILITIES[target]} }}"
+    text = (
+        f"gpu_device_info {{ {facts} {capability} }}\n"
+        f'{versions}platform_name: "CUDA"\ndevice_description_str: "NVIDIA {target} 80GB"\n'
     )
     return topologies.get_topology_desc(
-        "h100", "cuda", target_config=target, topology=f"1x1x{devices}"
+        target, "cuda", target_config=text, topology=f"1x1x{devices}"
     )
 
 
@@ -184,17 +207,23 @@ def calls_of(lowered: Any) -> list[Call]:
 
 
 def section(record: benchmark.Record) -> str:
-    """Make the table of all passes."""
+    """Make the table of all passes, for the first target, and say where others differ."""
+    first, *others = record["targets"]
+    found = record["targets"][first]
+    differing = [name for name in others if record["targets"][name] != found]
     rows = []
-    for name, case in record["cases"].items():
+    for name, case in found.items():
         for which in case["lax"]:
             by_lax, by_dilax = (_cell(case[each][which]) for each in ("lax", "dilax"))
             rows.append((name, which, by_lax, "the same" if by_lax == by_dilax else by_dilax))
     table = benchmark.table(("convolution", "pass", "lax", "dilax"), rows)
-    versions = record["versions"]
+    also = "".join(
+        f" The calls for {name} are the same." for name in others if name not in differing
+    )
+    also += "".join(f" Some calls for {name} differ." for name in differing)
     return (
-        f"{table}\nCompiled for {record['target']} by jax {versions['jax']}, not run "
-        f"([record](experiments/results/compiled_for_gpu.json)).\n"
+        f"{table}\nCompiled for NVIDIA {first} by jax {record['versions']['jax']}, not run "
+        f"([record](experiments/results/compiled_for_gpu.json)).{also}\n"
     )
 
 

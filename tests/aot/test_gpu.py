@@ -1,4 +1,4 @@
-"""Programs compiled for an H100 that is not there: what they ask of cuDNN.
+"""Programs compiled for GPUs that are not there: what they ask of cuDNN.
 
 No window is larger than the kernel, no kernel has zeros between its taps, and the kernel gradients
 are those that cuDNN has functions for.
@@ -27,11 +27,12 @@ PASSES = ("forward", "input gradient", "kernel gradient")
 SMALL = "depthwise 3x3, dilation 12"
 """Its phases are as small as its kernel, so that either may be the window."""
 X = (4, 24, 20, 16)
+MATRIX = np.linspace(-1, 1, 16 * 64, dtype=np.float32).reshape(16, 64)
 
 
-@pytest.fixture(scope="module")
-def device():
-    return gpu.topology(1).devices[0]
+@pytest.fixture(scope="module", params=gpu.TARGETS)
+def device(request):
+    return gpu.topology(1, request.param).devices[0]
 
 
 def largest(calls):
@@ -80,7 +81,7 @@ FUNCTIONS = {
         (3, 3, 1, 32),
     ),
     "separable_conv": (
-        lambda x, w: dilax.separable_conv(x, w, jnp.ones((16, 8)), kernel_dilation=2, strides=2),
+        lambda x, w: dilax.separable_conv(x, w, MATRIX, kernel_dilation=2, strides=2),
         (3, 3, 1, 16),
     ),
     "conv_general_dilated": (
