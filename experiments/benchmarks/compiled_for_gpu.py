@@ -62,8 +62,8 @@ TARGETS: dict[str, dict[str, float]] = {
 CAPABILITIES = {"H100": 9, "A100": 8}
 """Major version of the compute capability."""
 VERSIONS = {"dnn_version_info": (9, 7), "runtime_version": (12, 8)}
-OPTIONS = {"xla_gpu_autotune_level": 0}
-"""Autotuning would need the device."""
+OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+"""Autotuning would need the device, and without it Triton finds no tiles for some products."""
 CALL = re.compile(r'window={([^}]*)}.*custom_call_target="__cudnn\$(\w+)"')
 
 
