@@ -63,3 +63,19 @@ def test_same_padding_of_any_size_and_stride(size, stride):
     for length in range(1, 2 * stride + 3):
         x = jnp.asarray(np.random.default_rng(1).normal(size=(1, length, 2, 4)), jnp.float32)
         np.testing.assert_allclose(exported.call(x), strided(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("padding", [((0, 2), (1, 0)), ((2, 1), (0, 0))])
+def test_pools_with_other_padding_at_each_end(padding):
+    def pool(x):
+        return dilax.max_pool(x, (3, 2), strides=(2, 1), padding=padding)
+
+    height, width = export.symbolic_shape(
+        "height, width", constraints=["height >= 3", "width >= 2"]
+    )
+    exported = export.export(jax.jit(pool))(
+        jax.ShapeDtypeStruct((1, height, width, 4), jnp.float32)
+    )
+    for sizes in ((6, 5), (7, 2), (8, 3)):
+        x = jnp.asarray(np.random.default_rng(1).normal(size=(1, *sizes, 4)), jnp.float32)
+        np.testing.assert_array_equal(exported.call(x), pool(x))

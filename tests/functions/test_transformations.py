@@ -252,3 +252,26 @@ def test_gradients_export_with_a_batch_of_any_size():
     exported = export.export(jax.jit(jax.grad(loss)))(kernel, x)
     arrays = jnp.ones((3, 2, 1, 4)), jnp.ones((3, 6, 5, 4))
     np.testing.assert_allclose(exported.call(*arrays), jax.grad(loss)(*arrays), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mapped", [(0, None), (None, 0), (0, 0)])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("name", ["conv", "input_gradient", "kernel_gradient"])
+def test_any_operand_of_a_pass_may_be_mapped(name, groups, mapped):
+    """A pass of mapped operands, as of vmap over one operand of a gradient, is a loop of passes."""
+    shapes = (2, 5, 6, 4), (3, 2, 4 // groups, 6), (2, 5, 6, 6)
+    x, kernel, g = map(jnp.float32, cases.draw(*((3, *shape) for shape in shapes)))
+    conv = functools.partial(dilax.conv, feature_group_count=groups)
+    passes = {
+        "conv": (conv, (x, kernel)),
+        "input_gradient": (lambda g, w: jax.vjp(lambda x: conv(x, w), x[0])[1](g)[0], (g, kernel)),
+        "kernel_gradient": (lambda x, g: jax.vjp(lambda w: conv(x, w), kernel[0])[1](g)[0], (x, g)),
+    }
+    function, operands = passes[name]
+    given = [one if axis == 0 else one[0] for one, axis in zip(operands, mapped, strict=True)]
+    found = jax.vmap(function, mapped)(*given)
+    for place in range(3):
+        each = [
+            one[place] if axis == 0 else one[0] for one, axis in zip(operands, mapped, strict=True)
+        ]
+        np.testing.assert_allclose(found[place], function(*each), rtol=1e-5, atol=1e-5)
