@@ -276,7 +276,7 @@ def _constant(short: Any, long: Any) -> Operand:
             return Repeated(one, axis, (shapes[0][axis], shapes[1][axis]))
     if shapes[0] or shapes[1]:
         return Unknown(f"a constant of shape {shapes[0]} or {shapes[1]}, {DEPENDS}", True)
-    return Unknown(f"the number {short} or {long}, {DEPENDS}", True)
+    return Unknown(f"the number {np.asarray(short)} or {np.asarray(long)}, {DEPENDS}", True)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -289,7 +289,7 @@ def same(first: Any, second: Any) -> bool:
         return _same_program(first, second)
     if isinstance(first, tuple | list) and isinstance(second, tuple | list):
         return len(first) == len(second) and all(map(same, first, second))
-    if isinstance(first, jax.Array | np.ndarray) or isinstance(second, jax.Array | np.ndarray):
+    if hasattr(first, "dtype") or hasattr(second, "dtype"):  # arrays, and what JAX has for literals
         return _same_array(first, second)
     return bool(first == second)
 

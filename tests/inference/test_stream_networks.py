@@ -83,7 +83,7 @@ def plain_lax(outputs, taps, dilation, stride, groups):
             x, kernel, (1,), ((reach, reach),), rhs_dilation=(dilation,),
             dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups,
         )  # fmt: skip
-        return y[:, : y.shape[1] - reach : stride]
+        return lax.slice_in_dim(y, 0, y.shape[1] - reach, stride, axis=1)
 
     return convolve
 
