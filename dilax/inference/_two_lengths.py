@@ -279,6 +279,10 @@ def _constant(short: Any, long: Any) -> Operand:
     return Unknown(f"the number {short} or {long}, {DEPENDS}", True)
 
 
+ARRAYS = (jax.Array, np.ndarray, np.generic, float)
+"""Types of constants that are compared bit by bit, since NaN is not equal to itself."""
+
+
 def same(first: Any, second: Any) -> bool:
     """Return whether two constants or parameters are certainly the same."""
     if first is second:
@@ -289,7 +293,7 @@ def same(first: Any, second: Any) -> bool:
         return _same_program(first, second)
     if isinstance(first, tuple | list) and isinstance(second, tuple | list):
         return len(first) == len(second) and all(map(same, first, second))
-    if isinstance(first, jax.Array | np.ndarray) or isinstance(second, jax.Array | np.ndarray):
+    if isinstance(first, ARRAYS) or isinstance(second, ARRAYS):
         return _same_array(first, second)
     return bool(first == second)
 
