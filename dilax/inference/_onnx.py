@@ -150,9 +150,19 @@ def _pool_of_planes(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
     return [x]
 
 
+def _choice(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Choose now, where it is known: quantisers read the other array too, though it may be NaN."""
+    which, *arrays = operands
+    if isinstance(which, jax.core.Tracer):
+        return None
+    chosen = {int(number) for number in np.ravel(which)}
+    return [arrays[chosen.pop()]] if len(chosen) == 1 else None
+
+
 REPLACEMENTS: Mapping[str, Replacement] = {
     "dot_general": _product,
     "max": _rectifier,
+    "select_n": _choice,
     "reduce_window_max": _pool_of_planes,
     "reduce_window_sum": _pool_of_planes,
 }
