@@ -203,6 +203,7 @@ OPERATIONS = {
     "activations": lambda x: jax.nn.gelu(x) * jax.nn.sigmoid(x) + jax.nn.softmax(x),
     "gates": lambda x: jnp.prod(jnp.stack(jnp.split(x @ MATRIX[:, :4], 2, -1)), 0),
     "normalisation over features": lambda x: jax.nn.standardize(x, axis=-1) * 2.0,
+    "variance over features": lambda x: x - x.var(-1, keepdims=True),  # reads a constant NaN
     "products": lambda x: jnp.einsum("btc,cd,btd->btd", x, MATRIX, x @ MATRIX),
     "axes": lambda x: x.transpose(1, 2, 0)[:, None].sum(1, keepdims=True).reshape(-1, 1, 3, 2),
     "a shift": lambda x: jnp.pad(x, ((0, 0), (2, 0), (0, 0)))[:, :-2] - x,
