@@ -47,7 +47,11 @@ def to_onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStru
         program = jax.make_jaxpr(_apart(fold(function)))(*arguments)
     # What jax2onnx traces is only what is called here: it writes functions of jax.nn, such as relu,
     # as nodes of their own.
-    model = jax2onnx.to_onnx(lambda *arrays: _run(program, arrays, REPLACEMENTS), arguments)
+    cumsum = jnp.cumsum
+    try:
+        model = jax2onnx.to_onnx(lambda *arrays: _run(program, arrays, REPLACEMENTS), arguments)
+    finally:
+        jnp.cumsum = cumsum  # jax2onnx replaces it, for the rest of the process
     del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
     return model.SerializeToString()
 
@@ -131,22 +135,24 @@ def _pool_of_planes(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
     jax2onnx pools along all axes, and ONNX Runtime along three at most.
     """
     (x,) = operands
+    if x.ndim < 4:
+        return None
     windows = {name: value for name, value in equation.params.items() if isinstance(value, tuple)}
     columns = enumerate(zip(*windows.values(), strict=True))
     pooled = [axis for axis, column in columns if not set(column) <= {1, (0, 0)}]
-    if x.ndim < 4:
-        return None
     for axes in (pooled[place : place + 2] for place in range(0, len(pooled), 2)):
-        rest = [axis for axis in range(x.ndim) if axis not in axes]
-        planes = jnp.transpose(x, rest + axes)
-        outer = planes.shape[: len(rest)]
-        own = {
-            name: ((0, 0) if name == "padding" else 1, *(value[axis] for axis in axes))
-            for name, value in windows.items()
-        }
-        planes = planes.reshape(math.prod(outer), *planes.shape[len(rest) :])
-        (found,) = run_equation(equation.replace(params=equation.params | own), [planes])
-        x = jnp.transpose(found.reshape(*outer, *found.shape[1:]), np.argsort(rest + axes))
+        order = [axis for axis in range(x.ndim) if axis not in axes] + axes
+        outer, inner = order[: -len(axes)], {}
+        for name, value in windows.items():
+            inner[name] = ((0, 0) if name == "padding" else 1, *(value[axis] for axis in axes))
+        planes = jnp.transpose(x, order)
+        count = math.prod(planes.shape[: len(outer)])
+        (found,) = run_equation(
+            equation.replace(params=equation.params | inner),
+            [planes.reshape(count, *planes.shape[len(outer) :])],
+        )
+        found = found.reshape(*planes.shape[: len(outer)], *found.shape[1:])
+        x = jnp.transpose(found, np.argsort(order).tolist())
     return [x]
 
 

@@ -171,6 +171,13 @@ def test_runtimes_get_what_they_fuse(tmp_path, runtime, batch):
     close(found, stack(images), 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the other tools
+def test_jax_is_as_before_after_an_export(tmp_path, runtime):
+    before = jnp.cumsum
+    export(lambda x: jnp.cumsum(x, 1), tmp_path / "sum.onnx", (2, 3))
+    assert jnp.cumsum is before
+
+
 MATRIX = draw(8, 3)
 OPERATIONS = {
     "a product of integers": lambda x: jnp.round(9 * x).astype(jnp.int32) @ jnp.ones((8, 3), int),
