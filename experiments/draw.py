@@ -149,7 +149,7 @@ def export(model: models.TrainedClassifier) -> dict[str, bytes]:
     """Return the network as ONNX, for one image, and as JSON what the page has to know of it.
 
     Raises:
-        ExportError: Jax2onnx is missing, or does not know a layer.
+        ExportError: jax2onnx is missing, or does not know a layer.
     """
     preparation = model.preparation
     settings = {

@@ -118,6 +118,8 @@ def _padded(
     """Pad axes from ``first`` on."""
     pads = [(0, 0)] * first + list(padding)
     pads += [(0, 0)] * (x.ndim - len(pads))
+    if all(edges == (0, 0) for edges in pads):
+        return x
     return lax.pad(x, value, [(low, high, 0) for low, high in pads])
 
 

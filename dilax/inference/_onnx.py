@@ -7,11 +7,13 @@ and a few of its operations are replaced by what runtimes look for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
@@ -19,6 +21,7 @@ from dilax import algorithms
 from dilax._accelerate.internals import run_equation
 from dilax._functions.using import using
 from dilax.inference._fold import INLINED, fold, inner_program
+from dilax.inference._scaled import result_of
 from dilax.inference._sealed import ExportError
 
 Operands = Sequence[Any]
@@ -32,7 +35,7 @@ def to_onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStru
     """Write a function of arrays, folded, as the bytes of an ONNX file.
 
     Raises:
-        ExportError: Jax2onnx is not installed.
+        ExportError: jax2onnx is not installed.
     """
     try:
         import jax2onnx
@@ -44,7 +47,11 @@ def to_onnx(function: Callable[..., Any], arguments: Sequence[jax.ShapeDtypeStru
         program = jax.make_jaxpr(_apart(fold(function)))(*arguments)
     # What jax2onnx traces is only what is called here: it writes functions of jax.nn, such as relu,
     # as nodes of their own.
-    model = jax2onnx.to_onnx(lambda *arrays: _run(program, arrays, REPLACEMENTS), arguments)
+    cumsum = jnp.cumsum
+    try:
+        model = jax2onnx.to_onnx(lambda *arrays: _run(program, arrays, REPLACEMENTS), arguments)
+    finally:
+        jnp.cumsum = cumsum  # jax2onnx replaces it, for the rest of the process
     del model.graph.value_info[:]  # shapes of steps on the way: optional, and at times wrong
     return model.SerializeToString()
 
@@ -90,17 +97,20 @@ def _results(
 # --- replacements ---------------------------------------------------------------------------------
 
 
-def _pointwise(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
-    """Multiply the features ``(N, *spatial, C)`` by a matrix as a convolution of one entry."""
-    x, kernel = operands
+def _product(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Multiply arrays in the type of the result, which ONNX shares among all of them.
+
+    Features ``(N, *spatial, C)`` times a matrix are a convolution of one entry.
+    """
+    dtype = result_of(equation).dtype
+    x, kernel = (jnp.asarray(operand, dtype) for operand in operands)
     features = x.ndim - 1
-    if kernel.ndim != 2 or features not in (1, 2, 3, 4):
-        return None
-    if equation.params["dimension_numbers"] != (((features,), (0,)), ((), ())):
-        return None
-    if features == 1:
+    pointwise = equation.params["dimension_numbers"] == (((features,), (0,)), ((), ()))
+    if not pointwise or kernel.ndim != 2:
+        return run_equation(equation, [x, kernel])
+    if features not in (2, 3) or not jnp.issubdtype(dtype, jnp.floating):
         return [jnp.matmul(x, kernel, precision=equation.params["precision"])]
-    spatial = "DHW"[4 - features :]
+    spatial = "HW"[3 - features :]
     return [
         lax.conv_general_dilated(
             *(x, kernel.reshape((1,) * len(spatial) + kernel.shape)),
@@ -120,27 +130,45 @@ def _rectifier(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
 
 
 def _pool_of_planes(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
-    """Pool images ``(N, H, W, C)`` as planes ``(N C, H, W)``.
+    """Pool planes ``(N, H, W)``, of whichever axes are pooled, two axes at a time.
 
     jax2onnx pools along all axes, and ONNX Runtime along three at most.
     """
     (x,) = operands
-    window = equation.params["window_dimensions"]
-    if x.ndim != 4 or (window[0], window[-1]) != (1, 1):
+    if x.ndim < 4:
         return None
-    params = {
-        name: value[:-1] if isinstance(value, tuple) else value
-        for name, value in equation.params.items()
-    }
-    n, height, width, channels = x.shape
-    planes = jnp.moveaxis(x, -1, 1).reshape(n * channels, height, width)
-    pooled = equation.primitive.bind(planes, **params)
-    return [jnp.moveaxis(pooled.reshape(n, channels, *pooled.shape[1:]), 1, -1)]
+    windows = {name: value for name, value in equation.params.items() if isinstance(value, tuple)}
+    columns = enumerate(zip(*windows.values(), strict=True))
+    pooled = [axis for axis, column in columns if not set(column) <= {1, (0, 0)}]
+    for axes in (pooled[place : place + 2] for place in range(0, len(pooled), 2)):
+        order = [axis for axis in range(x.ndim) if axis not in axes] + axes
+        outer, inner = order[: -len(axes)], {}
+        for name, value in windows.items():
+            inner[name] = ((0, 0) if name == "padding" else 1, *(value[axis] for axis in axes))
+        planes = jnp.transpose(x, order)
+        count = math.prod(planes.shape[: len(outer)])
+        (found,) = run_equation(
+            equation.replace(params=equation.params | inner),
+            [planes.reshape(count, *planes.shape[len(outer) :])],
+        )
+        found = found.reshape(*planes.shape[: len(outer)], *found.shape[1:])
+        x = jnp.transpose(found, np.argsort(order).tolist())
+    return [x]
+
+
+def _choice(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Choose now, where it is known: quantisers read the other array too, though it may be NaN."""
+    which, *arrays = operands
+    if isinstance(which, jax.core.Tracer):
+        return None
+    chosen = {int(number) for number in np.ravel(which)}
+    return [arrays[chosen.pop()]] if len(chosen) == 1 else None
 
 
 REPLACEMENTS: Mapping[str, Replacement] = {
-    "dot_general": _pointwise,
+    "dot_general": _product,
     "max": _rectifier,
+    "select_n": _choice,
     "reduce_window_max": _pool_of_planes,
     "reduce_window_sum": _pool_of_planes,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,12 @@ import numpy as np
 from dilax._atomic import write_bytes
 from dilax._checks import shown
 from dilax.inference._sealed import ExportError, reason
+
+RECTIFIERS = ("Relu", "Clip")
+MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+"""Operations that only move entries, and so share the scale of what they move."""
+RANGED = ("Conv", "Gemm", "MatMul", "Add", "Mul")
+"""Operations whose results are quantised with a scale of their own."""
 
 
 def quantize(
@@ -65,12 +72,14 @@ def quantize(
         with tempfile.TemporaryDirectory() as folder:
             prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "written.onnx"
             quantization.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            onnx.save(_with_vectors(onnx.load(str(prepared))), str(prepared))
+            model = _rectified_first(_with_vectors(onnx.load(str(prepared))))
+            onnx.save(model, str(prepared))
             quantization.quantize_static(
                 str(prepared),
                 str(written),
                 _reader(argument.name, first, given),
                 quant_format=quantization.QuantFormat.QOperator,
+                nodes_to_exclude=_kept_rectifiers(model),
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -91,6 +100,51 @@ def _with_vectors(model: Any) -> Any:
         if array.name in biases and len(array.dims) == 2 and array.dims[0] == 1:
             del array.dims[0]
     return model
+
+
+def _rectified_first(model: Any) -> Any:
+    """Rectify before a transposition or a reshape instead of after it, which gives the same."""
+    graph, readers = model.graph, _readers(model)
+    nodes, stale = list(graph.node), set()
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output}
+    for node in nodes[:]:
+        while node.op_type in RECTIFIERS and readers[between := node.input[0]] == 1:
+            before, place = makers.get(between), makers[node.output[0]]
+            if before is None or nodes[before].op_type not in MOVES:
+                break
+            move, result = nodes[before], node.output[0]
+            node.input[0], node.output[0] = move.input[0], between
+            move.input[0], move.output[0] = between, result
+            nodes[before], nodes[place] = node, move
+            makers |= {between: before, result: place}
+            stale.add(between)
+    shapes = [one for one in graph.value_info if one.name not in stale]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.value_info.extend(shapes)
+    return model
+
+
+def _kept_rectifiers(model: Any) -> list[str]:
+    """Return the names of rectifiers that the quantiser must not drop.
+
+    It drops all, and relies on what is before them to give no number below their smallest one. That
+    is so if an operation with a range of its own is before them, whose result nothing else reads.
+    """
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    readers = _readers(model)
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in RECTIFIERS
+        and (makers.get(node.input[0]) not in RANGED or readers[node.input[0]] > 1)
+    ]
+
+
+def _readers(model: Any) -> collections.Counter[str]:
+    """Count how many read each array, of the nodes and of those who call the model."""
+    names = [name for node in model.graph.node for name in node.input]
+    return collections.Counter(names + [output.name for output in model.graph.output])
 
 
 def _reader(name: str, first: np.ndarray, rest: Iterator[np.ndarray]) -> Any:

@@ -17,6 +17,8 @@ from dilax.inference._signals import Signal, Uniform
 from dilax.inference._stream_rules import RULES
 from dilax.inference._two_lengths import Operand, Place, Reader, Result, Step, Unknown
 
+LEAST_STEPS = 64
+"""Shortest signal that is traced: of a shorter one, ``x[:, :8]`` might be the whole."""
 MOST_STEPS = 2**31 - 1
 """Longest signal that is traced: devices count the entries of an axis in 32 bits."""
 
@@ -68,8 +70,8 @@ def stream(function: Callable[[Any], Any], example: Any, *, axis: int = 1) -> St
     ``k`` taps at dilation ``d``, and convolves them with the chunk. The step can be used under
     ``jit``, ``vmap``, ``scan`` and derivatives, and the state can be kept in a file.
 
-    The function is traced for signals of the length of ``example`` and of twice that, and may
-    consist of:
+    The function is traced for signals of the length of ``example``, or of a multiple of at least 64
+    steps, and of twice that. It may consist of:
 
     - convolutions and pools with padding in front alone, ``(k - 1) d`` entries, or padded at both
       ends and cut at the right by as much; without padding; strided, grouped or transposed; with
@@ -114,6 +116,7 @@ def stream(function: Callable[[Any], Any], example: Any, *, axis: int = 1) -> St
     leaves, structure = jax.tree.flatten(example)
     types = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     axes, length = _time_of(types, integer(axis, "axis"))
+    length *= math.ceil(LEAST_STEPS / length)
     program, multiple, values = _read(_Given(function, structure, types, axes), length)
     timings = [_timing(value) for value in values]
 

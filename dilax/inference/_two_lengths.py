@@ -289,8 +289,8 @@ def same(first: Any, second: Any) -> bool:
         return _same_program(first, second)
     if isinstance(first, tuple | list) and isinstance(second, tuple | list):
         return len(first) == len(second) and all(map(same, first, second))
-    if hasattr(first, "dtype") or hasattr(second, "dtype"):  # arrays, and what JAX has for literals
-        return _same_array(first, second)
+    if any(hasattr(one, "dtype") or isinstance(one, float) for one in (first, second)):
+        return _same_array(first, second)  # bit by bit, since NaN is not equal to itself
     return bool(first == second)
 
 

@@ -46,7 +46,7 @@ class TensorBoardLog:
         folder: The folder of the run.
 
     Raises:
-        ImportError: TensorboardX is not installed.
+        ImportError: tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -6,9 +6,11 @@ import sys
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import lax
 
 import dilax
 from dilax import models
@@ -167,6 +169,62 @@ def test_runtimes_get_what_they_fuse(tmp_path, runtime, batch):
     session = runtime.InferenceSession(path)
     (found,) = session.run(None, {session.get_inputs()[0].name: np.asarray(images)})
     close(found, stack(images), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other tools
+def test_jax_is_as_before_after_an_export(tmp_path, runtime):
+    before = jnp.cumsum
+    export(lambda x: jnp.cumsum(x, 1), tmp_path / "sum.onnx", (2, 3))
+    assert jnp.cumsum is before
+
+
+MATRIX = draw(8, 3)
+OPERATIONS = {
+    "a product of integers": lambda x: jnp.round(9 * x).astype(jnp.int32) @ jnp.ones((8, 3), int),
+    "a product of two types": lambda x: lax.dot_general(
+        *(array.astype(jnp.float16) for array in (x[0, 0], MATRIX)),
+        (((1,), (0,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    ),
+    "a product of volumes": lambda x: jax.nn.relu(x.reshape(2, 2, 3, 7, 8) @ MATRIX),
+    "a pool of planes": lambda x: lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, 1, 3, 2), (1, 1, 2, 2), "SAME"
+    ),
+    "a pool of volumes": lambda x: lax.reduce_window(
+        x.reshape(2, 6, 7, 4, 2), 0.0, lax.add, (1, 2, 3, 2, 1), (1, 1, 2, 2, 1), "SAME"
+    ),
+    "every second feature": lambda x: lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 1, 1, 2), "VALID"
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other tools
+def test_operations_that_runtimes_know_in_one_form_alone(tmp_path, runtime):
+    def all_of_them(x):
+        return [function(x) for function in OPERATIONS.values()]
+
+    path, x = tmp_path / "operations.onnx", draw(2, 6, 7, 8)
+    export(all_of_them, path, x.shape)
+    session = runtime.InferenceSession(path)
+    found = session.run(None, {session.get_inputs()[0].name: np.asarray(x)})
+    for one, expected in zip(found, all_of_them(x), strict=True):
+        assert one.dtype == expected.dtype
+        close(one, expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other tools
+def test_images_of_any_size_without_padding(tmp_path, runtime):
+    path, x = tmp_path / "layer.onnx", draw(2, 9, 7, 8)
+
+    def valid(x):
+        return dilax.depthwise_conv(x, KERNEL, padding="VALID")
+
+    limits = ("height >= 3", "width >= 3")
+    export(valid, path, ("batch", "height", "width", 8), constraints=limits)
+    session = runtime.InferenceSession(path)
+    (found,) = session.run(None, {session.get_inputs()[0].name: np.asarray(x)})
+    close(found, valid(x))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other tools

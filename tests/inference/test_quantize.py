@@ -2,6 +2,8 @@
 
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -51,6 +53,25 @@ def test_outputs_are_nearly_the_same_and_the_file_is_smaller(runtime, exported, 
     assert target.stat().st_size < 0.75 * source.stat().st_size
     operations = {node.op_type for node in onnx.load(str(target)).graph.node}
     assert not operations & {"Conv", "MatMul", "Gemm", "Add", "Relu"}  # all of them of integers
+
+
+def test_rectifiers_are_kept(runtime, tmp_path):
+    """Also after a transposition, after a pool, and where something else reads their input."""
+    first, second, last = draw(3, 3, 4, 4), draw(3, 3, 4, 4), draw(4, 5)
+
+    def layers(x):
+        y = dilax.conv(x, first)
+        z = jax.nn.relu(y + dilax.conv(jax.nn.relu(y), second))
+        pooled = jax.nn.relu(nnx.max_pool(y, (2, 2), (2, 2))).mean((1, 2))
+        features = (z.mean((1, 2)) + pooled) @ last
+        return features - jnp.var(features, axis=-1, keepdims=True)
+
+    source, target = tmp_path / "float32.onnx", tmp_path / "int8.onnx"
+    export(layers, source, ("batch", 8, 8, 4))
+    quantize(source, target, [draw(8, 8, 8, 4)] * 2)
+    images = draw(4, 8, 8, 4)
+    found, expected = run(runtime, target, images), np.asarray(layers(images))
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
 
 
 def test_kernels_are_8_bit_integers_with_a_scale_for_each_feature(runtime, tmp_path):
