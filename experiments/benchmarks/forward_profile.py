@@ -4,8 +4,8 @@
 
 Each network is compiled as ``dilax.inference.compile`` chooses, and JAX's profiler says how long
 each operation of the compiled program took. The kinds are told by what XLA has fused into an
-operation. Operations run on all cores, some beside each other, so their times add up to more than
-the time of a call.
+operation. Some run beside each other, and products also in threads that the profiler does not see,
+so their times do not add up to the time of a call.
 """
 
 import collections
