@@ -147,8 +147,15 @@ def placed(tree, sharding):
     )
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("name, side, channels", [("mnist_dsdc", 28, 1), ("dsdc", 32, 3)])
+@pytest.mark.parametrize(
+    "name, side, channels, devices",
+    [
+        ("mnist_dsdc", 28, 1, 4),
+        ("dsdc", 32, 3, 1),
+        pytest.param("mnist_dsdc", 28, 1, 1, marks=pytest.mark.long),
+        pytest.param("dsdc", 32, 3, 4, marks=pytest.mark.long),
+    ],
+)
 def test_a_training_step_has_no_window_larger_than_its_kernels(name, side, channels, devices):
     found = gpu.topology(devices).devices
     step, state, batch = training_step(name, side, channels)
