@@ -60,11 +60,21 @@ def test_every_form_computes_the_same(form, winner):
     close(compiled(IMAGES), layer(IMAGES), 1e-5)
 
 
+def is_known(options):
+    """Whether this XLA has the options; older ones lack some."""
+    try:
+        jax.jit(jnp.sin).lower(1.0).compile(compiler_options=dict(_race.OPTIONS[options]))
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
 def test_forms_race_first_then_options_for_the_winner(winner):
     races = winner("accelerated", "as it is")
     compile(layer, IMAGES)
     assert races[0] == [*FORMS]
-    assert races[1] == [str(Way("accelerated", options)) for options in _race.OPTIONS]
+    known = filter(is_known, _race.OPTIONS)
+    assert races[1] == [str(Way("accelerated", options)) for options in known]
 
 
 def test_times_of_every_way_that_raced_are_kept():
