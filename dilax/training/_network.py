@@ -113,6 +113,8 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
         if train:
             merged.train()
             for _, part in nnx.iter_graph(merged):
+                if isinstance(part, nnx.Rngs):  # it has a stream of any name
+                    continue
                 if axis_name is not None and hasattr(part, "axis_name"):
                     part.axis_name = axis_name
                 if updates is not None and hasattr(part, "use_running_average"):

@@ -77,6 +77,22 @@ def test_the_first_updates_of_running_statistics_weigh_more(key, make):
         assert_close_trees(trained(start, images, updates=updates)[1], expected)
 
 
+def test_a_module_may_hold_its_rngs(key):
+    """``nnx.Rngs`` has a stream of any name, so also of those of the options of normalisation."""
+
+    class Drawing(nnx.Module):
+        def __init__(self, rngs):
+            self.norm, self.rngs = nnx.BatchNorm(3, momentum=0.9, rngs=rngs), rngs
+
+        def __call__(self, x):
+            return self.norm(x) + jax.random.normal(self.rngs.noise(), x.shape)
+
+    apply, params, start = functional(Drawing(nnx.Rngs(0)))
+    images = jax.random.normal(key, (4, 5, 5, 3))
+    _, moved = apply(params, start, images, train=True, key=key, updates=0)
+    np.testing.assert_allclose(moved["norm"]["mean"], images.mean((0, 1, 2)), atol=1e-6)
+
+
 def test_the_module_is_left_alone():
     module = Network(rngs=nnx.Rngs(0))
     before = jax.tree.map(np.array, plain_arrays(module, (nnx.Param, nnx.BatchStat)))
