@@ -89,7 +89,8 @@ def test_a_module_may_hold_its_rngs(key):
 
     apply, params, start = functional(Drawing(nnx.Rngs(0)))
     images = jax.random.normal(key, (4, 5, 5, 3))
-    _, moved = apply(params, start, images, train=True, key=key, updates=0)
+    trained = jax.jit(functools.partial(apply, train=True))
+    _, moved = trained(params, start, images, key=key, updates=0)
     np.testing.assert_allclose(moved["norm"]["mean"], images.mean((0, 1, 2)), atol=1e-6)
 
 
