@@ -131,6 +131,13 @@ def apply(equation: JaxprEqn, operands: Sequence[Any], **params: Any) -> list[An
     return run_equation(changed, operands)
 
 
+def only_signal(operands: Sequence[Value], what: str) -> int:
+    """Return the axis of time of the first operand, the only one that may have it."""
+    if any(isinstance(one, Signal | Uniform) for one in operands[1:]):
+        raise RefusedError(f"has {what} that depends on time")
+    return operands[0].axis
+
+
 def must_agree(step: Step, but: Sequence[str] = ()) -> None:
     """Refuse an operation whose parameters depend on the length of the input."""
     changed = [name for name in step.different() if name not in but]

@@ -12,7 +12,6 @@ may run beside this one.
 import dataclasses
 import functools
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from smaller_networks import BATCH, Trainings, over_seeds, run_onnx, trained
+from smaller_networks import BATCH, Logits, Trainings, accuracy, onnx_files, over_seeds, trained
 
 import dilax
 from dilax import data, models, training
@@ -30,8 +29,8 @@ from dilax import data, models, training
 BITS = 8
 TRAININGS = {"float32": (), f"kernels of {BITS} bits": ("--kernel-bits", str(BITS))}
 """Flags of each training."""
-Logits = Callable[[Any], Any]
-"""``uint8 images (N, H, W, C) -> logits``."""
+FILES = {"float32": "ONNX", "int8": "int8 in ONNX"}
+"""What the table calls the files of a network."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,8 @@ def forms(
         arrays = nnx.state(model.network, (nnx.Param, nnx.BatchStat))
         found[name] = row(jax.jit(model.logits), size(arrays), test)
         found[f"{name}, int8 by qwix"] = by_qwix(model, images, test)
-        for kind, values in as_onnx(model, images, test).items():
-            found[f"{name}, {kind}"] = values
+        for kind, file, logits in onnx_files(model, images):
+            found[f"{name}, {FILES[kind]}"] = row(logits, file.stat().st_size, test)
     for values in found.values():
         values["difference"] = values["accuracy"] - found["float32"]["accuracy"]
     return found
@@ -80,11 +79,7 @@ def forms(
 
 def row(logits: Logits, size: int, test: data.Split) -> dict[str, float]:
     """Measure accuracy on test images."""
-    right = [
-        np.asarray(logits(test.images[n : n + BATCH])).argmax(-1) == test.labels[n : n + BATCH]
-        for n in range(0, len(test), BATCH)
-    ]
-    return {"accuracy": float(np.concatenate(right).mean()), "bytes": size}
+    return {"accuracy": accuracy(logits, test), "bytes": size}
 
 
 def size(arrays: Any) -> int:
@@ -140,24 +135,6 @@ def quantised(network: nnx.Module, images: jax.Array) -> nnx.Module:
     )
     nnx.update(narrow, qwix.quantize_params(params, narrow, statistics))
     return narrow
-
-
-def as_onnx(
-    model: models.TrainedClassifier, images: np.ndarray, test: data.Split
-) -> dict[str, dict[str, float]]:
-    """Measure a network in ONNX Runtime, in float32 and in 8-bit integers."""
-    import onnxruntime
-
-    found = {}
-    batches = (images[n : n + BATCH] / np.float32(255) for n in range(0, len(images), BATCH))
-    with tempfile.TemporaryDirectory() as place:
-        wide, narrow = (Path(place) / f"{name}.onnx" for name in ("float32", "int8"))
-        dilax.inference.export(model.logits, wide, ("batch", *model.preparation.image_shape))
-        dilax.inference.quantize(wide, narrow, batches)
-        for name, file in (("ONNX", wide), ("int8 in ONNX", narrow)):
-            session = onnxruntime.InferenceSession(str(file))
-            found[name] = row(functools.partial(run_onnx, session), file.stat().st_size, test)
-    return found
 
 
 # --- the table ------------------------------------------------------------------------------------

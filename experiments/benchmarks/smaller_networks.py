@@ -14,7 +14,7 @@ import shlex
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ CHOSEN_ON, CALIBRATED_ON = 6000, 512
 """Training images on which channels and scales are chosen."""
 BATCH = 64
 """Images of a batch whose time is taken."""
+Logits = Callable[[Any], Any]
+"""``uint8 images (N, H, W, C) -> logits``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,30 +149,41 @@ def as_onnx(
     config: Config,
 ) -> dict[str, dict[str, float]]:
     """Measure a network in ONNX Runtime, in float32 and in 8-bit integers."""
+    found = {}
+    for name, file, logits in onnx_files(model, images):
+        content = file.read_bytes()
+        found[f"ONNX, {name}"] = {
+            **whole,
+            "accuracy": accuracy(logits, test),
+            "bytes": len(content),
+            "compressed_bytes": len(zlib.compress(content, 9)),
+            "milliseconds": least(functools.partial(logits, test.images[:BATCH]), config),
+        }
+    return found
+
+
+def onnx_files(
+    model: models.TrainedClassifier, images: np.ndarray
+) -> Iterator[tuple[str, Path, Logits]]:
+    """Write a network as ONNX, in float32 and in 8-bit integers; give each file and its logits."""
     import onnxruntime
 
-    found = {}
     batches = (images[n : n + BATCH] / np.float32(255) for n in range(0, len(images), BATCH))
     with tempfile.TemporaryDirectory() as place:
         wide, narrow = (Path(place) / f"{name}.onnx" for name in ("float32", "int8"))
         dilax.inference.export(model.logits, wide, ("batch", *model.preparation.image_shape))
         dilax.inference.quantize(wide, narrow, batches)
-        for name, file in (("ONNX, float32", wide), ("ONNX, int8", narrow)):
-            session = onnxruntime.InferenceSession(str(file))
-            run = functools.partial(run_onnx, session)
-            right = [
-                run(test.images[n : n + BATCH]).argmax(-1) == test.labels[n : n + BATCH]
-                for n in range(0, len(test), BATCH)
-            ]
-            content = file.read_bytes()
-            found[name] = {
-                **whole,
-                "accuracy": float(np.concatenate(right).mean()),
-                "bytes": len(content),
-                "compressed_bytes": len(zlib.compress(content, 9)),
-                "milliseconds": least(functools.partial(run, test.images[:BATCH]), config),
-            }
-    return found
+        for file in (wide, narrow):
+            yield file.stem, file, functools.partial(run_onnx, onnxruntime.InferenceSession(file))
+
+
+def accuracy(logits: Logits, test: data.Split) -> float:
+    """Measure the accuracy on test images."""
+    right = [
+        np.asarray(logits(test.images[n : n + BATCH])).argmax(-1) == test.labels[n : n + BATCH]
+        for n in range(0, len(test), BATCH)
+    ]
+    return float(np.concatenate(right).mean())
 
 
 def run_onnx(session: Any, images: np.ndarray) -> np.ndarray:
