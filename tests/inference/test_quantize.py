@@ -57,6 +57,11 @@ def test_outputs_are_nearly_the_same_and_the_file_is_smaller(runtime, exported, 
 
 def test_rectifiers_are_kept(runtime, tmp_path):
     """Also after a transposition, after a pool, and where something else reads their input."""
+    random = np.random.default_rng(0)  # of its own: rounding depends on what is drawn
+
+    def draw(*shape):
+        return random.uniform(-1, 1, shape).astype(np.float32)
+
     first, second, last = draw(3, 3, 4, 4), draw(3, 3, 4, 4), draw(4, 5)
 
     def layers(x):
@@ -71,7 +76,7 @@ def test_rectifiers_are_kept(runtime, tmp_path):
     quantize(source, target, [draw(8, 8, 8, 4)] * 2)
     images = draw(4, 8, 8, 4)
     found, expected = run(runtime, target, images), np.asarray(layers(images))
-    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
 def test_kernels_are_8_bit_integers_with_a_scale_for_each_feature(runtime, tmp_path):
