@@ -25,11 +25,11 @@ from jax import Array
 
 from dilax import data, models
 from dilax.models import _vgg
-from dilax.training import Augment, Plan
+from dilax.training import Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(common.Config):
+class Config(common.ClassifierConfig):
     """Train a classifier on CIFAR, and write the results to a folder."""
 
     own_size = 32
@@ -69,7 +69,7 @@ class Config(common.Config):
         self.require("freeze", not self.freeze or self.weights is not None, "given with --weights")
 
 
-def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Augment:
+def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> common.AugmentImages:
     """Mirror, rotate, shift and cut out each training image at random."""
 
     def augment(key: Array, images: Array, step: Array) -> Array:
@@ -114,15 +114,12 @@ def tune(config: Config) -> common.Tuning | None:
     )
 
 
+JOB = common.Classify(augmentation, published=tune)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    return common.main(
-        Config,
-        augmentation=augmentation,
-        adapt=lambda dataset: dataset,
-        tune=tune,
-        arguments=arguments,
-    )
+    return common.main(Config, JOB, arguments=arguments)
 
 
 if __name__ == "__main__":

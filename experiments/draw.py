@@ -25,8 +25,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import tyro
+from common.classification import windowed
 from common.onnx_web import CHECKSUMS, read_runtime
-from common.run import windowed
 from common.serving import address, make_server
 from common.terminal import print_all_letters, say, stage
 from tyro.conf import Positional
@@ -112,10 +112,11 @@ def check_digits(model: models.TrainedClassifier) -> None:
         ValueError: It does not take a bright object on black, as digits of MNIST are.
     """
     height, width, channels = model.preparation.image_shape
-    if model.preparation.object_size is None or channels != 1:
+    classifies = isinstance(model, models.TrainedClassifier)
+    if not classifies or model.preparation.object_size is None or channels != 1:
         raise ValueError(
-            "the network must have been trained on bright digits on black, all of one size, as "
-            f"those of MNIST are, got {model.description.model} for other images of "
+            "the network must have been trained to classify bright digits on black, all of one "
+            f"size, as those of MNIST are, got {model.description.model} for other images of "
             f"{height}x{width}x{channels}; train one with: python experiments/mnist_dsdc.py"
         )
 

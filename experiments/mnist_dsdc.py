@@ -25,11 +25,11 @@ import numpy as np
 from jax import Array
 
 from dilax import data
-from dilax.training import Augment, Plan
+from dilax.training import Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(common.Config):
+class Config(common.ClassifierConfig):
     """Train a separable dilated classifier on MNIST, and write the results to a folder."""
 
     own_size = 28
@@ -67,7 +67,7 @@ class Config(common.Config):
         return {"kernel_dilation": self.kernel_dilation} if self.kernel_dilation else {}
 
 
-def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> Augment:
+def augmentation(config: Config, normalise: common.Normalise, plan: Plan) -> common.AugmentImages:
     """Shift, rotate, scale and shear each training image at random."""
     del plan  # all epochs use the same augmentation
 
@@ -98,9 +98,12 @@ def grey(dataset: data.Dataset) -> data.Dataset:
     return dataclasses.replace(dataset, splits=splits, source=source)
 
 
+JOB = common.Classify(augmentation, adapt=grey)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    return common.main(Config, augmentation=augmentation, adapt=grey, arguments=arguments)
+    return common.main(Config, JOB, arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
-gives the most probable classes. A picture that cannot be read is named, and the others are
-answered.
+gives the most probable classes or, of a network that finds the class of each pixel, the classes
+with the most pixels. A picture that cannot be read is named, and the others are answered.
 """
 
 import interrupts
@@ -22,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from common import segments
 from common.terminal import print_all_letters, say, stage
 from rich.progress import Progress
 from tyro.conf import Positional
 
 from dilax import models, training
 
+Answers = models.Predictions | models.Segments
 MOST_DRAWN = 60
 """Most pictures that --draw shows, the first ones."""
 FEW = 64
@@ -47,7 +49,10 @@ class Config:
     weights: str | None = None
     """Weights of the run: final, ema or best; by default those that its record reports."""
     csv: Path | None = None
-    """File for a table: each picture, its class, and the probability of every class."""
+    """File for a table: each picture, its first class, and the probability of every class, or its
+    share of the pixels."""
+    masks: Path | None = None
+    """Folder for the class of each pixel, for each picture a PNG whose values are classes."""
     draw: Path | None = None
     """File (.png) that shows the first 60 pictures, as the network gets them, and the answers."""
     batch_size: int = 64
@@ -74,11 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = tyro.cli(Config, args=arguments)
         with stage("loading the network", show=sys.stdout.isatty(), keep=False):
             model = models.load(config.model, weights=config.weights)
+        if config.masks is not None and not isinstance(model, models.TrainedSegmenter):
+            raise ValueError(
+                "--masks must be left out with a network that finds no class of each pixel, got "
+                f"{config.masks} with {model.description.model}."
+            )
         found = predict(model, config)
-        if config.csv is not None:
-            write_table(config.csv, found)
-        if config.draw is not None:
-            draw(config.draw, model, found, config.top)
+        write(model, found, config)
     except (ValueError, OSError) as error:
         say(str(error), file=sys.stderr)
         return 2
@@ -91,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if found.unread else 0
 
 
-def predict(model: models.TrainedClassifier, config: Config) -> models.Predictions:
+def predict(model: models.TrainedNetwork, config: Config) -> Answers:
     """Ask the network; a progress bar shows how many of many pictures are answered."""
     paths = list(config.pictures)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
@@ -100,10 +107,27 @@ def predict(model: models.TrainedClassifier, config: Config) -> models.Predictio
         def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, visible=total > FEW)
 
-        return model.predict(paths, batch_size=config.batch_size, on_progress=on_progress)
+        if isinstance(model, models.TrainedClassifier):
+            return model.predict(paths, batch_size=config.batch_size, on_progress=on_progress)
+        assert isinstance(model, models.TrainedSegmenter)
+        return model.predict(paths, on_progress=on_progress)
 
 
-def show(found: models.Predictions, top: int) -> None:
+def write(model: models.TrainedNetwork, found: Answers, config: Config) -> None:
+    """Write the files that the flags ask for."""
+    if config.csv is not None:
+        write_table(config.csv, found)
+    if config.masks is not None and isinstance(found, models.Segments):
+        segments.write_masks(config.masks, found)
+    if config.draw is None:
+        return
+    if isinstance(found, models.Segments):
+        segments.draw_answers(config.draw, found, most=MOST_DRAWN)
+    else:
+        draw(config.draw, model, found, config.top)
+
+
+def show(found: Answers, top: int) -> None:
     """Print a line for each picture."""
     width = max((len(str(path)) for path in found.paths), default=0)
     for path, answers in zip(found.paths, found.top(top), strict=True):
@@ -111,20 +135,22 @@ def show(found: models.Predictions, top: int) -> None:
 
 
 def in_words(answers: Sequence[tuple[str, float]]) -> list[str]:
-    """Format classes with their probabilities."""
+    """Format classes with their probabilities, or shares of pixels."""
     return [f"{name} {probability:.1%}" for name, probability in answers]
 
 
-def write_table(path: Path, found: models.Predictions) -> None:
-    """Write the class and all probabilities of each picture as CSV."""
+def write_table(path: Path, found: Answers) -> None:
+    """Write the first class and the numbers of all classes of each picture as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["picture", "class", *found.class_names])
-        for picture, name, row in zip(found.paths, found.classes, found.probabilities, strict=True):
-            table.writerow([picture, name, *(f"{probability:.6f}" for probability in row)])
+        for picture, answers in zip(found.paths, found.top(len(found.class_names)), strict=True):
+            numbers = dict(answers)
+            row = (f"{numbers[name]:.6f}" for name in found.class_names)
+            table.writerow([picture, answers[0][0], *row])
 
 
-def draw(path: Path, model: models.TrainedClassifier, found: models.Predictions, top: int) -> None:
+def draw(path: Path, model: models.TrainedNetwork, found: models.Predictions, top: int) -> None:
     """Draw the inputs of the network with its answers."""
     drawn = list(zip(found.paths, found.top(top), strict=True))[:MOST_DRAWN]
     images: list[np.ndarray] = [model.preparation.from_file(one) for one, _ in drawn]

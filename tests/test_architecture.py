@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # using networks
     "data": set(),
     "training": set(),
-    "models": {"nn", "data", "training", *CORE},
+    "models": {"nn", "data", "training", "analysis", "_jaxprs", *CORE},
     # the names at the top
     "": {"_accelerate", *CORE},
 }

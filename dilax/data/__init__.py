@@ -5,21 +5,28 @@ them. Importing this package imports neither TFDS nor TensorFlow.
 """
 
 from dilax.data import augment
+from dilax.data._canvases import Canvases, compose_canvases
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
+from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
 
 __all__ = [
+    "Canvases",
     "DataError",
     "Dataset",
+    "MaskedDataset",
+    "MaskedSplit",
     "PictureOptions",
     "Split",
     "augment",
+    "compose_canvases",
     "fetch",
     "holdout",
     "load",
+    "load_masks",
     "make_split",
     "read_state_dict",
     "shapes",

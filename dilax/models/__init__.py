@@ -1,4 +1,4 @@
-"""Small classifiers, and what was trained of them: ``load``, ``predict`` and ``prune`` it.
+"""Small networks, and what was trained of them: ``load``, ``predict`` and ``prune`` it.
 
 Each network's docstring gives its source, number of parameters and multiply-adds.
 """
@@ -15,8 +15,16 @@ from dilax.models._files import load, save
 from dilax.models._preparation import Preparation
 from dilax.models._pruning import prune
 from dilax.models._registry import create, list_models
+from dilax.models._segmentation import (
+    DeepLabDense,
+    DeepLabDSDC,
+    Segmenter,
+    UNetDense,
+    UNetDSDC,
+)
+from dilax.models._segmenter import Segments, TrainedSegmenter
 from dilax.models._tiniest import Tiniest
-from dilax.models._trained import Predictions, TrainedClassifier
+from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
 
@@ -27,13 +35,17 @@ __all__ = [
     # trained networks
     "load",
     "save",
+    "TrainedNetwork",
     "TrainedClassifier",
     "Predictions",
+    "TrainedSegmenter",
+    "Segments",
     "Description",
     "Preparation",
     "prune",
-    # base class
+    # base classes
     "Classifier",
+    "Segmenter",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -50,6 +62,11 @@ __all__ = [
     "KerasSeparable",
     "Tiniest",
     "VGG16Dilated",
+    # segmentation
+    "UNetDSDC",
+    "UNetDense",
+    "DeepLabDSDC",
+    "DeepLabDense",
     # fine-tuning
     "in_first_blocks",
 ]

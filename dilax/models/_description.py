@@ -10,12 +10,12 @@ from flax import nnx
 
 from dilax._checks import check_instance, entries, shown
 from dilax.data import DataError
-from dilax.models._classifier import Classifier
 from dilax.models._preparation import Preparation
 from dilax.models._registry import create
 
 FORMAT = 1
 """Version of the JSON object."""
+TASKS = ("classification", "segmentation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Description:
 
     Raises:
         TypeError: Names are no texts, or the preparation is none.
+        ValueError: The task is unknown.
 
     >>> preparation = Preparation(height=28, width=28, mean=(0.1,), std=(0.3,))
     >>> description = Description(
@@ -35,8 +36,10 @@ class Description:
 
     model: str
     """Its name in ``list_models()``."""
+    task: str = "classification"
+    """What it was trained to do: one of ``TASKS``."""
     class_names: tuple[str, ...]
-    """The name of each class, in the order of the logits."""
+    """The name of each class, in the order of the logits; empty without classes."""
     preparation: Preparation
     """How pictures become its input."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -51,13 +54,14 @@ class Description:
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"class_names must be names, got {shown(names)}.")
         object.__setattr__(self, "class_names", names)
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {shown(self.task)}.")
         check_instance(self.preparation, Preparation, "preparation")
 
-    def create(self) -> Classifier:
+    def create(self) -> nnx.Module:
         """Create the network, with parameters that are not trained."""
-        return create(
-            self.model, classes=len(self.class_names), rngs=nnx.Rngs(0), **dict(self.options)
-        )
+        classes = len(self.class_names) or None
+        return create(self.model, classes=classes, rngs=nnx.Rngs(0), **dict(self.options))
 
     def as_json(self) -> dict[str, Any]:
         """Convert it to a JSON object."""

@@ -20,20 +20,25 @@ from dilax._checks import check_instance, shown
 from dilax.data import DataError
 from dilax.data._dataset import check_size
 from dilax.models._description import Description
-from dilax.models._trained import TrainedClassifier
+from dilax.models._segmenter import TrainedSegmenter
+from dilax.models._trained import TrainedClassifier, TrainedNetwork
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
 _PARTS = ("params", "batch_stats")
+_KINDS = {kind.task: kind for kind in (TrainedClassifier, TrainedSegmenter)}
 
 
-def load(path: str | os.PathLike[str], *, weights: str | None = None) -> TrainedClassifier:
+def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
     """Load a trained network with its weights, its classes and the way its input is prepared.
 
     Args:
         path: The folder of a run, with one seed, or a file that ``save`` wrote.
         weights: Of a run: ``"final"`` (of the last step), ``"ema"`` (their moving average) or
             ``"best"`` (of the best epoch); None for those that its record reports.
+
+    Returns:
+        A ``TrainedClassifier`` or ``TrainedSegmenter``, by what the network was trained to do.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
@@ -71,7 +76,7 @@ def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Trained
     return _filled(description, arrays["params"], arrays["batch_stats"], path)
 
 
-def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
+def save(model: TrainedNetwork, path: str | os.PathLike[str]) -> None:
     """Save a trained network to one ``.safetensors`` file, from which ``load`` creates it anew.
 
     The file holds the arrays by name, and in its metadata, as JSON, the description of the network
@@ -89,7 +94,7 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
 
     from dilax.training import functional
 
-    check_instance(model, TrainedClassifier, "model")
+    check_instance(model, TrainedNetwork, "model")
     _, params, batch_stats = functional(model.network)
     trees = dict(zip(_PARTS, (params, batch_stats), strict=True))
     arrays = {
@@ -101,7 +106,7 @@ def save(model: TrainedClassifier, path: str | os.PathLike[str]) -> None:
     write_bytes(Path(path), safetensors.numpy.save(arrays, metadata=metadata))
 
 
-def _from_run(folder: Path, weights: str | None) -> TrainedClassifier:
+def _from_run(folder: Path, weights: str | None) -> TrainedNetwork:
     from dilax.training import CheckpointError, read_trained, round_kernels
     from dilax.training._trained import KINDS
 
@@ -120,9 +125,7 @@ def _from_run(folder: Path, weights: str | None) -> TrainedClassifier:
     return _filled(description, params, batch_stats, folder)
 
 
-def _filled(
-    description: Description, params: Any, batch_stats: Any, path: Path
-) -> TrainedClassifier:
+def _filled(description: Description, params: Any, batch_stats: Any, path: Path) -> TrainedNetwork:
     """Create a network and write the weights of ``path`` into it."""
     from dilax.training import load_into
 
@@ -133,7 +136,7 @@ def _filled(
         raise DataError(
             f"{path} holds a network that this version of dilax cannot create: {error}"
         ) from error
-    return TrainedClassifier(network, description)
+    return _KINDS[description.task](network, description)
 
 
 def _read(path: Path) -> tuple[Description, dict[str, Any]]:

@@ -187,11 +187,35 @@ def as_pictures(images: Any, preparation: Preparation) -> np.ndarray:
         return preparation.from_image(images)[np.newaxis]
     if isinstance(images, list | tuple) and all(map(_is_image, images)) and images:
         return _joined([as_pictures(image, preparation) for image in images])
+    array = _with_axes(_as_array(images))
+    return np.stack([_prepared(preparation, each, n) for n, each in enumerate(array)])
+
+
+def as_single_images(images: Any) -> list[Any]:
+    """Split an array of one image or several, or a sequence of images, into single ones.
+
+    Args:
+        images: As for ``as_pictures``.
+
+    Returns:
+        Arrays ``(h, w, c)``, and images of Pillow.
+
+    Raises:
+        TypeError: ``images`` cannot be converted to an array.
+        ValueError: Their shape is another one.
+    """
+    if isinstance(images, Image.Image):
+        return [images]
+    if isinstance(images, list | tuple) and all(map(_is_image, images)) and images:
+        return [one for image in images for one in as_single_images(image)]
+    return [*_with_axes(_as_array(images))]
+
+
+def _as_array(images: Any) -> np.ndarray:
     try:
-        array = np.asarray(images)
+        return np.asarray(images)
     except Exception as error:  # conversion of an arbitrary object can raise anything
         raise TypeError(f"images must be an array or paths, got {shown(images)}.") from error
-    return np.stack([_prepared(preparation, each, n) for n, each in enumerate(_with_axes(array))])
 
 
 def _prepared(preparation: Preparation, image: np.ndarray, number: int) -> np.ndarray:

@@ -11,17 +11,17 @@ from typing import Any
 from flax import nnx
 
 from dilax._checks import LONGEST, check_instance, integer, shown
-from dilax.models._classifier import Classifier
 from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
 from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
+from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
 
-MODELS: Mapping[str, Callable[..., Classifier]] = {
+MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "mnist_dsdc": MnistDSDC,
     "mnist_textbook": MnistTextbook,
     "mnist_tutorial": MnistTutorial,
@@ -36,20 +36,25 @@ MODELS: Mapping[str, Callable[..., Classifier]] = {
     "drn": CifarDRN,
     "eesp": CifarEESP,
     "vgg16_dilated": VGG16Dilated,
+    "unet_dsdc": UNetDSDC,
+    "unet_dense": UNetDense,
+    "deeplab_dsdc": DeepLabDSDC,
+    "deeplab_dense": DeepLabDense,
 }
 
 
-def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> Classifier:
+def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
     """Create a network by name, with parameters drawn from ``rngs``.
 
     Args:
         name: One of ``list_models()``.
-        classes: Number of logits.
+        classes: Number of classes; by default the network's own, 10 for most.
         rngs: Source of keys; parameters are drawn from the stream ``params``.
         **options: Other arguments of the network's constructor, such as ``kernel_dilation``.
 
     Returns:
-        The network, which maps images ``(N, H, W, C)`` to logits ``(N, classes)``.
+        The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
+        segmenter to logits ``(N, H, W, classes)``.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.
@@ -62,7 +67,8 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> C
     (8, 10)
     """
     check_instance(name, str, "name")
-    integer(classes, "classes", minimum=1, maximum=LONGEST)
+    if classes is not None:
+        options["classes"] = integer(classes, "classes", minimum=1, maximum=LONGEST)
     check_instance(rngs, nnx.Rngs, "rngs")
     if name not in MODELS:
         nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.3) or list(MODELS)
@@ -70,12 +76,12 @@ def create(name: str, *, classes: int = 10, rngs: nnx.Rngs, **options: Any) -> C
             f"name must be the name of a network, got {shown(name)}; did you mean "
             f"{' or '.join(nearest)}?"
         )
-    known = set(inspect.signature(MODELS[name].__init__).parameters) - {"self", "classes", "rngs"}
+    known = set(inspect.signature(MODELS[name].__init__).parameters) - {"self", "rngs"}
     if unknown := sorted(options.keys() - known):
         raise TypeError(
             f"options of {name} must be among {sorted(known)}, got {', '.join(unknown)}."
         )
-    return MODELS[name](classes=classes, rngs=rngs, **options)
+    return MODELS[name](rngs=rngs, **options)
 
 
 def list_models(pattern: str = "*") -> list[str]:

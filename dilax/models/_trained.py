@@ -64,8 +64,45 @@ class Predictions(NamedTuple):
         ]
 
 
-class TrainedClassifier:
-    """A trained network, its classes, and how pictures become its input.
+class TrainedNetwork:
+    """A trained network with what it takes to use it. The base class of ``TrainedClassifier``.
+
+    ``load`` creates it from the folder of a run or from a file.
+
+    Args:
+        network: The network with its weights; it is set to evaluation mode.
+        description: What it is.
+    """
+
+    task: str
+    """What the network was trained to do, as its description says."""
+
+    def __init__(self, network: nnx.Module, description: Description) -> None:
+        check_instance(network, nnx.Module, "network")
+        check_instance(description, Description, "description")
+        network.eval()
+        self.network = network
+        """The Flax NNX module, which maps prepared inputs to outputs."""
+        self.description = description
+        """What it is."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the logits."""
+        return self.description.class_names
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures become its input."""
+        return self.description.preparation
+
+    def predict(self, images: Any) -> Any:
+        """Answer pictures; each kind of network has answers of its own."""
+        raise NotImplementedError
+
+
+class TrainedClassifier(TrainedNetwork):
+    """A trained classifier, its classes, and how pictures become its input.
 
     ``load`` creates it from the folder of a run or from a file.
 
@@ -83,24 +120,8 @@ class TrainedClassifier:
     (5, 10)
     """
 
-    def __init__(self, network: Classifier, description: Description) -> None:
-        check_instance(network, nnx.Module, "network")
-        check_instance(description, Description, "description")
-        network.eval()
-        self.network = network
-        """The Flax NNX module, which maps normalised images to logits."""
-        self.description = description
-        """What it is."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each class, in the order of the logits."""
-        return self.description.class_names
-
-    @property
-    def preparation(self) -> Preparation:
-        """How pictures become its input."""
-        return self.description.preparation
+    task = "classification"
+    network: Classifier
 
     def __repr__(self) -> str:
         height, width, channels = self.preparation.image_shape
@@ -143,7 +164,7 @@ class TrainedClassifier:
         check_callable(on_progress, "on_progress")
         if isinstance(images, Iterator | set | frozenset):
             images = list(images)
-        paths = _as_paths(images)
+        paths = as_paths(images)
         if paths is None:
             pixels = as_pictures(images, self.preparation)
             parts = [self._probabilities(pixels[n : n + size]) for n in range(0, len(pixels), size)]
@@ -200,8 +221,14 @@ def _softmax_of_logits(
     return jax.nn.softmax(_logits(graphdef, state, images, preparation, mirrored))
 
 
-def _as_paths(images: Any) -> list[Path] | None:
-    """Return the pictures that are meant; None if ``images`` is an array."""
+def as_paths(images: Any) -> list[Path] | None:
+    """Return the pictures that are meant; None if ``images`` is an array.
+
+    Raises:
+        FileNotFoundError: A path leads nowhere.
+        DataError: A folder holds no picture.
+        TypeError: Paths and arrays are mixed.
+    """
     if isinstance(images, str | os.PathLike):
         return find_pictures([Path(images)])
     if not isinstance(images, Sequence) or not any(map(_is_path, images)):

@@ -1,10 +1,10 @@
-"""Training of image classifiers: pure steps, parallelism, one loop, and what a run leaves on disk.
+"""Training: pure steps, parallelism, one loop, and what a run leaves on disk.
 
 Nothing here knows a network or a data set by name; programs bring both. In order of use:
-``functional`` splits a Flax NNX module into a pure function and its arrays, ``make_train_step`` and
-``make_train_steps`` build a pure training step and a scan over many, ``make_parallelism`` compiles
-the scan for one device or several, a loader sends the images, and ``fit`` runs the epochs. It saves
-checkpoints, from which a run resumes exactly.
+``functional`` splits a Flax NNX module into a pure function and its arrays, a ``Task`` says how its
+outputs are judged, ``make_train_step`` and ``make_train_steps`` build a pure training step and a
+scan over many, ``make_parallelism`` compiles the scan for one device or several, a loader sends the
+examples, and ``fit`` runs the epochs. It saves checkpoints, from which a run resumes exactly.
 """
 
 from dilax.training._checkpoints import (
@@ -100,21 +100,21 @@ from dilax.training._records import (
     versions,
     write_json,
 )
+from dilax.training._segmentation import Segmentation, intersection_over_union
 from dilax.training._sparsity import SparseState, sparse
 from dilax.training._state import TrainState, Weights, create_state
 from dilax.training._step import (
     Augment,
-    Batch,
     EvalStep,
-    Fault,
     Prepare,
-    Totals,
     TrainOptions,
     TrainStep,
     make_eval_step,
     make_train_step,
 )
+from dilax.training._task import Classification, Task
 from dilax.training._terminal import Interrupted
+from dilax.training._totals import Batch, Fault, Totals
 from dilax.training._trained import Trained, read_trained
 
 __all__ = [
@@ -131,6 +131,10 @@ __all__ = [
     "round_kernels",
     "early_decay",
     "LOSS_SCALES",
+    # what a network is trained to do
+    "Task",
+    "Classification",
+    "Segmentation",
     # losses and mixup
     "cross_entropy",
     "correct",
@@ -156,13 +160,14 @@ __all__ = [
     "TrainState",
     "Weights",
     "create_state",
+    # examples, and sums over them
+    "Batch",
+    "Totals",
+    "Fault",
     # one step
     "Augment",
-    "Batch",
     "EvalStep",
-    "Fault",
     "Prepare",
-    "Totals",
     "TrainOptions",
     "TrainStep",
     "make_train_step",
@@ -223,6 +228,7 @@ __all__ = [
     "over_seeds",
     "confusion_matrix",
     "class_accuracies",
+    "intersection_over_union",
     # pictures
     "draw_learning_curves",
     "draw_confusion_matrix",

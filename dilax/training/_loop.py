@@ -21,8 +21,9 @@ from dilax.training._logs import History, write_metrics
 from dilax.training._parallelism import Loader, Parallelism, unreplicate
 from dilax.training._records import CHECKPOINTS_FOLDER, best_step
 from dilax.training._state import TrainState
-from dilax.training._step import Fault, Totals
+from dilax.training._task import Classification, Task
 from dilax.training._terminal import Interrupted, ProgressBar, StopRequest
+from dilax.training._totals import Fault, Totals
 
 MAX_ROLLBACKS = 3
 """A run that still diverges after this many rollbacks fails."""
@@ -47,7 +48,7 @@ class Fitted(NamedTuple):
     state: TrainState
     """On one device."""
     best: TrainState | None
-    """The state after the epoch of the highest validation accuracy, the last of equal ones, if
+    """The state after the epoch of the highest validation score, the last of equal ones, if
     ``read_best`` asked for it; None without validation."""
     history: list[dict[str, Any]]
     """The lines of ``metrics.jsonl``."""
@@ -68,6 +69,7 @@ def fit(
     loader: Loader,
     *,
     train_steps: Wrapped,
+    task: Task = Classification(),
     parallelism: Parallelism,
     plan: Plan,
     folder: Path,
@@ -90,19 +92,20 @@ def fit(
 
     Args:
         state: The state before the first step; its buffers are donated.
-        loader: The training images.
+        loader: The training examples.
         train_steps: The result of ``parallelism.wrap(make_train_steps(...))``. Runs that share it
             compile it once.
+        task: The one that the steps were made for.
         parallelism: How the steps run on the devices.
         plan: The length of the run.
         folder: The folder of the run, which exists.
         config: JSON that must be equal for a run to continue.
         description: JSON that says of which network the arrays are, for those who load it.
         learning_rate: The optimiser's schedule, for the metrics.
-        validate: Computes ``loss`` and ``accuracy`` on held-out images after each epoch.
+        validate: Computes ``loss`` and the metrics on held-out examples after each epoch.
         read_best: Whether to return the state of the best epoch.
         on_nan: What to do when a loss or gradient is not finite: ``"stop"``, or ``"rollback"`` to
-            the newest checkpoint and continue with another order of images, at most three times
+            the newest checkpoint and continue with another order of examples, at most three times
             (A. Chowdhery et al., "PaLM", 2022, section 5.1, skip batches instead).
         on_start: Called when the run is sure to start or continue here: ``folder`` holds no
             checkpoint, or one that fits ``state`` and ``config``.
@@ -119,18 +122,22 @@ def fit(
         OSError: The metrics cannot be written.
     """
     console = console or Console(quiet=not is_main_process())
-    bar = ProgressBar(epochs=plan.epochs, total_steps=plan.total_steps, console=console)
+    bar = ProgressBar(
+        epochs=plan.epochs, total_steps=plan.total_steps, score=task.score, console=console
+    )
     checkpoints = Checkpoints(folder / CHECKPOINTS_FOLDER, config=config, description=description)
     run = _Run(
         plan=plan,
         loader=loader,
+        task=task,
         parallelism=parallelism,
         learning_rate=learning_rate,
         checkpoints=checkpoints,
         folder=folder,
         on_metrics=on_metrics,
         bar=bar,
-        position=Position(state, Totals.zero()),
+        position=Position(state, Totals.zero(task)),
+        notes=_Notes(score=task.score),
     )
     with checkpoints, StopRequest() as stop, bar:
         run.start()
@@ -173,6 +180,8 @@ def requested_anywhere(stop: StopRequest) -> bool:
 class _Notes:
     """The part of a checkpoint that is JSON."""
 
+    score: str
+    """The metric by which an epoch is the best."""
     seconds: float = 0.0
     """Time in the training steps of the current epoch."""
     compile_seconds: float = 0.0
@@ -187,6 +196,7 @@ class _Run:
 
     plan: Plan
     loader: Loader
+    task: Task
     parallelism: Parallelism
     learning_rate: optax.Schedule
     checkpoints: Checkpoints
@@ -194,8 +204,8 @@ class _Run:
     on_metrics: Callable[[History], None]
     bar: ProgressBar
     position: Position
+    notes: _Notes
     step: int = 0
-    notes: _Notes = dataclasses.field(default_factory=_Notes)
 
     @property
     def epoch(self) -> int:
@@ -204,8 +214,8 @@ class _Run:
 
     @property
     def best_step(self) -> int | None:
-        """The step after the epoch of the highest validation accuracy, the last of equal ones."""
-        return best_step(self.notes.history)
+        """The step after the epoch of the highest validation score, the last of equal ones."""
+        return best_step(self.notes.history, score=self.notes.score)
 
     def start(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
@@ -241,13 +251,13 @@ class _Run:
         for batches in self.loader.chunks(self._rows()):
             self.position = Position(*train_steps(*self.position, data, batches))
             totals = unreplicate(self.position.totals)
-            means = totals.means()
+            means = totals.means(self.task)
             elapsed, started = time.perf_counter() - started, time.perf_counter()
             self._refuse_divergence(totals.fault)
             self.notes.seconds += elapsed
             self.step += self.plan.chunk_steps
-            images = self.plan.chunk_steps * self.plan.batch_size
-            self.bar.show_step(self.step, epoch=epoch, means=means, speed=images / elapsed)
+            examples = self.plan.chunk_steps * self.plan.batch_size
+            self.bar.show_step(self.step, epoch=epoch, means=means, speed=examples / elapsed)
             if requested_anywhere(stop):
                 return
 
@@ -256,7 +266,7 @@ class _Run:
     ) -> dict[str, Any]:
         """Record a completed epoch and reset its sums; return its line of ``metrics.jsonl``."""
         state, totals = self.position
-        means = unreplicate(totals).means()
+        means = unreplicate(totals).means(self.task)
         held_out = validate(unreplicate(state)) if validate is not None else {}
         line = {
             "epoch": self.step // self.plan.steps_per_epoch,
@@ -265,9 +275,9 @@ class _Run:
             **{f"validation_{name}": value for name, value in held_out.items()},
             "learning_rate": float(self.learning_rate(self.step - 1)),
             "seconds": self.notes.seconds,
-            "images_per_second": int(unreplicate(totals.examples)) / self.notes.seconds,
+            "examples_per_second": int(unreplicate(totals.examples)) / self.notes.seconds,
         }
-        self.position = Position(state, self.parallelism.replicate(Totals.zero()))
+        self.position = Position(state, self.parallelism.replicate(Totals.zero(self.task)))
         self.notes.seconds = 0.0
         self.notes.history.append(line)
         self._write_metrics()
@@ -291,7 +301,7 @@ class _Run:
         self._place()
         self._write_metrics()
         self.bar.say(
-            f"{error}: back to step {self.step:,}, with other images "
+            f"{error}: back to step {self.step:,}, with other examples "
             f"(rollback {rollbacks} of {MAX_ROLLBACKS})"
         )
 

@@ -30,14 +30,15 @@ class Apply(Protocol):
         self,
         params: Pytree,
         batch_stats: Pytree,
-        images: Array,
+        inputs: Pytree,
         /,
         *,
         train: bool,
         key: Array | None = None,
         updates: Array | None = None,
-    ) -> tuple[Array, Pytree]:
-        """Map float images ``(N, H, W, C)`` to logits ``(N, classes)`` and new batch statistics.
+    ) -> tuple[Pytree, Pytree]:
+        """Map inputs to outputs and new batch statistics: for a classifier of images, floats
+        ``(N, H, W, C)`` to logits ``(N, classes)``.
 
         With ``train``, batch normalisation uses the statistics of the batch and updates the running
         ones, and random numbers (dropout) are drawn from ``key``. ``updates`` is how often the
@@ -65,13 +66,13 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     """Split a module into a pure function and its arrays.
 
     Args:
-        module: Maps images ``(N, H, W, C)`` to logits. It is not changed.
+        module: Maps inputs to outputs. It is not changed.
         axis_name: Mapped axis over which batch normalisation averages its statistics in training.
             It is set on every submodule that has an attribute ``axis_name``, as ``nnx.BatchNorm``
             and the modules of ``dilax.nn`` do.
 
     Returns:
-        ``apply(params, batch_stats, images, *, train, key, updates)``, the parameters, the batch
+        ``apply(params, batch_stats, inputs, *, train, key, updates)``, the parameters, the batch
         statistics.
 
     Raises:
@@ -98,12 +99,12 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
     def apply(
         param_arrays: Pytree,
         stat_arrays: Pytree,
-        images: Array,
+        inputs: Pytree,
         *,
         train: bool,
         key: Array | None = None,
         updates: Array | None = None,
-    ) -> tuple[Array, Pytree]:
+    ) -> tuple[Pytree, Pytree]:
         merged = nnx.merge(
             graphdef,
             _filled(params, param_arrays),
@@ -121,8 +122,8 @@ def functional(module: nnx.Module, *, axis_name: str | None = None) -> Functiona
                     part.momentum = early_decay(part.momentum, updates)
         else:
             merged.eval()
-        logits = merged(images)
-        return logits, nnx.to_pure_dict(nnx.state(merged, nnx.BatchStat))
+        outputs = merged(inputs)
+        return outputs, nnx.to_pure_dict(nnx.state(merged, nnx.BatchStat))
 
     return Functional(apply, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
 
@@ -253,7 +254,7 @@ def mean_of_mirrored(apply: Apply) -> Apply:
 
 
 def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
-    """Compute a network in ``dtype``, with float32 parameters, statistics and logits.
+    """Compute a network in ``dtype``, with float32 parameters, statistics and outputs.
 
     Raises:
         TypeError: ``dtype`` is not a floating-point type, or ``apply`` not a function.
@@ -271,15 +272,17 @@ def compute_in(dtype: DTypeLike, apply: Apply) -> Apply:
         raise TypeError(f"dtype must be a floating-point type, got {dtype}.")
     check_callable(apply, "apply")
 
-    def cast(leaf: Array) -> Array:
-        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    def cast(tree: Pytree, to: Any) -> Pytree:
+        return jax.tree.map(
+            lambda leaf: leaf.astype(to) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+        )
 
     def applied(
-        params: Pytree, batch_stats: Pytree, images: Array, /, **options: Any
-    ) -> tuple[Array, Pytree]:
-        logits, updated = apply(jax.tree.map(cast, params), batch_stats, cast(images), **options)
+        params: Pytree, batch_stats: Pytree, inputs: Pytree, /, **options: Any
+    ) -> tuple[Pytree, Pytree]:
+        outputs, updated = apply(cast(params, dtype), batch_stats, cast(inputs, dtype), **options)
         kept = jax.tree.map(lambda new, old: new.astype(old.dtype), updated, batch_stats)
-        return logits.astype(jnp.float32), kept
+        return cast(outputs, jnp.float32), kept
 
     return applied
 

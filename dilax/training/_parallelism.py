@@ -1,9 +1,9 @@
-"""Ways to run training steps on several devices, and to send them the images.
+"""Ways to run training steps on several devices, and to send them the examples.
 
 A parallelism takes ``train_steps(state, totals, data, batches) -> (state, totals)`` and returns a
 function of that signature that runs on all its devices, in one process or in several. State, totals
-and data are replicated, batches are split. A loader says what data and batches are: all images and
-indices into them, or nothing and images.
+and data are replicated, batches are split. A loader says what data and batches are: all examples
+and indices into them, or nothing and examples.
 """
 
 import concurrent.futures
@@ -20,7 +20,7 @@ from jax.stages import Wrapped
 from dilax._checks import entries
 from dilax.training._epoch import TrainSteps
 from dilax.training._state import TrainState
-from dilax.training._step import Batch
+from dilax.training._totals import Batch
 
 Pytree = Any
 AXIS = "devices"
@@ -172,26 +172,26 @@ def unreplicate(tree: Pytree) -> Pytree:
 
 
 class Loader(Protocol):
-    """A way to send the training images to the devices."""
+    """A way to send the training examples to the devices."""
 
     def data(self) -> Batch | None:
         """Return what every call of the training steps receives; None for nothing."""
 
     def chunks(self, rows: Iterable[np.ndarray]) -> Iterator[Any]:
-        """Iterate over the batches of each call, for image indices ``(steps, batch_size)``."""
+        """Iterate over the batches of each call, for indices ``(steps, batch_size)``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ResidentLoader:
-    """Keeps all images on the device; a chunk is indices into them."""
+    """Keeps all examples on the device; a chunk is indices into them."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    examples: Batch
+    """NumPy arrays."""
     parallelism: Parallelism
 
     def data(self) -> Batch:
-        """Copy all images to the device."""
-        return self.parallelism.replicate(Batch(jnp.asarray(self.images), jnp.asarray(self.labels)))
+        """Copy all examples to the device."""
+        return self.parallelism.replicate(jax.tree.map(jnp.asarray, self.examples))
 
     def chunks(self, rows: Iterable[np.ndarray]) -> Iterator[Any]:
         """Iterate over the indices."""
@@ -200,15 +200,14 @@ class ResidentLoader:
 
 @dataclasses.dataclass(frozen=True)
 class StreamingLoader:
-    """Keeps the images on the host; a chunk is images, gathered while the device computes.
+    """Keeps the examples on the host; a chunk is examples, gathered while the device computes.
 
     It is for sets larger than the device's memory, which holds two chunks at a time. Every step
     sees the same examples as with ``ResidentLoader``.
     """
 
-    images: np.ndarray
-    """An array or ``np.memmap``."""
-    labels: np.ndarray
+    examples: Batch
+    """NumPy arrays or ``np.memmap``."""
     parallelism: Parallelism
 
     def data(self) -> None:
@@ -226,7 +225,7 @@ class StreamingLoader:
                 yield coming.result()
 
     def _gather(self, rows: np.ndarray) -> Any:
-        return self.parallelism.split((self.images[rows], self.labels[rows]))
+        return self.parallelism.split(tuple(self.examples.take(rows)))
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:

@@ -21,32 +21,54 @@ _LARGEST = 50.0
 _MOST_TICKS = 100
 
 
-def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Draw loss and error over the epochs of one run or several, dashed for validation.
+def draw_learning_curves(
+    path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]], *, score: str = "accuracy"
+) -> None:
+    """Draw loss and score over the epochs of one run or several, dashed for validation.
+
+    A score that is a share, such as an accuracy, is drawn as what is missing to 100 %.
 
     Args:
         path: The PNG file.
         runs: By name, the lines of ``metrics.jsonl`` of each run.
+        score: The metric to draw beside the loss.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(width=9, height=4)
-    loss, error = figure.subplots(1, 2)
+    losses, scores = figure.subplots(1, 2)
     names, family, note = letter(list(runs), longest=60)
-    for place, (name, history) in enumerate(zip(names, runs.values(), strict=True)):
-        epochs = [line["epoch"] for line in history]
-        for part, style in (("train", "-"), ("validation", "--")):
-            if f"{part}_loss" in history[0]:
-                look = {"color": f"C{place % 10}", "linestyle": style, "marker": "."}
-                label = name if part == "train" else None
-                loss.plot(epochs, [line[f"{part}_loss"] for line in history], label=label, **look)
-                errors = [100 * (1 - line[f"{part}_accuracy"]) for line in history]
-                error.plot(epochs, errors, **look)
-    loss.set(xlabel="epoch", ylabel="loss (nats)", yscale="log")
-    error.set(xlabel="epoch", ylabel="error (%)", yscale="log")
-    for axes in (loss, error):
+    curves = {
+        (place, part, metric): [line[f"{part}_{metric}"] for line in history]
+        for place, history in enumerate(runs.values())
+        for part in ("train", "validation")
+        for metric in ("loss", score)
+        if history and f"{part}_{metric}" in history[0]
+    }
+    drawn = [curve for (_, _, metric), curve in curves.items() if metric == score]
+    share = all(0 <= value <= 1 for curve in drawn for value in curve)
+    for (place, part, metric), curve in curves.items():
+        named = names[place] if part == "train" and metric == "loss" else None
+        values = [100 * (1 - value) for value in curve] if metric == score and share else curve
+        (losses if metric == "loss" else scores).plot(
+            range(1, len(curve) + 1),
+            values,
+            label=named,
+            color=f"C{place % 10}",
+            linestyle="-" if part == "train" else "--",
+            marker=".",
+        )
+    words = score.replace("_", " ")
+    missing = "error (%)" if score == "accuracy" else f"100 % minus {words} (%)"
+    losses.set(xlabel="epoch", ylabel="loss", yscale="log")
+    scores.set(
+        xlabel="epoch",
+        ylabel=missing if share else words,
+        yscale="log" if share else "linear",
+    )
+    for axes in (losses, scores):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    legend = loss.legend(title="training; validation dashed", prop={"family": family, "size": 8})
+    legend = losses.legend(title="training; validation dashed", prop={"family": family, "size": 8})
     legend.get_title().set_fontsize(8)
     _add_note(figure, note)
     figure.savefig(path)

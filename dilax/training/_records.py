@@ -129,25 +129,22 @@ class RunRecord:
     """Its flags."""
     dataset: str
     dataset_sha256: str
-    """Fingerprint of the training and test arrays."""
+    """Fingerprint of all arrays of the data set."""
     dataset_source: str
     """Where these came from, and what was done to them."""
     model: str
     weights: str
-    """The weights behind ``test_accuracy``, chosen before the run: final, ema or best."""
-    test_accuracy: float
-    """A fraction."""
-    test_loss: float
-    """In nats."""
-    test_accuracy_final: float
-    """Accuracy of the weights after the last step."""
-    test_accuracy_ema: float
-    """Accuracy of the moving average of the weights."""
+    """The weights behind ``tests``, chosen before the run: final, ema or best."""
+    tests: Mapping[str, float]
+    """Results on the test examples by name, such as ``accuracy`` (a fraction) and ``loss`` of the
+    reported weights, ``accuracy_final`` of those of the last step, and ``accuracy_ema`` of the
+    moving average. In JSON their names begin with ``test_``."""
     classes: Sequence[Mapping[str, Any]]
-    """The result of ``class_accuracies`` on the test images, of the weights that are reported."""
+    """The results on each class, such as those of ``class_accuracies``, of the weights that are
+    reported; empty without classes."""
     parameters: int
     multiply_adds: int
-    """For one image, in the forward pass; products with padding are counted."""
+    """For one example, in the forward pass; products with padding are counted."""
     epochs: int
     train_seconds: float
     """Time in training steps, without compilation, evaluation and saving."""
@@ -164,14 +161,18 @@ class RunRecord:
 
     def as_json(self) -> dict[str, Any]:
         """Convert the record to a JSON object."""
-        return dataclasses.asdict(self)
+        content: dict[str, Any] = {}
+        for name, value in dataclasses.asdict(self).items():
+            each = name == "tests"
+            content |= {f"test_{key}": one for key, one in value.items()} if each else {name: value}
+        return content
 
 
 def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Combine the records of runs with several seeds, JSON objects of ``RunRecord``, into one.
 
-    Accuracies and the loss become their means, with all statistics under ``over_seeds``; seconds
-    add up; everything else is taken from the first record.
+    Results on the test examples become their means, with all statistics under ``over_seeds``;
+    seconds add up; everything else is taken from the first record.
     """
     by_class = zip(*(record["classes"] for record in records), strict=True)
     measured = [name for name in records[0] if name.startswith("test_")]
@@ -188,16 +189,17 @@ def combine_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def best_step(history: Sequence[Mapping[str, Any]]) -> int | None:
-    """Find the step after the epoch of the highest validation accuracy, the last of equal ones.
+def best_step(history: Sequence[Mapping[str, Any]], *, score: str) -> int | None:
+    """Find the step after the epoch of the highest validation score, the last of equal ones.
 
     Args:
         history: The lines of ``metrics.jsonl``.
+        score: The metric, the larger the better.
 
     Returns:
         The step, or None without validation.
     """
-    key = "validation_accuracy"
+    key = f"validation_{score}"
     validated = [(line[key], line["step"]) for line in history if key in line]
     return max(validated)[1] if validated else None
 
@@ -259,9 +261,12 @@ def class_accuracies(
 
 
 def _over_records(one_class: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average the accuracy of one class over several records."""
-    found = [each["accuracy"] for each in one_class if each["accuracy"] is not None]
-    return {**one_class[0], "accuracy": sum(found) / len(found) if found else None}
+    """Average the results of one class over several records."""
+    averaged = {}
+    for name in one_class[0].keys() - {"name", "images"}:
+        found = [each[name] for each in one_class if each[name] is not None]
+        averaged[name] = sum(found) / len(found) if found else None
+    return {name: averaged.get(name, value) for name, value in one_class[0].items()}
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> np.ndarray:

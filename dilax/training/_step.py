@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,93 +10,23 @@ import optax
 from jax import Array, lax
 
 from dilax._checks import LONGEST, check_callable, check_instance, integer, number
-from dilax.training._losses import (
-    blend,
-    check_class_weights,
-    check_smoothing,
-    correct,
-    cross_entropy,
-    draw_shares,
-    swap_pairs,
-    weigh,
-)
+from dilax.training._losses import blend, draw_shares, swap_pairs
 from dilax.training._network import Apply, early_decay
 from dilax.training._optimizers import check_optimizer
 from dilax.training._state import TrainState, Weights
+from dilax.training._task import Classification, Task
+from dilax.training._totals import Batch, Fault, Totals
 
 Pytree = Any
 
 
-class Batch(NamedTuple):
-    """Labelled images."""
-
-    images: Array
-    """``(N, H, W, C)`` uint8."""
-    labels: Array
-    """``(N,)`` int32."""
-
-
-class Fault(NamedTuple):
-    """The first step whose loss or gradients are not finite."""
-
-    step: Array
-    """``()`` int32: which step of the run, from 0; -1 for none."""
-    leaf: Array
-    """``()`` int32: the first gradient array that is not finite; -1 if only the loss is not."""
-    leaves: Array
-    """``()`` int32: how many gradient arrays are not finite."""
-
-    @classmethod
-    def none(cls) -> "Fault":
-        """Create the value that stands for no fault."""
-        return cls(jnp.int32(-1), jnp.int32(-1), jnp.int32(0))
-
-    @classmethod
-    def find(cls, step: Array, loss: Array, grads: Pytree) -> "Fault":
-        """Check the loss and the gradients of one step."""
-        bad = jnp.stack([~jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)])
-        leaf = jnp.where(bad.any(), jnp.argmax(bad), -1).astype(jnp.int32)
-        at = jnp.where(bad.any() | ~jnp.isfinite(loss), step, -1).astype(jnp.int32)
-        return cls(at, leaf, bad.sum(dtype=jnp.int32))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Totals:
-    """Sums over examples, so that totals of parts add up to the total of the whole."""
-
-    loss: Array
-    """``()`` float32: sum of losses in nats."""
-    correct: Array
-    """``()`` int32: number of correct predictions."""
-    examples: Array
-    """``()`` int32: number of examples."""
-    fault: Fault
-    """The first fault among the steps."""
-
-    @classmethod
-    def zero(cls) -> "Totals":
-        """Create the totals of no examples."""
-        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0), Fault.none())
-
-    def __add__(self, other: "Totals") -> "Totals":
-        first = jax.tree.map(
-            lambda mine, its: jnp.where(self.fault.step >= 0, mine, its), self.fault, other.fault
-        )
-        return dataclasses.replace(jax.tree.map(jnp.add, self, other), fault=first)
-
-    def means(self) -> dict[str, float]:
-        """Compute ``loss`` and ``accuracy`` per example; this waits for the device."""
-        examples = int(self.examples)
-        return {"loss": float(self.loss) / examples, "accuracy": int(self.correct) / examples}
-
-
-Augment = Callable[[Array, Array, Array], Array]
-"""``(key, uint8 images (N, H, W, C), step of the run) -> normalised floats`` of that shape."""
-Prepare = Callable[[Array], Array]
-"""``uint8 images (N, H, W, C) -> normalised floats`` of that shape."""
+Augment = Callable[[Array, Batch, Array], Batch]
+"""``(key, examples, step of the run) -> examples`` as the network sees them: uint8 images become
+normalised floats. What moves in the inputs may move in the targets, too."""
+Prepare = Callable[[Pytree], Pytree]
+"""``inputs -> inputs`` as the network sees them: uint8 images become normalised floats."""
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Totals]]
-EvalStep = Callable[[Weights, Batch, Array], tuple[Totals, Array]]
+EvalStep = Callable[[Weights, Batch, Array], tuple[Totals, Pytree]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,15 +38,9 @@ class TrainOptions:
         TypeError: A value is not a number.
     """
 
-    label_smoothing: float = 0.0
-    """Smoothing of ``cross_entropy``, in ``[0, 1)``; the totals hold the smoothed loss."""
-    class_weights: tuple[float, ...] | None = None
-    """Factor on the loss of each example, by the class of its label. The mean over a batch divides
-    by the number of its examples, not by the sum of their weights: so it is the same over parts of
-    a batch and over devices. None for 1. See ``balanced_class_weights``."""
     mixup: float = 0.0
-    """Parameter ``alpha`` of ``draw_shares``: neighbours in the batch are blended, images and
-    losses. 0 blends nothing. The totals count a blend as correct if its own label is predicted."""
+    """Parameter ``alpha`` of ``draw_shares``: neighbours in the batch are blended, inputs and
+    losses. 0 blends nothing. The totals judge a blend by its own target."""
     augmented_steps: int | None = None
     """Number of steps with augmentation and mixup; later ones use ``prepare``. None for all."""
     ema_decay: float = 0.0
@@ -130,8 +54,6 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Check all values."""
-        check_smoothing(self.label_smoothing)
-        check_class_weights(self.class_weights)
         if not number(self.mixup, "mixup") >= 0:
             raise ValueError(
                 f"mixup must be 0 or more, got {self.mixup}; usual values are 0.1 to 1."
@@ -152,6 +74,7 @@ def make_train_step(
     apply: Apply,
     optimizer: optax.GradientTransformation,
     *,
+    task: Task = Classification(),
     augment: Augment,
     prepare: Prepare | None = None,
     options: TrainOptions = TrainOptions(),
@@ -159,14 +82,15 @@ def make_train_step(
 ) -> TrainStep:
     """Build the pure function ``train_step(state, batch, key) -> (state, totals)``.
 
-    Each image is augmented with a key of its own, derived from ``key`` and its place in the batch:
-    a whole batch, an accumulated one and one split over devices see the same images.
+    Each example is augmented with a key of its own, derived from ``key`` and its place in the
+    batch: a whole batch, an accumulated one and one split over devices see the same examples.
 
     Args:
         apply: The network.
         optimizer: An optax optimiser.
-        augment: Turns the uint8 images of a batch into the floats that the network sees. It is
-            called for one image at a time, under ``vmap``.
+        task: How the outputs of the network are judged.
+        augment: Turns the examples of a batch into what the network sees. It is called for one
+            example at a time, a batch of one, under ``vmap``.
         prepare: Replaces ``augment`` after ``options.augmented_steps``.
         options: Loss, moving average, precision and memory.
         axis_name: Under ``pmap``, the name of the device axis: gradients and batch statistics are
@@ -180,15 +104,16 @@ def make_train_step(
     if prepare is not None:
         check_callable(prepare, "prepare")
     check_optimizer(optimizer)
+    check_instance(task, Task, "task")
     check_instance(options, TrainOptions, "options")
-    floats = _floats(augment, prepare, options)
-    loss = _loss(apply, options)
+    seen = _seen(augment, prepare, options)
+    loss = _loss(apply, task, options)
 
     def gradients(
         state: TrainState, batch: Batch, keys: Array, key: Array, updates: Array
     ) -> tuple:
         """Compute gradients of the mean loss; beside them, new batch statistics and totals."""
-        batch = Batch(floats(batch.images, state.step, keys), batch.labels)
+        batch = seen(batch, state.step, keys)
         shares = _shares(options, state.step, keys)
         grads, others = jax.grad(loss, has_aux=True)(
             state.params, state.batch_stats, batch, shares, key, updates
@@ -196,10 +121,10 @@ def make_train_step(
         return jax.tree.map(lambda grad: grad / options.loss_scale, grads), others
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Totals]:
-        image_keys, network_key = _keys(key, batch.labels.shape[0], axis_name)
-        compute = gradients if options.accumulate == 1 else _accumulated(gradients, options)
+        example_keys, network_key = _keys(key, batch.size, axis_name)
+        compute = gradients if options.accumulate == 1 else _accumulated(gradients, task, options)
         grads, (batch_stats, totals) = compute(
-            state, batch, image_keys, network_key, state.step * options.accumulate
+            state, batch, example_keys, network_key, state.step * options.accumulate
         )
         if axis_name is not None:
             grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)
@@ -215,59 +140,62 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(apply: Apply, *, prepare: Prepare) -> EvalStep:
-    """Build the pure function ``eval_step(weights, batch, mask) -> (totals, logits)``.
+def make_eval_step(apply: Apply, *, task: Task = Classification(), prepare: Prepare) -> EvalStep:
+    """Build the pure function ``eval_step(weights, batch, mask) -> (totals, decoded outputs)``.
 
     ``mask`` is ``(N,)`` booleans, false for the padding of an incomplete batch: such examples do
-    not enter the totals. The logits are ``(N, classes)``.
+    not enter the totals. What ``task.decode`` makes of the outputs is returned beside them; of a
+    classification, these are the logits ``(N, classes)``.
 
     Raises:
-        TypeError: An argument is not a function.
+        TypeError: An argument is not of its kind.
     """
     check_callable(apply, "apply")
     check_callable(prepare, "prepare")
+    check_instance(task, Task, "task")
 
-    def eval_step(weights: Weights, batch: Batch, mask: Array) -> tuple[Totals, Array]:
-        logits, _ = apply(*weights, prepare(batch.images), train=False)
-        losses = cross_entropy(logits, batch.labels)
-        return _totals(losses, logits, batch.labels, mask), logits
+    def eval_step(weights: Weights, batch: Batch, mask: Array) -> tuple[Totals, Pytree]:
+        outputs, _ = apply(*weights, prepare(batch.inputs), train=False)
+        losses = task.losses(outputs, batch.targets)
+        totals = Totals.of(task, losses, outputs, batch.targets, mask)
+        return totals, task.decode(outputs)
 
     return eval_step
 
 
-def _floats(
+def _seen(
     augment: Augment, prepare: Prepare | None, options: TrainOptions
-) -> Callable[[Array, Array, Array], Array]:
-    """Build the function of images, step and keys that returns what the network sees."""
+) -> Callable[[Batch, Array, Array], Batch]:
+    """Build the function of a batch, step and keys that returns what the network sees."""
     last = options.augmented_steps
 
-    def floats(images: Array, step: Array, keys: Array) -> Array:
-        def augmented() -> Array:
-            each = jax.vmap(lambda key, image: augment(key, image[None], step)[0])
-            return each(keys, images)
+    def one(key: Array, example: Batch, step: Array) -> Batch:
+        alone = Batch(*jax.tree.map(lambda leaf: leaf[None], tuple(example)))
+        return augment(key, alone, step).take(0)
+
+    def seen(batch: Batch, step: Array, keys: Array) -> Batch:
+        def augmented() -> Batch:
+            return jax.vmap(one, (0, 0, None))(keys, batch, step)
 
         if prepare is None or last is None:
             return augmented()
-        return lax.cond(step < last, augmented, lambda: prepare(images))
+        return lax.cond(
+            step < last, augmented, lambda: batch._replace(inputs=prepare(batch.inputs))
+        )
 
-    return floats
+    return seen
 
 
 def _shares(options: TrainOptions, step: Array, keys: Array) -> Array | None:
-    """Draw each image's share in its mixup blend: 1 after the augmented steps, None without."""
+    """Draw each example's share in its mixup blend: 1 after the augmented steps, None without."""
     if not options.mixup:
         return None
     drawn, last = draw_shares(keys, alpha=options.mixup), options.augmented_steps
     return drawn if last is None else jnp.where(step < last, drawn, 1)
 
 
-def _loss(apply: Apply, options: TrainOptions) -> Callable[..., tuple]:
+def _loss(apply: Apply, task: Task, options: TrainOptions) -> Callable[..., tuple]:
     """Build the function to differentiate: scaled mean loss; beside it, statistics and totals."""
-
-    def of(logits: Array, labels: Array) -> Array:
-        losses = cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
-        _check_classes(options, logits.shape[-1])
-        return weigh(losses, labels, options.class_weights)
 
     def loss(
         params: Pytree,
@@ -277,42 +205,36 @@ def _loss(apply: Apply, options: TrainOptions) -> Callable[..., tuple]:
         key: Array,
         updates: Array,
     ) -> tuple:
-        images, labels = batch
+        inputs, targets = batch
         if shares is not None:
-            images = blend(images, swap_pairs(images), shares)
-        logits, batch_stats = apply(
-            params, batch_stats, images, train=True, key=key, updates=updates
+            inputs = jax.tree.map(lambda leaf: blend(leaf, swap_pairs(leaf), shares), inputs)
+        outputs, batch_stats = apply(
+            params, batch_stats, inputs, train=True, key=key, updates=updates
         )
-        losses = of(logits, labels)
+        losses = task.losses(outputs, targets)
         if shares is not None:
-            losses = blend(losses, of(logits, swap_pairs(labels)), shares)
-        totals = _totals(losses, logits, labels)
+            others = task.losses(outputs, jax.tree.map(swap_pairs, targets))
+            losses = blend(losses, others, shares)
+        totals = Totals.of(task, losses, outputs, targets)
         return options.loss_scale * losses.mean(), (batch_stats, totals)
 
     return loss
 
 
-def _check_classes(options: TrainOptions, classes: int) -> None:
-    """Refuse class weights for another number of classes than the network has."""
-    if options.class_weights is not None and len(options.class_weights) != classes:
-        raise ValueError(
-            f"class_weights must have an entry for each of the {classes} classes of the network, "
-            f"got {len(options.class_weights)}."
-        )
-
-
 def _keys(key: Array, count: int, axis_name: str | None) -> tuple[Array, Array]:
-    """Derive a key for each image, from its place in the whole batch, and one for the network."""
-    images_key, network_key = jax.random.split(key)
+    """Derive a key for each example, from its place in the whole batch, and one for the network."""
+    examples_key, network_key = jax.random.split(key)
     places = jnp.arange(count)
     if axis_name is not None:
         device = lax.axis_index(axis_name)
         places = places + device * count
         network_key = jax.random.fold_in(network_key, device)
-    return jax.vmap(jax.random.fold_in, (None, 0))(images_key, places), network_key
+    return jax.vmap(jax.random.fold_in, (None, 0))(examples_key, places), network_key
 
 
-def _accumulated(gradients: Callable[..., tuple], options: TrainOptions) -> Callable[..., tuple]:
+def _accumulated(
+    gradients: Callable[..., tuple], task: Task, options: TrainOptions
+) -> Callable[..., tuple]:
     """Average the gradients of the parts of a batch, computed one after the other.
 
     A part is every ``accumulate``-th example, so that a batch split over devices stays in place.
@@ -332,19 +254,9 @@ def _accumulated(gradients: Callable[..., tuple], options: TrainOptions) -> Call
         def split(array: Array) -> Array:
             return jnp.moveaxis(array.reshape(-1, parts, *array.shape[1:]), 1, 0)
 
-        start = (state.batch_stats, jax.tree.map(jnp.zeros_like, state.params), Totals.zero())
+        start = (state.batch_stats, jax.tree.map(jnp.zeros_like, state.params), Totals.zero(task))
         pieces = (jnp.arange(parts), jax.tree.map(split, batch), split(keys))
         (batch_stats, sums, totals), _ = lax.scan(body, start, pieces)
         return jax.tree.map(lambda total: total / parts, sums), (batch_stats, totals)
 
     return compute
-
-
-def _totals(losses: Array, logits: Array, labels: Array, mask: Array | None = None) -> Totals:
-    counted = jnp.ones(labels.shape, bool) if mask is None else mask
-    return Totals(
-        loss=jnp.sum(losses, where=counted, dtype=jnp.float32),
-        correct=jnp.sum(correct(logits, labels), where=counted, dtype=jnp.int32),
-        examples=jnp.sum(counted, dtype=jnp.int32),
-        fault=Fault.none(),
-    )

@@ -14,12 +14,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ProgressBar(Progress):
-    """A progress bar with epoch, loss, accuracy, images per second and remaining time.
+    """A progress bar with epoch, loss, score, examples per second and remaining time.
 
     Where the output is not a terminal, one line is printed for each epoch instead.
     """
 
-    def __init__(self, *, epochs: int, total_steps: int, console: Console) -> None:
+    def __init__(self, *, epochs: int, total_steps: int, score: str, console: Console) -> None:
         super().__init__(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -31,6 +31,7 @@ class ProgressBar(Progress):
             transient=True,
         )
         self._epochs = epochs
+        self._score = score
         self._run = self.add_task("", total=total_steps, epoch="", numbers="compiling")
 
     def say(self, text: str) -> None:
@@ -45,17 +46,21 @@ class ProgressBar(Progress):
 
     def show_step(self, step: int, *, epoch: int, means: dict[str, float], speed: float) -> None:
         """Show that ``step`` steps are completed, in ``epoch`` (from 0)."""
-        numbers = f"{_numbers(means)}  {speed:,.0f} images/s"
+        numbers = f"{self._numbers(means)}  {speed:,.0f} examples/s"
         self.update(self._run, completed=step, epoch=f"{epoch + 1}/{self._epochs}", numbers=numbers)
 
     def finish_epoch(self, line: dict[str, float]) -> None:
         """Print the line of a completed epoch."""
-        train = {"loss": line["train_loss"], "accuracy": line["train_accuracy"]}
-        parts = [f"epoch {line['epoch']}/{self._epochs}", *_numbers(train).split("  ")]
-        if "validation_accuracy" in line:
-            parts.append(f"validation accuracy {line['validation_accuracy']:.4f}")
-        parts += [f"{line['images_per_second']:,.0f} images/s", f"{line['seconds']:.1f} s"]
+        train = {name: line[f"train_{name}"] for name in ("loss", self._score)}
+        parts = [f"epoch {line['epoch']}/{self._epochs}", *self._numbers(train).split("  ")]
+        if (held_out := f"validation_{self._score}") in line:
+            parts.append(f"{_in_words(held_out)} {line[held_out]:.4f}")
+        parts += [f"{line['examples_per_second']:,.0f} examples/s", f"{line['seconds']:.1f} s"]
         self.say("  ".join(part.replace(" ", _JOINED) for part in parts))
+
+    def _numbers(self, means: dict[str, float]) -> str:
+        score = f"{_in_words(self._score)} {means[self._score]:.4f}"
+        return f"loss {means['loss']:.4f}  {score}"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -103,8 +108,8 @@ class StopRequest:
         self._restore()
 
 
-def _numbers(means: dict[str, float]) -> str:
-    return f"loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
+def _in_words(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 def _heeded_signals() -> tuple[int, ...]:

@@ -57,7 +57,7 @@ def read_trained(folder: str | Path, *, which: str | None = None) -> Trained:
             raise CheckpointError(f"{folder} has no checkpoint; {_advice(folder)}.")
         skipped = restored.skipped
         if which == "best":
-            best = best_step(restored.notes["history"])
+            best = best_step(restored.notes["history"], score=restored.notes["score"])
             if best is None:
                 raise CheckpointError(f"{folder} has no best epoch, because none was validated.")
             restored = checkpoints.restore(None, step=best)

@@ -15,9 +15,10 @@ import benchmark
 import cifar_dsdc
 import jax
 import numpy as np
+from common.classification import make_examples
+from common.experiment import make_experiment
 from common.memory import keep_freed_memory
 from common.run import begin
-from common.task import make_task
 from under_way import Training
 
 from dilax import data
@@ -61,8 +62,9 @@ def training(name: str, config: Config, dataset: data.Dataset, device: jax.Devic
     flags = cifar_dsdc.Config(
         model=name, batch_size=config.batch_size, limit=config.steps * config.batch_size
     )
-    task = make_task(flags, dataset, cifar_dsdc.augmentation, [device])
-    return Training(task, begin(task, 0)[1], steps=config.steps)
+    examples = make_examples(flags, dataset)
+    experiment = make_experiment(flags, cifar_dsdc.JOB, examples, [device])
+    return Training(experiment, begin(experiment, 0)[1], steps=config.steps)
 
 
 def in_seconds(config: Config, milliseconds: Mapping[str, np.ndarray]) -> benchmark.Record:

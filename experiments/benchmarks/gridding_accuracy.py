@@ -27,6 +27,9 @@ from jax import Array
 from dilax import analysis
 from dilax.models import Preparation
 from dilax.training import (
+    Batch,
+    Classification,
+    Segmentation,
     Totals,
     TrainState,
     Weights,
@@ -104,14 +107,17 @@ def make_task(name: TaskName, config: Config) -> tasks.Task:
 def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
     """Train and measure a variant with all seeds."""
     batch_size = max(config.batch_size // 32, 1) if task.per_pixel else config.batch_size
-    steps = len(task.train.labels) // batch_size * config.epochs
+    steps = task.train.size // batch_size * config.epochs
     learning_rate = one_cycle(config.learning_rate, total_steps=steps)
     optimizer = adamw(learning_rate, weight_decay=config.weight_decay)
-    prepare = Preparation.of_images(np.asarray(task.train.images)).normalise
+    prepare = Preparation.of_images(np.asarray(task.train.inputs)).normalise
     apply = functional(make_network(task, variant, 0)).apply
-    train_step = make_train_step(
-        apply, optimizer, augment=lambda key, images, step: prepare(images)
-    )
+
+    def augment(key: Array, batch: Batch, step: Array) -> Batch:
+        return batch._replace(inputs=prepare(batch.inputs))
+
+    judged = Segmentation(classes=task.classes) if task.per_pixel else Classification()
+    train_step = make_train_step(apply, optimizer, task=judged, augment=augment)
     train_steps = jax.jit(make_train_steps(train_step), donate_argnums=(0, 1))
 
     @jax.jit
@@ -125,9 +131,9 @@ def compare(task: tasks.Task, variant: str, config: Config) -> dict[str, Any]:
         state = create_state(jax.random.key(seed), params, batch_stats, optimizer)
         for epoch in range(config.epochs):
             batches = shuffled_batches(
-                state.order_key(epoch), num_images=len(task.train.labels), batch_size=batch_size
+                state.order_key(epoch), num_examples=task.train.size, batch_size=batch_size
             )
-            state, _ = train_steps(state, Totals.zero(), task.train, batches)
+            state, _ = train_steps(state, Totals.zero(judged), task.train, batches)
         rows.append(measure(task, network, state, evaluate, prepare))
     return {name: [row[name] for row in rows] for name in rows[0]} | {
         "parameters": analysis.parameter_count(params)
@@ -139,7 +145,7 @@ def make_network(task: tasks.Task, variant: str, seed: int) -> Network:
     make = functools.partial(
         Network,
         VARIANTS[variant],
-        channels=task.train.images.shape[-1],
+        channels=task.train.inputs.shape[-1],
         classes=task.classes,
         per_pixel=task.per_pixel,
     )
@@ -153,7 +159,7 @@ def measure(
     weights = state.weights("final")
     load_into(network, *weights)
     network.eval()
-    images = prepare(task.test.images[:FIELD_IMAGES])
+    images = prepare(task.test.inputs[:FIELD_IMAGES])
     field = analysis.effective_receptive_field(network.features, images)
     touched, unevenness = gridding(field.weights)
     return {
@@ -164,13 +170,13 @@ def measure(
     }
 
 
-def accuracy(predict: Any, batch: tasks.Batch, *, batch_size: int = 250) -> float:
+def accuracy(predict: Any, batch: Batch, *, batch_size: int = 250) -> float:
     """Compute the share of images, or of pixels of digits, that are classified correctly."""
     right, counted = 0, 0
-    for start in range(0, len(batch.labels), batch_size):
-        labels = batch.labels[start : start + batch_size]
+    for start in range(0, len(batch.targets), batch_size):
+        labels = batch.targets[start : start + batch_size]
         asked = labels != tasks.BACKGROUND if labels.ndim > 1 else jnp.ones(labels.shape, bool)
-        told: Array = predict(batch.images[start : start + batch_size]) == labels
+        told: Array = predict(batch.inputs[start : start + batch_size]) == labels
         right += int((told & asked).sum())
         counted += int(asked.sum())
     return right / counted

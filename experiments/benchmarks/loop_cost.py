@@ -17,8 +17,9 @@ from pathlib import Path
 import benchmark
 import jax
 import mnist_dsdc
+from common.classification import make_examples
+from common.experiment import Experiment, make_experiment
 from common.run import begin
-from common.task import Task, make_task
 
 from dilax import data
 from dilax.training import (
@@ -46,12 +47,12 @@ class Config(benchmark.Turns):
 class Runner:
     """A run of the default task; each call trains an epoch."""
 
-    def __init__(self, task: Task, loader: Loader, folder: Path) -> None:
-        _, state = begin(task, seed=0)
-        self.task, self.loader, self.data = task, loader, loader.data()
+    def __init__(self, experiment: Experiment, loader: Loader, folder: Path) -> None:
+        _, state = begin(experiment, seed=0)
+        self.experiment, self.loader, self.data = experiment, loader, loader.data()
         self.position = (
-            task.parallelism.place_state(state),
-            task.parallelism.replicate(Totals.zero()),
+            experiment.parallelism.place_state(state),
+            experiment.parallelism.replicate(Totals.zero(experiment.task)),
         )
         self.steps = 0
         self.checkpoints = Checkpoints(folder, config={})
@@ -60,11 +61,11 @@ class Runner:
 
     def __call__(self) -> None:
         """Train an epoch, save it, and wait until it is on disk."""
-        plan, started = self.task.recipe.plan, time.perf_counter()
+        plan, started = self.experiment.recipe.plan, time.perf_counter()
         rows = plan.chunks(jax.random.key(self.steps), step=0)
         for batches in self.loader.chunks(rows):
-            self.position = self.task.train_steps(*self.position, self.data, batches)
-            self.position[1].means()
+            self.position = self.experiment.train_steps(*self.position, self.data, batches)
+            self.position[1].means(self.experiment.task)
         self.steps += plan.steps_per_epoch
         trained = time.perf_counter()
         self.checkpoints.save(self.steps, self.position, notes={})
@@ -77,12 +78,13 @@ def measure(config: Config) -> benchmark.Record:
     """Train both ways in turns."""
     flags = mnist_dsdc.Config(model=config.model, limit=config.limit)
     devices = find_devices("auto")[:1]
-    task = make_task(flags, data.load("mnist"), mnist_dsdc.augmentation, devices)
-    images = task.images.train.images, task.images.train.labels, task.parallelism
+    examples = make_examples(flags, data.load("mnist"))
+    experiment = make_experiment(flags, mnist_dsdc.JOB, examples, devices)
+    given = examples.train, experiment.parallelism
     with tempfile.TemporaryDirectory() as folder:
         runners = {
-            "default": Runner(task, ResidentLoader(*images), Path(folder) / "resident"),
-            "streamed": Runner(task, StreamingLoader(*images), Path(folder) / "streamed"),
+            "default": Runner(experiment, ResidentLoader(*given), Path(folder) / "resident"),
+            "streamed": Runner(experiment, StreamingLoader(*given), Path(folder) / "streamed"),
         }
         times = benchmark.take_turns(runners, rounds=config.rounds)
     throughput = benchmark.spread(times["default"] / times["streamed"])

@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import mnist_dsdc
 import numpy as np
 import optax
-from common.task import Task, creator, initialise
-from common.task import make_task as make_training_task
+from common.classification import make_examples
+from common.experiment import Experiment, creator, initialise
+from common.experiment import make_experiment as make
 from under_way import Training
 
 from dilax import data
@@ -100,11 +101,12 @@ def measure(config: Config) -> benchmark.Record:
     """Compare parameters, then time."""
     devices = find(config)
     dataset = mnist_dsdc.grey(data.load(config.dataset))
-    tasks = {
-        entry: make_task(entry, config, dataset, devices) for entry in line_up(config, len(devices))
+    experiments = {
+        entry: make_experiment(entry, config, dataset, devices)
+        for entry in line_up(config, len(devices))
     }
     plain = {
-        entry: make_task(entry, config, dataset, devices, optimizer=optax.sgd(**PLAIN))
+        entry: make_experiment(entry, config, dataset, devices, optimizer=optax.sgd(**PLAIN))
         for entry in comparison(config, len(devices))
     }
     simulated = devices[0].platform == "cpu" and len(devices) > 1
@@ -117,7 +119,7 @@ def measure(config: Config) -> benchmark.Record:
             "simulated": simulated,
             "remark": SIMULATED if simulated else None,
             "difference": differences(plain, weights, config),
-            "rows": race(tasks, weights, config),
+            "rows": race(experiments, weights, config),
         }
 
 
@@ -157,14 +159,14 @@ def comparison(config: Config, most: int) -> list[Entry]:
     return [Entry("strong", way, n, batch_size) for way in WAYS for n in counts(most)]
 
 
-def make_task(
+def make_experiment(
     entry: Entry,
     config: Config,
     dataset: data.Dataset,
     devices: Sequence[jax.Device],
     *,
     optimizer: optax.GradientTransformation | None = None,
-) -> Task:
+) -> Experiment:
     """The training of ``mnist_dsdc.py``, as one contestant runs it."""
     flags = mnist_dsdc.Config(
         model=config.model,
@@ -174,20 +176,23 @@ def make_task(
         devices=entry.devices,
         parallel=entry.way,
     )
-    return make_training_task(flags, dataset, mnist_dsdc.augmentation, devices, optimizer=optimizer)
+    examples = make_examples(flags, dataset)
+    return make(flags, mnist_dsdc.JOB, examples, devices, optimizer=optimizer)
 
 
-def start(task: Task, weights: Weights, steps: int) -> Training:
+def start(experiment: Experiment, weights: Weights, steps: int) -> Training:
     """A training that begins with some weights."""
-    state = create_state(jax.random.key(0), *weights, task.recipe.optimizer)
-    return Training(task, state, steps=steps)
+    state = create_state(jax.random.key(0), *weights, experiment.recipe.optimizer)
+    return Training(experiment, state, steps=steps)
 
 
-def race(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -> list[dict[str, Any]]:
+def race(
+    experiments: Mapping[Entry, Experiment], weights: Weights, config: Config
+) -> list[dict[str, Any]]:
     """Images a second and efficiency of every contestant."""
-    turns = {str(entry): start(task, weights, config.steps) for entry, task in tasks.items()}
+    turns = {str(entry): start(each, weights, config.steps) for entry, each in experiments.items()}
     times = benchmark.take_turns(turns, rounds=config.rounds, steps=config.steps)
-    rates = {entry: 1000 * entry.batch_size / times[str(entry)] for entry in tasks}
+    rates = {entry: 1000 * entry.batch_size / times[str(entry)] for entry in experiments}
     return [
         dataclasses.asdict(entry)
         | {
@@ -198,14 +203,16 @@ def race(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -> list[
     ]
 
 
-def differences(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -> dict[str, Any]:
+def differences(
+    experiments: Mapping[Entry, Experiment], weights: Weights, config: Config
+) -> dict[str, Any]:
     """How far the parameters are from those of one device by jit, over the greatest of these.
 
     Raises:
         ValueError: A difference is not finite.
     """
     steps = config.difference_steps
-    found = {entry: trained(task, weights, steps) for entry, task in tasks.items()}
+    found = {entry: trained(each, weights, steps) for entry, each in experiments.items()}
     single = next(entry for entry in found if entry.devices == 1)
     largest: dict[str, dict[str, float]] = {way: {} for way in WAYS}
     for entry, params in found.items():
@@ -223,7 +230,7 @@ def differences(tasks: Mapping[Entry, Task], weights: Weights, config: Config) -
         "steps": steps,
         "optimizer": {"name": "sgd", **PLAIN},
         "largest_relative": largest,
-        "one_rounding": distance(trained(tasks[single], nudged, steps), found[single]),
+        "one_rounding": distance(trained(experiments[single], nudged, steps), found[single]),
     }
 
 
@@ -232,9 +239,9 @@ def distance(params: np.ndarray, reference: np.ndarray) -> float:
     return float(np.abs(params - reference).max() / np.abs(reference).max())
 
 
-def trained(task: Task, weights: Weights, steps: int) -> np.ndarray:
+def trained(experiment: Experiment, weights: Weights, steps: int) -> np.ndarray:
     """All parameters, flat, after some steps."""
-    training = start(task, weights, steps)
+    training = start(experiment, weights, steps)
     training()
     leaves = jax.tree.leaves(unreplicate(training.position[0].params))
     return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])

@@ -91,7 +91,7 @@ def training(network: nnx.Module, images: Array, labels: Array) -> tuple[Callabl
     """Make a pure training step on one batch, and its initial state."""
     apply, params, batch_stats = functional(network)
     optimizer = optax.adamw(1e-3, weight_decay=1e-2)
-    step = make_train_step(apply, optimizer, augment=lambda key, images, step: images)
+    step = make_train_step(apply, optimizer, augment=lambda key, batch, step: batch)
     batch = Batch(images, labels)
     state = create_state(jax.random.key(0), params, batch_stats, optimizer)
     return lambda state: step(state, batch, state.step_key())[0], state

@@ -3,10 +3,12 @@
 - ``config``: the common flags
 - ``flags``: unknown flags, and flags in messages
 - ``program``: the main function, from the command line to an exit status
-- ``images``: the data set that the flags name
-- ``task``: images, network, recipe and devices, checked before a run begins
+- ``job``: what differs from one kind of program to another
+- ``classification``: the kind of program that classifies images
+- ``segments``: images and masks of the program that finds the class of each pixel
+- ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts
-- ``run``: the runs of a task, one for each seed
+- ``run``: the runs of an experiment, one for each seed
 - ``terminal``: what a program shows before and after it trains
 - ``memory``: an allocation setting that speeds up training on a CPU
 - ``markdown``: formatting of tables
@@ -17,8 +19,23 @@ import sys
 from common.terminal import stage
 
 with stage("importing JAX and Flax", show=sys.stdout.isatty(), keep=False):
+    from common.classification import AugmentImages, ClassifierConfig, Classify, Normalise
     from common.config import Config
+    from common.job import Examples, Job, Tuning, picture_path, split_off
     from common.program import main
-    from common.task import Normalise, Tuning
 
-__all__ = ["Config", "Normalise", "Tuning", "main"]
+__all__ = [
+    # every program
+    "main",
+    "Config",
+    "Job",
+    "Examples",
+    "Tuning",
+    "split_off",
+    "picture_path",
+    # classifiers of images
+    "ClassifierConfig",
+    "Classify",
+    "AugmentImages",
+    "Normalise",
+]

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 GLOBAL = "global with --parallel jit, or add --parallel pmap"
 REPLICAS = "left out with --parallel pmap, which replicates the optimiser"
@@ -20,21 +20,14 @@ NUMBERED = "given together with --coordinator"
 class Config:
     """The flags that all programs share."""
 
-    own_size: ClassVar[int]
-    """Height and width of the pictures in a folder, unless ``--size`` is given."""
-    channels: ClassVar[Literal[1, 3]]
-    """Channels of the images that the networks of the program take."""
-
     model: str
     """Network to train, by its name in dilax.models."""
     dataset: str
     """Data set, by name (mnist, fashion_mnist, shapes, ...) or by path."""
-    size: int = 0
-    """Height and width to which pictures of a folder are resized; 0 for the program's own."""
     epochs: int = 15
-    """Passes over the training images."""
+    """Passes over the training examples."""
     batch_size: int = 128
-    """Images in one step."""
+    """Examples in one step."""
     clean_epochs: int = 1
     """Number of last epochs without augmentation."""
     optimizer: Literal["adamw", "nesterov", "muon"] = "adamw"
@@ -49,13 +42,6 @@ class Config:
     """Arrays with weight decay: kernels, kernels except depthwise ones (mixing), or all arrays."""
     clip_norm: float = 0.0
     """Largest global norm of the gradient, to which larger ones are scaled down; 0 for no limit."""
-    label_smoothing: float = 0.0
-    """Share of each target that is spread evenly over all classes."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weight of each training image in the loss: 1, or (balanced) in inverse proportion to the
-    size of its class."""
-    mixup: float = 0.0
-    """Parameter of the beta distribution of mixup, which blends pairs of images; 0 for no mixup."""
     ema_decay: float = 0.999
     """Decay of the exponential moving average of the weights, after the first steps; 0 for none."""
     sparsity: float = 0.0
@@ -70,19 +56,17 @@ class Config:
     """Number of parts in which a batch is computed, one after the other, to save memory."""
     evaluate: Literal["ema", "final", "best"] = "final"
     """Weights to report: moving average, last step, or best epoch (requires --validation)."""
-    test_flips: bool = False
-    """Average the logits of each test image and its mirror image."""
     on_nan: Literal["stop", "rollback"] = "stop"
     """If a loss or gradient is not finite: stop, or resume from a checkpoint with other batches."""
     seed: int = 0
-    """Seed of the parameters, the order of the images and their augmentation."""
+    """Seed of the parameters, the order of the examples and their augmentation."""
     seeds: int = 1
     """Number of runs, with seeds seed, seed + 1, ...; each writes to a folder of its own."""
     validation: int = 0
-    """Number of training images held out; the accuracy on them is shown after each epoch. By
-    default those of the data set's own split validation, if it has one."""
+    """Number of training examples held out; the score on them is shown after each epoch. By default
+    those of the data set's own split validation, if it has one."""
     limit: int = 0
-    """Number of training images to use, from the first on, for a quick trial; 0 for all."""
+    """Number of training examples to use, from the first on, for a quick trial; 0 for all."""
     output: Path
     """Folder for the results."""
     resume: bool = False
@@ -97,11 +81,11 @@ class Config:
     parallel: Literal["jit", "pmap"] = "jit"
     """How to use several devices: jax.jit with sharded arrays, or jax.pmap."""
     batch_statistics: Literal["global", "device"] = "global"
-    """Images that batch normalisation averages: the batch, or (pmap only) the device's share."""
+    """Examples that batch normalisation averages: the batch, or (pmap only) the device's share."""
     shard_optimizer: bool = False
     """Shard the state of the optimiser over the devices (with --parallel jit only)."""
     stream: bool = False
-    """Keep the images on the host and send them in chunks, if device memory cannot hold them."""
+    """Keep the examples on the host and send them in chunks, if device memory cannot hold them."""
     distributed: bool = False
     """Train in several processes, as set up by Slurm, a TPU pod, or the flag --coordinator."""
     coordinator: str | None = None
@@ -113,7 +97,7 @@ class Config:
     tensorboard: bool = False
     """Also write the metrics of each epoch for TensorBoard."""
     pictures: bool = True
-    """Draw learning curves, confusion matrix, mistakes and feature maps."""
+    """Draw learning curves, and what the trained network does."""
 
     def __post_init__(self) -> None:
         """Check all values."""
@@ -128,14 +112,13 @@ class Config:
             "devices",
             "processes",
             "process",
-            "size",
         ):
             self.require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("label_smoothing", "ema_decay", "sparsity"):
+        for name in ("ema_decay", "sparsity"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self.require("kernel_bits", self.kernel_bits in (0, *range(2, 17)), "0 or from 2 to 16")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "positive")
-        for name in ("weight_decay", "clip_norm", "mixup"):
+        for name in ("weight_decay", "clip_norm"):
             self.require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         by_device = self.batch_statistics == "device"
         self.require("batch_statistics", not by_device or self.parallel == "pmap", GLOBAL)

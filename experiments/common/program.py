@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +15,11 @@ import jax
 from rich.cells import cell_len, set_cell_size
 
 from common.config import Config, flag_of
+from common.experiment import make_experiment
 from common.flags import in_flags, parse
-from common.images import Adapt, read_data
+from common.job import Job
 from common.memory import keep_freed_memory
 from common.run import train_seeds
-from common.task import Augmentation, Tuning, make_task
 from common.terminal import print_all_letters, say
 from dilax import training
 
@@ -33,17 +33,9 @@ OF_THIS_START = (
 )
 """Flags that a resumed run takes only from its own command line: where it runs, not what."""
 
-Tune = Callable[[Any], Tuning | None]
-"""Reads the published parameters that a config names, if any."""
-
 
 def main(
-    config_class: type[ConfigType],
-    *,
-    augmentation: Augmentation,
-    adapt: Adapt,
-    tune: Tune = lambda config: None,
-    arguments: Sequence[str] | None = None,
+    config_class: type[ConfigType], job: Job, *, arguments: Sequence[str] | None = None
 ) -> int:
     """Run a program; return its exit status.
 
@@ -63,8 +55,9 @@ def main(
         devices = training.find_devices(config.device)
         if training.is_main_process():
             training.check_run_folder(config.output, resume=config.resume)
-        dataset = read_data(config, adapt=adapt)
-        task = make_task(config, dataset, augmentation, devices, tuning=tune(config))
+        tuning = job.tune(config)
+        examples = job.read(config, tuning)
+        experiment = make_experiment(config, job, examples, devices, tuning=tuning)
         training.make_run_folder(config.output)
     except (ValueError, OSError) as error:
         return _complain(in_flags(str(error), config_class), 2)
@@ -72,9 +65,9 @@ def main(
         return _complain(interrupts.UNSAVED, 128 + signal.SIGINT)
     try:
         with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
-            summary = train_seeds(task)
+            summary = train_seeds(experiment)
         if training.is_main_process():
-            report(summary, config.output)
+            report(summary, config.output, experiment.task)
     except (BrokenPipeError, SystemExit):  # rich exits where the output is closed
         return _leave_closed_output(config)
     except training.MismatchError as error:
@@ -139,33 +132,45 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
     return config
 
 
-def report(summary: dict[str, Any], output: Path) -> None:
+def report(summary: dict[str, Any], output: Path, task: training.Task) -> None:
     """Print the results."""
-    accuracy = f"{summary['test_accuracy']:.2%} ({summary['weights']} weights)"
+    score = f"test_{task.score}"
+    result = f"{shown(summary[score], task)} ({summary['weights']} weights)"
     if over := summary.get("over_seeds"):
-        spread = over["test_accuracy"]
-        accuracy += (
-            f", mean of {spread['n']} seeds, standard deviation {spread['std']:.2%}, "
-            f"{spread['min']:.2%} to {spread['max']:.2%}"
+        spread = {name: shown(value, task) for name, value in over[score].items() if name != "n"}
+        result += (
+            f", mean of {over[score]['n']} seeds, standard deviation {spread['std']}, "
+            f"{spread['min']} to {spread['max']}"
         )
-    say(f"test accuracy  {accuracy}", indent=15)
-    print(f"parameters     {summary['parameters']:,}")
-    print(f"multiply-adds  {summary['multiply_adds']:,} per image")
-    print(f"training       {summary['train_seconds']:.1f} s on {summary['device']}")
-    print(f"results        {output}")
-    if len(summary["classes"]) <= MOST_CLASSES:
+    named = {
+        score.replace("_", " "): result,
+        "parameters": f"{summary['parameters']:,}",
+        "multiply-adds": f"{summary['multiply_adds']:,} per example",
+        "training": f"{summary['train_seconds']:.1f} s on {summary['device']}",
+        "results": str(output),
+    }
+    width = max(map(len, named)) + 2
+    for name, text in named.items():
+        say(f"{name:{width}}{text}", indent=width)
+    if 0 < len(summary["classes"]) <= MOST_CLASSES:
         print(class_table(summary["classes"]))
 
 
+def shown(value: float, task: training.Task) -> str:
+    """Format a score in its unit."""
+    return f"{value:.2%}" if task.unit == "%" else f"{value:.2f} {task.unit}"
+
+
 def class_table(classes: Sequence[dict[str, Any]]) -> str:
-    """Format the accuracy on the test images of each class; names may be of wide letters."""
+    """Format the results on the test examples of each class; names may be of wide letters."""
     width = max(13, *(cell_len(one["name"]) for one in classes))
+    metric = next(name for name in classes[0] if name not in ("name", "images"))
     rows = [
-        f"{set_cell_size(one['name'], width)}  {one['accuracy']:>8.2%}  {one['images']:>7,}"
+        f"{set_cell_size(one['name'], width)}  {one[metric]:>8.2%}  {one['images']:>7,}"
         for one in classes
         if one["images"]
     ]
-    return "\n".join([f"{'class':{width}}  accuracy   images", *rows])
+    return "\n".join([f"{'class':{width}}  {metric:8}   images", *rows])
 
 
 def _complain(message: str, status: int) -> int:

@@ -1,7 +1,7 @@
 """The trained network from which a run starts (``--init``): a run, or a file of one."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +9,9 @@ import jax
 from flax import nnx
 
 from common.config import Config
+from common.job import Load
 from common.terminal import say
 from dilax import data, models, training
-
-Load = Callable[[models.Classifier], object]
-"""Writes weights into a network."""
 
 
 class Start(NamedTuple):
@@ -52,13 +50,13 @@ def is_resumed(config: Config) -> bool:
 
 
 def load_start(
-    config: Config, classes: int, options: Mapping[str, Any], start: Start | None
+    config: Config, classes: int | None, options: Mapping[str, Any], start: Start | None
 ) -> Load:
     """Check that the network takes the weights that ``--init`` names.
 
     Args:
         config: The flags.
-        classes: Number of classes of the data set.
+        classes: Number of classes of the data set; None without classes.
         options: Arguments of the network besides ``classes``.
         start: What ``find_start`` found.
 
@@ -72,10 +70,12 @@ def load_start(
     if start is None or config.init is None or is_resumed(config):
         return lambda module: None
     check_images(config, flags_of(Path(config.init)))
-    blank, wider = (shapes_of(config, number, options) for number in (classes, classes + 1))
-    head = head_of(blank, wider)
+    blank = shapes_of(config, classes, options)
+    head: frozenset[training.Path] = frozenset()
+    if classes is not None:
+        head = head_of(blank, shapes_of(config, classes + 1, options))
 
-    def load(module: models.Classifier) -> list[str]:
+    def load(module: nnx.Module) -> list[str]:
         return training.load_into(module, *start.weights, may_differ=head.__contains__)
 
     try:
@@ -133,17 +133,17 @@ def check_images(config: Config, theirs: dict[str, Any]) -> None:
         )
 
 
-def shapes_of(config: Config, classes: int, options: Mapping[str, Any]) -> models.Classifier:
+def shapes_of(config: Config, classes: int | None, options: Mapping[str, Any]) -> nnx.Module:
     """Create the network of the flags for a number of classes, with shapes in place of arrays."""
     return nnx.eval_shape(
         lambda: models.create(config.model, classes=classes, rngs=nnx.Rngs(0), **options)
     )
 
 
-def head_of(own: models.Classifier, wider: models.Classifier) -> frozenset[training.Path]:
+def head_of(own: nnx.Module, wider: nnx.Module) -> frozenset[training.Path]:
     """Find the parameters whose shape is another one in a network of more classes."""
 
-    def shapes(module: models.Classifier) -> dict[training.Path, tuple[int, ...]]:
+    def shapes(module: nnx.Module) -> dict[training.Path, tuple[int, ...]]:
         arrays = nnx.to_pure_dict(nnx.state(module, nnx.Param))
         return {path: leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
 

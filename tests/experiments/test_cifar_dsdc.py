@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.classification import layer_titles, make_examples, windowed
+from common.experiment import make_experiment
 from common.program import read_flags
-from common.run import begin, layer_titles, on_device, windowed
-from common.task import make_task
+from common.run import begin, on_device
 from flax import nnx
 from safetensors.numpy import save
 
@@ -38,20 +39,25 @@ def unboxed(text):
     return " ".join(re.sub(r"[│╭╮╰╯─|+]|-{3,}", " ", text).split())
 
 
-def shapes_of_a_call(task):
-    """Shapes of the results of a task's training steps for one batch; nothing is computed."""
-    _, state = begin(task, 0)
-    rows = jnp.zeros((1, task.config.batch_size), jnp.int32)
+def shapes_of_a_call(experiment):
+    """Shapes of what the training steps return for one batch; nothing is computed."""
+    _, state = begin(experiment, 0)
+    rows = jnp.zeros((1, experiment.config.batch_size), jnp.int32)
     return jax.eval_shape(
-        task.train_steps, state, Totals.zero(), on_device(task.images.train), rows
+        experiment.train_steps,
+        state,
+        Totals.zero(experiment.task),
+        on_device(experiment.examples.train),
+        rows,
     )
 
 
 def test_a_recipe_fits_together():
     flags = ["--dataset", "shapes", "--model", "keras_separable", "--limit", "128", *RECIPE]
     config = read_flags(cifar_dsdc.Config, flags)
-    task = make_task(config, data.load("shapes"), cifar_dsdc.augmentation, jax.devices())
-    state, totals = shapes_of_a_call(task)
+    examples = make_examples(config, data.load("shapes"))
+    experiment = make_experiment(config, cifar_dsdc.JOB, examples, jax.devices())
+    state, totals = shapes_of_a_call(experiment)
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == 45_866
     assert totals.loss.shape == ()
     momenta = [leaf.shape for leaf in jax.tree.leaves(state.opt_state)]
@@ -102,15 +108,16 @@ def frozen(name):
 def test_two_blocks_of_published_parameters_stay(published):
     """By their names in the file; the optimiser then keeps nothing for them."""
     config = read_flags(cifar_dsdc.Config, [*FREEZE, "--weights", str(published)])
-    tuning, dataset = cifar_dsdc.tune(config), data.load("shapes")
-    task = make_task(config, dataset, cifar_dsdc.augmentation, jax.devices(), tuning=tuning)
+    tuning = cifar_dsdc.tune(config)
+    examples = make_examples(config, data.load("shapes"), tuning)
+    experiment = make_experiment(config, cifar_dsdc.JOB, examples, jax.devices(), tuning=tuning)
     network = nnx.eval_shape(lambda: models.VGG16Dilated(rngs=nnx.Rngs(0)))
     moving = [p.shape for name, p in network._torch_params().items() if not frozen(name)]
     moving += [p.shape for p in jax.tree.leaves(nnx.to_pure_dict(nnx.state(network.head)))]
-    kept = jax.eval_shape(task.recipe.optimizer.init, task.network.functional.params)
+    kept = jax.eval_shape(experiment.recipe.optimizer.init, experiment.network.functional.params)
     shapes = [leaf.shape for leaf in jax.tree.leaves(kept) if leaf.ndim]
     assert sorted(shapes) == sorted(2 * moving)  # two moments of AdamW
-    assert (task.images.preparation.mean, task.images.preparation.std) == (_vgg.MEAN, _vgg.STD)
+    assert (examples.preparation.mean, examples.preparation.std) == (_vgg.MEAN, _vgg.STD)
 
 
 @pytest.mark.long

@@ -42,7 +42,7 @@ def finish(*processes):
 def lines(folder):
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in found:
-        del line["seconds"], line["images_per_second"]
+        del line["seconds"], line["examples_per_second"]
     return found
 
 

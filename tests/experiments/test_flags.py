@@ -18,9 +18,14 @@ PROGRAM = ROOT / "experiments" / "mnist_dsdc.py"
 sys.path.insert(0, str(PROGRAM.parent))
 import cifar_dsdc  # noqa: E402
 import mnist_dsdc  # noqa: E402
+from common.classification import (  # noqa: E402
+    layer_titles,
+    make_examples,
+    note_untrained_classes,
+    windowed,
+)
+from common.experiment import make_experiment  # noqa: E402
 from common.program import read_flags  # noqa: E402
-from common.run import layer_titles, windowed  # noqa: E402
-from common.task import make_task, note_untrained_classes  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -36,16 +41,17 @@ def status(arguments):
         return stop.code
 
 
-def task_of(dataset, **values):
+def experiment_of(dataset, **values):
     config = mnist_dsdc.Config(**{"model": "mnist_tutorial", "batch_size": 32} | values)
     dataset = mnist_dsdc.grey(data.load(dataset))
-    return make_task(config, dataset, mnist_dsdc.augmentation, jax.devices())
+    examples = make_examples(config, dataset)
+    return make_experiment(config, mnist_dsdc.JOB, examples, jax.devices())
 
 
 def test_statistics_of_devices_make_their_number_part_of_the_run(digits):
     by_device = {"parallel": "pmap", "batch_statistics": "device", "devices": 2}
-    assert task_of(digits, **by_device).identity(0)["devices"] == 2
-    assert "devices" not in task_of(digits, parallel="pmap", devices=2).identity(0)
+    assert experiment_of(digits, **by_device).identity(0)["devices"] == 2
+    assert "devices" not in experiment_of(digits, parallel="pmap", devices=2).identity(0)
 
 
 def test_kernel_dilation_is_a_flag(tmp_path, capsys):
@@ -53,16 +59,16 @@ def test_kernel_dilation_is_a_flag(tmp_path, capsys):
     blocks = {"own": (1, 2, 1, 1, 2, 1, 2), "given": (3, 1, 1, 1, 1, 1, 2)}
     seen = {name: 6 + 2 * (2 * sum(d[:3]) + 4 * sum(d[3:])) for name, d in blocks.items()}
     for name, options in (("own", {}), ("given", {"kernel_dilation": blocks["given"]})):
-        task = task_of("shapes", model="mnist_dsdc", limit=64, **options)
+        experiment = experiment_of("shapes", model="mnist_dsdc", limit=64, **options)
 
-        def layers(images, create=task.network.create):
+        def layers(images, create=experiment.network.create):
             module = create(jax.random.key(0))
             module.eval()
             return module.activations(images)
 
         titles = layer_titles(windowed(layers), jnp.ones((1, 28, 28, 1)))
         assert titles[-1] == f"separable_7\nsees {seen[name]} x {seen[name]}"
-    (tmp_path / "config.json").write_text(json.dumps(task.config.as_json()))
+    (tmp_path / "config.json").write_text(json.dumps(experiment.config.as_json()))
     config = read_flags(mnist_dsdc.Config, ["--output", str(tmp_path), "--resume"])
     assert config.kernel_dilation == blocks["given"]
     for model, message in (
@@ -116,7 +122,7 @@ def test_help_explains_every_flag(capsys):
         (["--validation", "60000"], "--validation must leave training images, got 60000"),
         (
             ["--limit", "64", "--batch-size", "65"],
-            r"--batch-size must be from 1 to .* \(num_images=64\), got",
+            r"--batch-size must be from 1 to .* \(num_examples=64\), got",
         ),
         (["--device", "abacus"], "invalid choice 'abacus' for argument '--device'"),
         (["--device", "tpu"], "^--device must be one that JAX finds here .*'tpu'"),
@@ -203,7 +209,7 @@ def test_a_set_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch, ca
     assert mnist_dsdc.main(["--dataset", "./large.npz", "--model", "mnist_tutorial"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "mnist_tutorial cannot take the 32x32x1 images of --dataset" in error
+    assert "mnist_tutorial cannot take the 32x32x1 examples of --dataset" in error
     assert not (tmp_path / "runs").exists()
 
 
@@ -245,7 +251,7 @@ def test_classes_that_are_tested_and_never_trained_are_named(capsys):
     [(0, "of 2 devices; all compute if it is a multiple of 2, such as 30 or 32"), (1, "")],
 )
 def test_idle_devices_are_noted_unless_asked_for(digits, capsys, devices, said):
-    task_of(digits, batch_size=31, devices=devices)
+    experiment_of(digits, batch_size=31, devices=devices)
     assert said in capsys.readouterr().err
-    task_of(digits, batch_size=32)
+    experiment_of(digits, batch_size=32)
     assert capsys.readouterr().err == ""

@@ -54,7 +54,7 @@ def read(folder, name):
 def lines_without_time(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["seconds"], line["images_per_second"]
+        del line["seconds"], line["examples_per_second"]
     return lines
 
 

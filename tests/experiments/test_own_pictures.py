@@ -7,9 +7,8 @@ import jax
 import mnist_dsdc
 import numpy as np
 import pytest
-from common.images import read_data
+from common.experiment import make_experiment
 from common.program import read_flags
-from common.task import make_task
 from PIL import Image
 
 from dilax import models, training
@@ -73,14 +72,16 @@ def test_a_folder_is_trained_on_resumed_and_restored(animals, tmp_path, capsys):
 )
 def test_pictures_have_the_size_and_colours_of_the_program(animals, program, more, shape):
     config = read_flags(program.Config, ["--dataset", str(animals), *more])
-    assert read_data(config).image_shape == shape
+    examples = program.JOB.read(config, None)
+    assert examples.train.inputs.shape[1:] == shape
 
 
 def test_held_out_images_are_the_split_or_the_flag(animals):
     for more, count in (([], 5), (["--validation", "10"], 10)):
         config = read_flags(mnist_dsdc.Config, flags(animals, "runs", *more))
-        task = make_task(config, read_data(config), mnist_dsdc.augmentation, jax.devices())
-        assert len(task.images.held_out) == count
+        examples = mnist_dsdc.JOB.read(config, None)
+        make_experiment(config, mnist_dsdc.JOB, examples, jax.devices())
+        assert examples.held_out.size == count
 
 
 def test_a_share_that_is_held_out_is_printed_and_recorded(tmp_path, capsys):
@@ -95,9 +96,9 @@ def test_classes_of_different_sizes_are_balanced_and_reported(tmp_path, capsys, 
     """Here with wide letters, and with a class of which nothing is tested."""
     make, given = training.make_train_step, []
 
-    def spy(*arguments, options, **others):
-        given.append(options.class_weights)
-        return make(*arguments, options=options, **others)
+    def spy(*arguments, task, **others):
+        given.append(task.class_weights)
+        return make(*arguments, task=task, **others)
 
     monkeypatch.setattr(training, "make_train_step", spy)
     counts = {"train/猫": 40, "train/dog": 10, "train/emu": 8, "test/猫": 9, "test/dog": 3}

@@ -115,7 +115,7 @@ def test_a_wrong_flag_is_refused(tmp_path, capsys, flags):
     ("flags", "message"),
     [
         (["--simulated", "3"], "--simulated must come before JAX has begun"),
-        (["--limit", "5"], "batch_size must be from 1 to the number of training images"),
+        (["--limit", "5"], "batch_size must be from 1 to the number of training examples"),
     ],
 )
 def test_what_cannot_be_measured_is_one_clear_line(tmp_path, capsys, flags, message):

@@ -46,8 +46,9 @@ BESIDE = {
     "canonical_geometry",
     "conv_general_dilated",
 }
-OF_FILES = {models: {"load", "save", "prune"}}
-"""Functions of trained networks and their files: see models/test_trained.py, test_pruning.py."""
+OF_FILES = {models: {"load", "save", "prune"}, data: {"load_masks"}}
+"""Functions of trained networks, of their files and of folders: see models/test_trained.py,
+models/test_pruning.py and data/test_mask_folders.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:

@@ -144,6 +144,16 @@ CALLS = {
         {"split": values.nothing(), "count": values.integers(), "seed": values.integers()},
         lambda split, count, seed: [len(split) - count, count],
     ),
+    "compose_canvases": Call(
+        lambda **arguments: [*data.compose_canvases(**arguments).boxes.shape],
+        {"digits": split, "count": 2, "size": 40, "least": 1, "most": 2, "seed": 0},
+        {
+            "digits": values.nothing(),
+            **{name: values.integers() for name in ("count", "least", "most", "seed")},
+            "size": values.integers(),
+        },
+        lambda count, most, **_: [count, most, 4],
+    ),
     "shapes": Call(
         counts,
         {"train_count": 3, "test_count": 2, "seed": 0},

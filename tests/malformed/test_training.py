@@ -60,10 +60,10 @@ def optimizer_call(make: Any) -> Call:
     )
 
 
-def order(key: Any, num_images: Any, batch_size: Any) -> list[Any]:
-    """The shape of an epoch's order, and whether it takes any image twice."""
+def order(key: Any, num_examples: Any, batch_size: Any) -> list[Any]:
+    """The shape of an epoch's order, and whether it takes any example twice."""
     batches = np.asarray(
-        training.shuffled_batches(key, num_images=num_images, batch_size=batch_size)
+        training.shuffled_batches(key, num_examples=num_examples, batch_size=batch_size)
     )
     return [*batches.shape, len(set(batches.ravel())) == batches.size]
 
@@ -73,8 +73,8 @@ def steps_of(**arguments: Any) -> list[int]:
     return [made.total_steps, made.chunk_steps]
 
 
-def counted_steps(num_images: Any, batch_size: Any, epochs: Any, max_chunks: Any) -> list[int]:
-    each = num_images // batch_size
+def counted_steps(num_examples: Any, batch_size: Any, epochs: Any, max_chunks: Any) -> list[int]:
+    each = num_examples // batch_size
     chunks = max(n for n in range(1, min(max_chunks, each) + 1) if each % n == 0)
     return [each * epochs, each // chunks]
 
@@ -119,7 +119,6 @@ BAD_PARAMS = st.fixed_dictionaries(
 OPTIMIZERS = st.sampled_from(["adam", optax.adam, None, 3, types.SimpleNamespace(init=3)])
 OPTIONS = {
     "augmented_steps": 3,
-    "label_smoothing": 0.1,
     "mixup": 0.2,
     "ema_decay": 0.9,
     "loss_scale": 8.0,
@@ -192,11 +191,30 @@ CALLS = {
         },
         lambda **_: True,
     ),
+    "Classification": Call(
+        lambda **arguments: bool(training.Classification(**arguments)),
+        {"label_smoothing": 0.1, "class_weights": (1.0, 2.0)},
+        {"label_smoothing": values.numbers(), "class_weights": values.nothing()},
+        lambda **_: True,
+    ),
+    "Segmentation": Call(
+        lambda **arguments: training.Segmentation(**arguments).zero_counts()["confusion"].shape,
+        {"classes": 3, "void": 255},
+        {"classes": values.integers(), "void": values.nothing()},
+        lambda classes, void: (classes, classes),
+    ),
+    "intersection_over_union": Call(
+        lambda confusion: training.intersection_over_union(confusion).shape,
+        {"confusion": np.ones((3, 3))},
+        {"confusion": values.arrays(np.ones((3, 3)))},
+        lambda confusion: (len(confusion),),
+    ),
     "make_train_step": Call(
         lambda **arguments: callable(training.make_train_step(**arguments)),
         {
             "apply": max,
             "optimizer": optax.sgd(0.1),
+            "task": training.Classification(),
             "augment": max,
             "prepare": max,
             "options": training.TrainOptions(),
@@ -204,6 +222,7 @@ CALLS = {
         {
             "apply": NO_FUNCTION,
             "optimizer": OPTIMIZERS,
+            "task": values.nothing(),
             "augment": NO_FUNCTION,
             "prepare": NO_FUNCTION,
             "options": values.nothing(),
@@ -212,20 +231,23 @@ CALLS = {
     ),
     "make_eval_step": Call(
         lambda **arguments: callable(training.make_eval_step(**arguments)),
-        {"apply": max, "prepare": max},
-        {"apply": NO_FUNCTION, "prepare": NO_FUNCTION},
+        {"apply": max, "task": training.Classification(), "prepare": max},
+        {"apply": NO_FUNCTION, "task": values.nothing(), "prepare": NO_FUNCTION},
         lambda **_: True,
     ),
     "shuffled_batches": Call(
         order,
-        {"key": jax.random.key(0), "num_images": 11, "batch_size": 4},
-        {"key": KEYS, "num_images": values.integers(), "batch_size": values.integers()},
-        lambda key, num_images, batch_size: [num_images // batch_size, batch_size, True],
+        {"key": jax.random.key(0), "num_examples": 11, "batch_size": 4},
+        {"key": KEYS, "num_examples": values.integers(), "batch_size": values.integers()},
+        lambda key, num_examples, batch_size: [num_examples // batch_size, batch_size, True],
     ),
     "Plan": Call(
         steps_of,
-        {"num_images": 100, "batch_size": 7, "epochs": 3, "max_chunks": 12},
-        {name: values.integers() for name in ("num_images", "batch_size", "epochs", "max_chunks")},
+        {"num_examples": 100, "batch_size": 7, "epochs": 3, "max_chunks": 12},
+        {
+            name: values.integers()
+            for name in ("num_examples", "batch_size", "epochs", "max_chunks")
+        },
         counted_steps,
     ),
     "over_seeds": Call(

@@ -338,7 +338,7 @@ def test_weights_are_chosen_only_for_runs(model, tmp_path):
 
 
 def test_only_trained_networks_are_saved(model, tmp_path):
-    with pytest.raises(TypeError, match="model must be a TrainedClassifier"):
+    with pytest.raises(TypeError, match="model must be a TrainedNetwork"):
         models.save(model.network, tmp_path / "a")
     with pytest.raises(OSError):
         models.save(model, tmp_path / "no folder" / "a")
@@ -348,7 +348,7 @@ def test_only_trained_networks_are_saved(model, tmp_path):
 
 
 def test_a_run_without_a_description_is_refused(tmp_path):
-    run_shortly(tmp_path, Plan(num_images=16, batch_size=8, epochs=1), config={})
+    run_shortly(tmp_path, Plan(num_examples=16, batch_size=8, epochs=1), config={})
     write_json(tmp_path / "config.json", {"evaluate": "final"})
     with pytest.raises(CheckpointError, match="without a description of their network"):
         models.load(tmp_path)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dilax.training import (
     Batch,
+    Classification,
     Jit,
     ResidentLoader,
     TrainOptions,
@@ -42,15 +43,16 @@ def prepare(images):
     return images.astype(jnp.float32) / 255.0 - 0.5
 
 
-def plain(key, images, step):
-    return prepare(images)
+def plain(key, batch, step):
+    return batch._replace(inputs=prepare(batch.inputs))
 
 
-def jitter(key, images, step):
+def jitter(key, batch, step):
     """An augmentation by waves whose phase is drawn from the key; it compiles fast."""
     phase = (jax.random.key_data(key)[-1] % 1000).astype(jnp.float32)
+    images = prepare(batch.inputs)
     waves = jnp.sin(phase + jnp.arange(images.size, dtype=jnp.float32))
-    return prepare(images) + 0.2 * waves.reshape(images.shape)
+    return batch._replace(inputs=images + 0.2 * waves.reshape(images.shape))
 
 
 def labelled_images(count, *, seed=0):
@@ -66,10 +68,10 @@ def run_shortly(folder, plan, **options):
     """Train on images of noise, without a word, and return what the run returned."""
     state, train_step, _ = training()
     parallelism = Jit(jax.devices()[:1])
-    images, labels = (np.asarray(array) for array in labelled_images(plan.num_images))
+    examples = jax.tree.map(np.asarray, labelled_images(plan.num_examples))
     return fit(
         state,
-        ResidentLoader(images, labels, parallelism),
+        ResidentLoader(examples, parallelism),
         train_steps=parallelism.wrap(make_train_steps(train_step)),
         parallelism=parallelism,
         plan=plan,
@@ -94,6 +96,7 @@ def training(
     augment=jitter,
     prepare=None,
     axis_name=None,
+    task=Classification(),
     **options,
 ):
     """A fresh state, and the train step that goes with it."""
@@ -103,6 +106,7 @@ def training(
     step = make_train_step(
         apply,
         optimizer,
+        task=task,
         augment=augment,
         prepare=prepare,
         options=TrainOptions(**{"ema_decay": 0.9, **options}),

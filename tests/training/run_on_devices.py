@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from dilax.training import (
+    Classification,
     Jit,
     Pmap,
     ResidentLoader,
@@ -25,6 +26,7 @@ from dilax.training import (
 from tests.training.network import labelled_images, training
 
 IMAGES, BATCH_SIZE, STEPS = 64, 16, 20
+TASK = Classification()
 
 
 def main(output, devices, port=None, process=0):
@@ -36,7 +38,7 @@ def main(output, devices, port=None, process=0):
         state, totals = train(parallelism, loader)
         leaves = jax.tree_util.tree_leaves_with_path(state.params)
         found |= {way + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-        found[f"{way} loss"] = totals.means()["loss"]
+        found[f"{way} loss"] = totals.means(TASK)["loss"]
     np.savez(output, **found)
 
 
@@ -56,9 +58,8 @@ def train(parallelism, make_loader):
         optimizer=optax.sgd(0.1, momentum=0.9), axis_name=parallelism.axis_name, mixup=0.4
     )
     run = parallelism.wrap(make_train_steps(step))
-    images, labels = (np.asarray(array) for array in labelled_images(IMAGES))
-    loader = make_loader(images, labels, parallelism)
-    position = parallelism.place_state(state), parallelism.replicate(Totals.zero())
+    loader = make_loader(jax.tree.map(np.asarray, labelled_images(IMAGES)), parallelism)
+    position = parallelism.place_state(state), parallelism.replicate(Totals.zero(TASK))
     data = loader.data()
     for batches in loader.chunks(order()):
         position = run(*position, data, batches)
@@ -69,7 +70,7 @@ def order():
     """Twenty batches in two chunks."""
     epochs = range(STEPS * BATCH_SIZE // IMAGES + 1)
     keys = (jax.random.key(epoch) for epoch in epochs)
-    rows = [shuffled_batches(key, num_images=IMAGES, batch_size=BATCH_SIZE) for key in keys]
+    rows = [shuffled_batches(key, num_examples=IMAGES, batch_size=BATCH_SIZE) for key in keys]
     return np.split(np.concatenate(rows)[:STEPS], 2)
 
 

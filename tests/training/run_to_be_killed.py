@@ -15,7 +15,7 @@ import numpy as np
 from dilax.training import Plan
 from tests.training.network import run_shortly
 
-PLAN = Plan(num_images=32, batch_size=8, epochs=40)
+PLAN = Plan(num_examples=32, batch_size=8, epochs=40)
 
 
 def main(folder, most_bytes=None):

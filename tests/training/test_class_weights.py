@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from dilax.training import (
+    Classification,
     TrainOptions,
     balanced_class_weights,
     create_state,
@@ -32,8 +33,14 @@ def linear(params, batch_stats, images, **_):
 def after_a_step(devices=1, **options):
     """The parameters after one step, and its totals, with the batch split over devices."""
     state = create_state(jax.random.key(0), PARAMS, {}, OPTIMIZER)
-    options = TrainOptions(class_weights=WEIGHTS, **options)
-    step = make_train_step(linear, OPTIMIZER, augment=plain, options=options, axis_name="devices")
+    step = make_train_step(
+        linear,
+        OPTIMIZER,
+        task=Classification(class_weights=WEIGHTS),
+        augment=plain,
+        options=TrainOptions(**options),
+        axis_name="devices",
+    )
     parts = jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), BATCH)
     mapped = jax.vmap(lambda batch: step(state, batch, jax.random.key(0)), axis_name="devices")
     state, totals = jax.jit(mapped)(parts)
@@ -42,8 +49,8 @@ def after_a_step(devices=1, **options):
 
 def weighted_loss(params, batch=BATCH):
     """The mean loss of a batch, written out."""
-    losses = cross_entropy(linear(params, {}, prepare(batch.images), train=True)[0], batch.labels)
-    return (jnp.asarray(WEIGHTS)[batch.labels] * losses).sum() / len(batch.labels)
+    losses = cross_entropy(linear(params, {}, prepare(batch.inputs), train=True)[0], batch.targets)
+    return (jnp.asarray(WEIGHTS)[batch.targets] * losses).sum() / len(batch.targets)
 
 
 def test_a_step_follows_the_gradient_of_the_weighted_mean():
@@ -51,7 +58,7 @@ def test_a_step_follows_the_gradient_of_the_weighted_mean():
     value, grads = jax.value_and_grad(weighted_loss)(PARAMS)
     assert_close_trees(kernel, PARAMS["kernel"] - 0.5 * grads["kernel"])
     assert loss == pytest.approx(8 * float(value), rel=1e-5)
-    assert len(set(np.bincount(BATCH.labels).tolist())) > 1  # the classes are not of one size
+    assert len(set(np.bincount(BATCH.targets).tolist())) > 1  # the classes are not of one size
 
 
 @pytest.mark.parametrize(
@@ -68,14 +75,14 @@ def test_mixup_weighs_each_label_of_a_blend():
     kernel, _ = after_a_step(mixup=1.0)
     images_key, _ = jax.random.split(jax.random.key(0))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(images_key, jnp.arange(8))
-    shares, images = draw_shares(keys, alpha=1.0), prepare(BATCH.images)
+    shares, images = draw_shares(keys, alpha=1.0), prepare(BATCH.inputs)
 
     def loss(params):
         part = shares[:, None, None, None]
         logits, _ = linear(params, {}, part * images + (1 - part) * swap_pairs(images), train=True)
         each = [
             jnp.asarray(WEIGHTS)[labels] * cross_entropy(logits, labels)
-            for labels in (BATCH.labels, swap_pairs(BATCH.labels))
+            for labels in (BATCH.targets, swap_pairs(BATCH.targets))
         ]
         return (shares * each[0] + (1 - shares) * each[1]).mean()
 
@@ -115,12 +122,12 @@ def test_weights_need_labels(labels, classes, message):
 )
 def test_impossible_weights_are_refused(weights, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        TrainOptions(class_weights=weights)
+        Classification(class_weights=weights)
 
 
 def test_weights_of_another_number_of_classes_are_refused():
-    options = TrainOptions(class_weights=(1.0, 2.0))
-    step = make_train_step(linear, OPTIMIZER, augment=plain, options=options)
+    task = Classification(class_weights=(1.0, 2.0))
+    step = make_train_step(linear, OPTIMIZER, task=task, augment=plain)
     state = create_state(jax.random.key(0), PARAMS, {}, OPTIMIZER)
     with pytest.raises(ValueError, match=r"an entry for each of the 3 classes .*, got 2"):
         jax.eval_shape(step, state, BATCH, jax.random.key(0))

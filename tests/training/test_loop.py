@@ -30,9 +30,9 @@ from tests.training.network import assert_equal_trees, labelled_images, training
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
-DATA = tuple(np.asarray(array) for array in labelled_images(50))
+DATA = jax.tree.map(np.asarray, labelled_images(50))
 ONE_DEVICE = Jit(jax.devices()[:1])
-PLAN = Plan(num_images=50, batch_size=8, epochs=2)
+PLAN = Plan(num_examples=50, batch_size=8, epochs=2)
 CONFIG = {"epochs": 2}
 
 
@@ -85,7 +85,7 @@ def run(
     steps.calls, steps.stop_in_call = 0, stop_in_call
     return fit(
         training()[0],
-        loader(*DATA, parallelism),
+        loader(DATA, parallelism),
         train_steps=steps,
         parallelism=parallelism,
         plan=plan,
@@ -102,7 +102,7 @@ def run(
 def lines_without_time(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        assert line.pop("seconds") > 0 and line.pop("images_per_second") > 0
+        assert line.pop("seconds") > 0 and line.pop("examples_per_second") > 0
     return lines
 
 
@@ -224,14 +224,14 @@ def test_validation_is_recorded_each_epoch_and_printed(tmp_path, steps):
     assert compiling.startswith("compiling: ")
     assert len(printed) == 2
     assert printed[1].startswith("epoch 2/2  loss ")
-    assert "validation accuracy 0.7500" in printed[1] and "images/s" in printed[1]
+    assert "validation accuracy 0.7500" in printed[1] and "examples/s" in printed[1]
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path, steps):
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     run(tmp_path / "run", steps, console=console)
     shown = console.file.getvalue()
-    assert "epoch 2/2" in shown and "images/s" in shown and "━" in shown
+    assert "epoch 2/2" in shown and "examples/s" in shown and "━" in shown
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_a_run_can_roll_back_and_continue_in_another_order(tmp_path, poisoned_st
     assert fitted.rollbacks == 1 and int(fitted.state.step) == 12
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.state.params))
     said = console.file.getvalue()
-    assert "back to step 6, with other images (rollback 1 of 3)" in said and "reduce" not in said
+    assert "back to step 6, with other examples (rollback 1 of 3)" in said and "reduce" not in said
     assert [line["step"] for line in lines_without_time(folder)] == [6, 12]
     again = run(folder, poisoned_steps, on_nan="rollback")
     assert again.rollbacks == 1

@@ -10,7 +10,14 @@ import pytest
 from flax import nnx
 
 from dilax import models, nn
-from dilax.training import LOSS_SCALES, TrainOptions, compute_in, functional, load_into
+from dilax.training import (
+    LOSS_SCALES,
+    Classification,
+    TrainOptions,
+    compute_in,
+    functional,
+    load_into,
+)
 from dilax.training import make_train_step as make_step
 from tests.training.network import (
     CLASSES,
@@ -26,7 +33,7 @@ from tests.training.network import (
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
-IMAGES = prepare(labelled_images(6).images)
+IMAGES = prepare(labelled_images(6).inputs)
 
 
 def plain_arrays(module, kind):
@@ -171,7 +178,7 @@ def test_a_network_learns_in_half_precision(key, dtype):
     losses = []
     for _ in range(60):
         state, totals = step(state, labelled_images(64), key)
-        losses.append(totals.means()["loss"])
+        losses.append(totals.means(Classification())["loss"])
     assert losses[-1] < losses[0] / 3
     assert int(totals.fault.step) == -1
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from dilax.training import (
+    Classification,
     Jit,
     Pmap,
     ResidentLoader,
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 ORDER = [np.arange(16).reshape(2, 8), np.arange(16, 32).reshape(2, 8)]
 
 
-IMAGES, LABELS = (np.asarray(array) for array in labelled_images(32))
+EXAMPLES = jax.tree.map(np.asarray, labelled_images(32))
+TASK = Classification()
 
 
 def pure(axis_name=None):
@@ -38,7 +40,7 @@ def pure(axis_name=None):
 def reference(module_compiles_quickly):
     """Four steps in two chunks by plain ``jax.jit``."""
     state, train_steps = pure()
-    position, data = (state, Totals.zero()), labelled_images(32)
+    position, data = (state, Totals.zero(TASK)), labelled_images(32)
     for batches in ORDER:
         position = jax.jit(train_steps)(*position, data, batches)
     return position
@@ -57,14 +59,14 @@ def test_every_way_is_plain_jit(reference, make, count, loader):
     """Parameters agree to 1e-5 of the largest: the gradient of some is rounding alone."""
     parallelism = make(jax.devices()[:count])
     state, train_steps = pure(parallelism.axis_name)
-    run, loader = parallelism.wrap(train_steps), loader(IMAGES, LABELS, parallelism)
-    position = parallelism.place_state(state), parallelism.replicate(Totals.zero())
+    run, loader = parallelism.wrap(train_steps), loader(EXAMPLES, parallelism)
+    position = parallelism.place_state(state), parallelism.replicate(Totals.zero(TASK))
     data = loader.data()
     for batches in loader.chunks(ORDER):
         before, position = position, run(*position, data, batches)
     state, totals = position
     expected, expected_totals = reference
-    assert unreplicate(totals).means() == pytest.approx(expected_totals.means(), rel=1e-6)
+    assert unreplicate(totals).means(TASK) == pytest.approx(expected_totals.means(TASK), rel=1e-6)
     for found, wanted in zip(
         *(jax.tree.leaves((s.params, s.batch_stats, s.ema)) for s in (state, expected)),
         strict=True,

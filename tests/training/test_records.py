@@ -31,9 +31,9 @@ def a_record(**fields):
     names = (field.name for field in dataclasses.fields(RunRecord))
     own = {name: name for name in names if name not in ("versions", "git_commit")}
     spent = {"train_seconds": 2.0, "compile_seconds": 1.0}
-    accuracies = {name: 0.5 for name in own if name.startswith("test_")}
+    tests = {"tests": {"accuracy": 0.5, "loss": 0.5}}
     classes = {"classes": class_accuracies(np.array([0, 1]), np.array([0, 0]), ["a", "b", "c"])}
-    return RunRecord(**own | spent | accuracies | classes | fields)
+    return RunRecord(**own | spent | tests | classes | fields)
 
 
 def test_a_record_is_json_with_versions_and_commit():
@@ -88,7 +88,7 @@ def test_numbers_over_seeds():
 
 def test_records_of_several_seeds_are_combined():
     records = [
-        a_record(seed=seed, test_accuracy=accuracy).as_json()
+        a_record(seed=seed, tests={"accuracy": accuracy}).as_json()
         for seed, accuracy in ((5, 0.25), (6, 0.75))
     ]
     combined = combine_records(records)

@@ -12,6 +12,7 @@ import pytest
 
 from dilax.training import (
     Batch,
+    Classification,
     Fault,
     Totals,
     TrainOptions,
@@ -37,6 +38,7 @@ from tests.training.network import (
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 RATE = 0.5
+TASK = Classification()
 BATCH = labelled_images(8)
 
 
@@ -53,8 +55,8 @@ def test_a_step_of_gradient_descent_follows_the_gradient_of_the_mean_loss(key):
     @jax.jit
     @jax.value_and_grad
     def loss(params):
-        logits, _ = apply(params, state.batch_stats, prepare(BATCH.images), train=True)
-        return cross_entropy(logits, BATCH.labels).mean()
+        logits, _ = apply(params, state.batch_stats, prepare(BATCH.inputs), train=True)
+        return cross_entropy(logits, BATCH.targets).mean()
 
     new_state, totals = jax.jit(train_step)(state, BATCH, key)
     value, grads = loss(state.params)
@@ -62,7 +64,7 @@ def test_a_step_of_gradient_descent_follows_the_gradient_of_the_mean_loss(key):
         new_state.params, jax.tree.map(lambda p, g: p - RATE * g, state.params, grads)
     )
     assert int(new_state.step) == 1
-    assert totals.means()["loss"] == pytest.approx(float(value), rel=1e-5)
+    assert totals.means(TASK)["loss"] == pytest.approx(float(value), rel=1e-5)
     assert int(totals.examples) == 8
     assert_equal_trees(new_state.ema, new_state.weights("final"))  # without decay
 
@@ -96,7 +98,7 @@ def test_running_statistics_are_the_weighted_mean_of_those_of_all_batches(key, a
     for number in range(3):
         batch = labelled_images(8, seed=number)
         for part in range(accumulate):
-            images = prepare(batch.images[part::accumulate])
+            images = prepare(batch.inputs[part::accumulate])
             seen.append(own(state.params, state.batch_stats, images)[1])
         state, _ = step(state, batch, key)
         shares = np.array([math.comb(place + 8, 9) for place in range(1, len(seen) + 1)], float)
@@ -168,7 +170,7 @@ def test_over_a_device_axis_a_step_is_that_of_the_whole_batch(key):
     kernel = split.params["kernel"]
     np.testing.assert_array_equal(kernel[0], kernel[1])
     np.testing.assert_allclose(kernel[0], whole.params["kernel"][0], rtol=1e-5, atol=1e-6)
-    assert totals.correct.tolist() == total.correct.tolist() * 2
+    assert totals.counts["correct"].tolist() == total.counts["correct"].tolist() * 2
     assert totals.examples.tolist() == [8, 8]
     assert float(totals.loss[0]) == pytest.approx(float(total.loss[0]), rel=1e-5)
 
@@ -176,9 +178,9 @@ def test_over_a_device_axis_a_step_is_that_of_the_whole_batch(key):
 def test_each_image_is_augmented_by_a_draw_of_its_own(key):
     seen = []
 
-    def augment(key, images, step):
+    def augment(key, batch, step):
         jax.debug.callback(lambda draw: seen.append(float(draw)), jax.random.uniform(key))
-        return prepare(images)
+        return plain(key, batch, step)
 
     state, train_step, _ = training(augment=augment)
     jax.block_until_ready(jax.jit(train_step)(state, BATCH, key))
@@ -188,12 +190,16 @@ def test_each_image_is_augmented_by_a_draw_of_its_own(key):
 
 def test_mixup_descends_on_both_labels_and_smoothing_on_all(key):
     state, train_step, apply = training(
-        optimizer=optax.sgd(RATE), augment=plain, mixup=1.0, normalise=False, label_smoothing=0.2
+        optimizer=optax.sgd(RATE),
+        augment=plain,
+        mixup=1.0,
+        normalise=False,
+        task=Classification(label_smoothing=0.2),
     )
     images_key, _ = jax.random.split(key)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(images_key, jnp.arange(8))
     shares = draw_shares(keys, alpha=1.0)
-    images, labels = prepare(BATCH.images), np.asarray(BATCH.labels)
+    images, labels = prepare(BATCH.inputs), np.asarray(BATCH.targets)
     others = labels.reshape(-1, 2)[:, ::-1].ravel()
 
     @jax.jit
@@ -240,11 +246,11 @@ def test_a_fault_says_the_step_and_where(grads, loss, expected):
 
 def test_totals_add_up_and_keep_the_first_fault():
     first, second = (Fault(*map(jnp.int32, fault)) for fault in ((3, 1, 2), (4, 0, 1)))
-    one = Totals(jnp.float32(3), jnp.int32(1), jnp.int32(2), first)
-    other = Totals(jnp.float32(1), jnp.int32(2), jnp.int32(2), second)
-    assert (one + other).means() == {"loss": 1.0, "accuracy": 0.75}
-    assert tuple(map(int, (Totals.zero() + one + other).fault)) == (3, 1, 2)
-    assert tuple(map(int, (Totals.zero() + Totals.zero()).fault)) == (-1, -1, 0)
+    one = Totals(jnp.float32(3), {"correct": jnp.int32(1)}, jnp.int32(2), first)
+    other = Totals(jnp.float32(1), {"correct": jnp.int32(2)}, jnp.int32(2), second)
+    assert (one + other).means(TASK) == {"loss": 1.0, "accuracy": 0.75}
+    assert tuple(map(int, (Totals.zero(TASK) + one + other).fault)) == (3, 1, 2)
+    assert tuple(map(int, (Totals.zero(TASK) + Totals.zero(TASK)).fault)) == (-1, -1, 0)
 
 
 def test_eval_step_leaves_masked_examples_out(adam_step):
@@ -252,12 +258,12 @@ def test_eval_step_leaves_masked_examples_out(adam_step):
     eval_step = jax.jit(make_eval_step(apply, prepare=prepare))
     mask = jnp.array([True, True, False, True, False, False, True, True])
     totals, logits = eval_step(state.weights("final"), BATCH, mask)
-    expected = cross_entropy(logits[mask], BATCH.labels[mask])
+    expected = cross_entropy(logits[mask], BATCH.targets[mask])
     assert int(totals.examples) == 5
-    assert int(totals.correct) == int((logits.argmax(-1) == BATCH.labels)[mask].sum())
+    assert int(totals.counts["correct"]) == int((logits.argmax(-1) == BATCH.targets)[mask].sum())
     np.testing.assert_allclose(totals.loss, expected.sum(), rtol=1e-5)
-    kept = Batch(BATCH.images[mask], BATCH.labels[mask])
-    unmasked, _ = apply(*state.weights("final"), prepare(kept.images), train=False)
+    kept = Batch(BATCH.inputs[mask], BATCH.targets[mask])
+    unmasked, _ = apply(*state.weights("final"), prepare(kept.inputs), train=False)
     np.testing.assert_allclose(logits[mask], unmasked, rtol=1e-5, atol=1e-6)
 
 
@@ -267,7 +273,6 @@ def test_eval_step_leaves_masked_examples_out(adam_step):
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"ema_decay": -0.1}, r"ema_decay must be in \[0, 1\), got"),
         ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), got"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got"),
         ({"mixup": -1.0}, "mixup must be 0 or more, got"),
         ({"augmented_steps": -1}, "augmented_steps must be at least 0, got"),
         ({"loss_scale": 0.0}, "loss_scale must be positive, got"),

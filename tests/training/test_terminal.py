@@ -64,7 +64,7 @@ def console_of(width, terminal):
 
 
 LINE = {"epoch": 15, "train_loss": 0.25, "train_accuracy": 0.5, "validation_accuracy": 0.75}
-SPEED = {"images_per_second": 12_345.0, "seconds": 10.5}
+SPEED = {"examples_per_second": 12_345.0, "seconds": 10.5}
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
@@ -73,13 +73,13 @@ def test_lines_of_an_epoch_are_broken_between_numbers_that_belong_together(width
         console = Console(
             file=io.StringIO(), width=width, force_terminal=terminal, color_system=None
         )
-        bar = ProgressBar(epochs=15, total_steps=9, console=console)
+        bar = ProgressBar(epochs=15, total_steps=9, score="accuracy", console=console)
         bar.finish_epoch(LINE | SPEED)
         lines = console.file.getvalue().splitlines()
         parts = [part for line in lines for part in line.split("  ")]
         assert parts == [
             *("epoch 15/15", "loss 0.2500", "accuracy 0.5000", "validation accuracy 0.7500"),
-            *("12,345 images/s", "10.5 s"),
+            *("12,345 examples/s", "10.5 s"),
         ]
         assert len(lines) == 1 or (terminal and max(map(len, lines)) <= width)
 
@@ -87,6 +87,6 @@ def test_lines_of_an_epoch_are_broken_between_numbers_that_belong_together(width
 def test_long_messages_are_broken_between_words_on_a_terminal():
     console = console_of(40, True)
     text = "checkpoint 12 is damaged: [red]/long/path/of-a-file has other bytes; an earlier is used"
-    ProgressBar(epochs=1, total_steps=1, console=console).say(text)
+    ProgressBar(epochs=1, total_steps=1, score="accuracy", console=console).say(text)
     lines = console.file.getvalue().splitlines()
     assert " ".join(lines) == text and len(lines) == 3

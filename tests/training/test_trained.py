@@ -20,7 +20,7 @@ from tests.training.network import CLASSES, Network, assert_equal_trees, run_sho
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
-PLAN = Plan(num_images=16, batch_size=8, epochs=3)
+PLAN = Plan(num_examples=16, batch_size=8, epochs=3)
 ACCURACY = {2: 0.9, 4: 0.2, 6: 0.1}
 """By the step after which it is measured: the first epoch is the best."""
 

@@ -1,0 +1,234 @@
+"""A trained segmenter: a class for each pixel of pictures of any size."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from PIL import Image
+
+from dilax import analysis
+from dilax._checks import check_callable, integer
+from dilax.data import DataError
+from dilax.data._pictures import read_pixels
+from dilax.models._preparation import Preparation, as_single_images
+from dilax.models._segmentation import Segmenter
+from dilax.models._trained import TrainedNetwork, as_paths
+
+TILE = 512
+LEAST_TILE = 64
+LARGEST_TILE = 2**14
+
+
+class Segments(NamedTuple):
+    """The class of each pixel of pictures.
+
+    >>> found = Segments([np.array([[0, 0, 1, 0]], np.uint8)], ("ground", "water"))
+    >>> found.shares(0)
+    {'ground': 0.75, 'water': 0.25}
+    """
+
+    masks: list[np.ndarray]
+    """For each picture uint8 ``(H, W)``, indices into ``class_names``."""
+    class_names: tuple[str, ...]
+    """The name of each class."""
+    paths: tuple[Path, ...] = ()
+    """The pictures, if files were given."""
+    unread: tuple[tuple[Path, str], ...] = ()
+    """Files that could not be used, and why."""
+
+    def top(self, count: int) -> list[list[tuple[str, float]]]:
+        """Return the ``count`` classes with the most pixels of each picture, and their shares."""
+        integer(count, "count", minimum=1)
+        shares = [self.shares(place) for place in range(len(self.masks))]
+        return [sorted(each.items(), key=lambda pair: -pair[1])[:count] for each in shares]
+
+    def shares(self, place: int) -> dict[str, float]:
+        """Return the share of pixels of each class in one picture."""
+        mask = self.masks[place]
+        counts = np.bincount(mask.ravel(), minlength=len(self.class_names)) / mask.size
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+
+class TrainedSegmenter(TrainedNetwork):
+    """A trained network that finds the class of each pixel, for pictures of any size.
+
+    ``load`` creates it from the folder of a run or from a file.
+
+    Args:
+        network: The network with its weights; it is set to evaluation mode.
+        description: What it is.
+
+    >>> from dilax.models import Description, Preparation
+    >>> preparation = Preparation(height=64, width=64, mean=(0.1,), std=(0.3,))
+    >>> description = Description(
+    ...     model="unet_dsdc", task="segmentation", class_names=("ground", "water"),
+    ...     preparation=preparation,
+    ... )
+    >>> model = TrainedSegmenter(description.create(), description)
+    >>> model.predict(np.zeros((40, 50), np.uint8)).masks[0].shape
+    (40, 50)
+    """
+
+    task = "segmentation"
+    network: Segmenter
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainedSegmenter({self.description.model}, {len(self.class_names)} classes, "
+            f"{len(self.preparation.mean)} channels)"
+        )
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        tile: int = TILE,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Segments:
+        """Find the class of each pixel.
+
+        A picture with a side longer than ``tile`` is computed in tiles that overlap by what an
+        output sees of its surroundings, so that the answer is that of the whole picture. A network
+        that pools over the whole image, as ``deeplab_dsdc``, sees its tile alone, and its tiles
+        overlap by half.
+
+        Args:
+            images: A path of a picture (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM) or of a folder of
+                pictures, or a sequence of paths; or an array, ``(h, w)`` or ``(h, w, c)``, or with
+                an axis of images before, uint8, uint16, bool, or floats in [0, 1]; or an image of
+                Pillow, or a sequence of images. Pictures keep their size.
+            tile: Height and width of a tile in pixels. Each new size of pictures is compiled once.
+            on_progress: Called after each picture, with the number so far and in all.
+
+        Returns:
+            The masks, in the order of the pictures. Files that cannot be used are left out and
+            listed in ``unread``.
+
+        Raises:
+            FileNotFoundError: A path leads nowhere.
+            DataError: A folder holds no picture.
+            ValueError: An array has another shape, type or range, or ``tile`` is below 64.
+            TypeError: ``images`` is neither.
+        """
+        side = integer(tile, "tile", minimum=LEAST_TILE, maximum=LARGEST_TILE)
+        check_callable(on_progress, "on_progress")
+        if isinstance(images, Iterator | set | frozenset):
+            images = list(images)
+        paths = as_paths(images)
+        pictures: list[Any] = as_single_images(images) if paths is None else [*paths]
+        masks: list[np.ndarray] = []
+        used: list[Path] = []
+        unread: list[tuple[Path, str]] = []
+        for done, picture in enumerate(pictures, start=1):
+            try:
+                masks.append(self._mask(self._pixels(picture), side))
+                used += [picture] if isinstance(picture, Path) else []
+            except DataError as error:
+                if not isinstance(picture, Path):
+                    raise
+                unread.append((picture, str(error)))
+            on_progress(done, len(pictures))
+        return Segments(masks, self.class_names, tuple(used), tuple(unread))
+
+    def logits(self, images: jax.typing.ArrayLike) -> jax.Array:
+        """Map images ``(N, H, W, C)``, uint8 or floats in [0, 1], to ``(N, H, W, classes)``.
+
+        A pure function of its argument, to be used under ``jax.jit`` and other transformations.
+        """
+        return _logits(*nnx.split(self.network), jnp.asarray(images), self.preparation)
+
+    def _pixels(self, picture: Path | np.ndarray | Image.Image) -> np.ndarray:
+        """Bring a picture to the channels of the network, ``(H, W, C)``; its size is kept."""
+        if isinstance(picture, Path):
+            with warnings.catch_warnings(action="ignore"):
+                return read_pixels(picture, size=None, channels=len(self.preparation.mean))
+        if isinstance(picture, Image.Image):
+            width, height = picture.size
+            if picture.getexif().get(0x0112, 1) >= 5:  # turned by a quarter
+                height, width = width, height
+            return self._own_size(height, width).from_image(picture)
+        return self._own_size(*picture.shape[:2]).from_array(picture)
+
+    def _own_size(self, height: int, width: int) -> Preparation:
+        return dataclasses.replace(self.preparation, height=height, width=width)
+
+    def _mask(self, pixels: np.ndarray, tile: int) -> np.ndarray:
+        """Find the class of each pixel of one picture, in tiles if it is large."""
+        height, width, channels = pixels.shape
+        parts, state = nnx.split(self.network)
+        answer = functools.partial(_classes, parts, state, preparation=self.preparation)
+        if max(height, width) <= tile:
+            return np.asarray(answer(pixels[np.newaxis]))[0]
+        stride = self.network.STRIDE
+        tile -= tile % stride
+        margin = self._margin(tile, channels)
+        filled = _filled(pixels, stride, self.preparation)
+        mask = np.empty(filled.shape[:2], np.uint8)
+        for rows, kept_rows in _spans(filled.shape[0], tile, margin, stride):
+            for columns, kept_columns in _spans(filled.shape[1], tile, margin, stride):
+                found = np.asarray(answer(filled[np.newaxis, rows, columns]))[0]
+                inside = (
+                    slice(kept_rows.start - rows.start, kept_rows.stop - rows.start),
+                    slice(kept_columns.start - columns.start, kept_columns.stop - columns.start),
+                )
+                mask[kept_rows, kept_columns] = found[inside]
+        return mask[:height, :width]
+
+    def _margin(self, tile: int, channels: int) -> int:
+        """Return how far an output sees, in pixels; a quarter of a tile if that is everything."""
+        return _margin(*nnx.split(self.network), self.network.STRIDE, tile, channels)
+
+
+def _logits(graphdef: Any, state: Any, images: jax.Array, preparation: Preparation) -> jax.Array:
+    return nnx.merge(graphdef, state)(preparation.normalise(images)).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="preparation")
+def _classes(
+    graphdef: Any, state: Any, images: jax.Array, *, preparation: Preparation
+) -> jax.Array:
+    return _logits(graphdef, state, images, preparation).argmax(-1).astype(jnp.uint8)
+
+
+def _margin(graphdef: Any, state: Any, stride: int, tile: int, channels: int) -> int:
+    image = jax.ShapeDtypeStruct((1, tile, tile, channels), jnp.float32)
+    field = analysis.receptive_field(lambda x: nnx.merge(graphdef, state)(x), image)
+    sees = max(axis.size for axis in field.outputs[0].axes)
+    margin = -(-sees // (2 * stride)) * stride + stride
+    return margin if 4 * margin <= tile else tile // (4 * stride) * stride
+
+
+def _filled(pixels: np.ndarray, stride: int, preparation: Preparation) -> np.ndarray:
+    """Pad to a multiple of the stride with what is zero when it is normalised, as the network does.
+
+    Returns:
+        Floats in [0, 1]: the mean is no 8-bit number.
+    """
+    height, width, channels = pixels.shape
+    shape = (height + -height % stride, width + -width % stride, channels)
+    filled = np.broadcast_to(np.asarray(preparation.mean, np.float32), shape).copy()
+    whole = pixels if pixels.dtype != np.uint8 else pixels / np.float32(255)
+    filled[:height, :width] = whole
+    return filled
+
+
+def _spans(length: int, tile: int, margin: int, stride: int) -> Iterator[tuple[slice, slice]]:
+    """Iterate over the tiles along one axis: what is computed, and which part of it is kept."""
+    if length <= tile:
+        yield slice(0, length), slice(0, length)
+        return
+    step = (tile - 2 * margin) // stride * stride
+    last, kept = length - tile, 0
+    for start in [*range(0, last, step), last]:
+        stop = length if start == last else start + tile - margin
+        yield slice(start, start + tile), slice(kept, stop)
+        kept = stop

@@ -1,0 +1,155 @@
+"""What differs from one kind of program to another: its examples, its task, its pictures."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from common.config import Config
+from dilax import training
+from dilax.training import Augment, Batch, Fitted, Plan, Prepare, Task
+
+Load = Callable[[Any], object]
+"""Writes weights into a network; raises ValueError if they do not fit."""
+
+
+class Tuning(NamedTuple):
+    """Published parameters from which a run starts."""
+
+    load: Load
+    """Writes the parameters into a network; raises ValueError if they do not fit."""
+    frozen: Callable[[training.Path], bool]
+    """Whether the parameter at a path stays as published."""
+    mean: tuple[float, ...]
+    """Mean of each channel, in [0, 1], of the images that the parameters expect."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What a run trains on, is validated on, and is tested on."""
+
+    name: str
+    """As the flags name it."""
+    source: str
+    """Where the examples came from, and what was done to them."""
+    sha256: str
+    """Fingerprint of all arrays."""
+    train: Batch
+    """NumPy arrays, as are the others."""
+    held_out: Batch
+    """Examples for validation; may be none."""
+    test: Batch
+    class_names: tuple[str, ...] = ()
+    """The name of each class; empty without classes."""
+    preparation: Any
+    """How inputs become those of the network; a dataclass of ``dilax.models``."""
+
+    @property
+    def classes(self) -> int | None:
+        """The number of classes; None without classes."""
+        return len(self.class_names) or None
+
+
+class Job:
+    """What one kind of program does. A base class; each kind has one of its own."""
+
+    def tune(self, config: Any) -> Tuning | None:
+        """Read the published parameters that the flags name, if any."""
+        return None
+
+    def read(self, config: Any, tuning: Tuning | None) -> Examples:
+        """Read the examples that the flags name.
+
+        Raises:
+            ValueError: They cannot be read, or do not fit the flags.
+        """
+        raise NotImplementedError
+
+    def prepare(self, examples: Examples) -> Prepare:
+        """Build the function that turns inputs into what the network sees."""
+        raise NotImplementedError
+
+    def augment(self, config: Any, examples: Examples, plan: Plan) -> Augment:
+        """Build the function that turns training examples into what the network sees."""
+        raise NotImplementedError
+
+    def network_options(self, config: Any, examples: Examples) -> Mapping[str, Any]:
+        """Return arguments of the network that depend on the examples, besides ``classes``."""
+        return {}
+
+    def training_task(self, config: Any, examples: Examples) -> Task:
+        """Say how outputs are judged in training."""
+        raise NotImplementedError
+
+    def test_task(self, config: Any, examples: Examples) -> Task:
+        """Say how outputs are judged in validation and test."""
+        return self.training_task(config, examples)
+
+    def mixup(self, config: Any) -> float:
+        """Return the parameter of mixup; 0 for none."""
+        return 0.0
+
+    def test_batch(self, config: Any) -> int:
+        """Return the number of examples that a test computes together."""
+        return 500
+
+    def predict(self, config: Any, apply: training.Apply) -> training.Apply:
+        """Build the function that is tested, of the network."""
+        return apply
+
+    def describe(
+        self, config: Any, examples: Examples, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return what it takes to use the trained network, in JSON."""
+        raise NotImplementedError
+
+    def by_class(self, examples: Examples, decoded: Any) -> Sequence[Mapping[str, Any]]:
+        """Compute results on each class from the decoded outputs on the test examples."""
+        return ()
+
+    def further_tests(self, config: Any, examples: Examples, decoded: Any) -> Mapping[str, float]:
+        """Compute results that are no sums over examples, and those of baselines."""
+        return {}
+
+    def draw(
+        self, config: Any, examples: Examples, module: Any, fitted: Fitted, decoded: Any
+    ) -> None:
+        """Draw the pictures of a run into its folder, ``config.output``.
+
+        Args:
+            config: The flags of the run.
+            examples: What it was trained and tested on.
+            module: The network, with the weights that are reported.
+            fitted: The finished run.
+            decoded: Its decoded outputs on the test examples.
+        """
+        raise NotImplementedError
+
+
+def split_off(examples: Batch, count: int, *, seed: int = 0) -> tuple[Batch, Batch]:
+    """Hold ``count`` examples out, drawn at random; both parts keep their order.
+
+    Returns:
+        The others, and those held out.
+    """
+    held = np.zeros(examples.size, bool)
+    held[np.random.default_rng(seed).permutation(examples.size)[:count]] = True
+    return examples.take(~held), examples.take(held)
+
+
+def one_input(examples: Examples, prepare: Prepare) -> Any:
+    """Return the shapes of what the network sees of one example."""
+    first = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), examples.train.inputs
+    )
+    return jax.eval_shape(prepare, first)
+
+
+def picture_path(config: Config, name: str) -> Path:
+    """Return the file of a picture of a run."""
+    return config.output / f"{name}.png"
