@@ -315,7 +315,7 @@ def job(name: str, metrics: Sequence[job_tables.Metric]) -> str:
     """Make the table of all records of a job, whose file names begin with its name."""
     stems = [path.stem for path in sorted(RESULTS.glob(f"{name}_*.json"))]
     if not stems:
-        return f"Not measured yet: `python experiments/{name}.py --seeds 3` measures it.\n"
+        return f"Not measured yet; `experiments/{name}.py` with `--seeds 3` measures it.\n"
     return job_tables.section(job_tables.linked({stem: record(stem) for stem in stems}), metrics)
 
 
