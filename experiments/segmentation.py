@@ -46,9 +46,11 @@ class Config(common.Config):
     """Dilation of each dilated block; by default the network's own."""
     size: int = 72
     """Height and width of the canvases, or to which pictures of a folder are resized."""
-    canvases: int = 6000
-    """Number of canvases to train on; a sixth as many are held out for testing."""
-    epochs: int = 12
+    canvases: int = 20_000
+    """Number of canvases to train on."""
+    test_canvases: int = 2000
+    """Number of canvases to test on, of other digits."""
+    epochs: int = 6
     """Passes over the training images."""
     batch_size: int = 16
     """Images in one step."""
@@ -64,7 +66,8 @@ class Config(common.Config):
     def __post_init__(self) -> None:
         """Check all values."""
         super().__post_init__()
-        self.require("canvases", self.canvases >= 6, "at least 6")
+        for name in ("canvases", "test_canvases"):
+            self.require(name, getattr(self, name) >= 1, "at least 1")
         self.require("shift", 0 <= self.shift < self.size, f"0 or more, and below {self.size}")
         positive = all(dilation >= 1 for dilation in self.kernel_dilation)
         self.require("kernel_dilation", positive, "positive integers")

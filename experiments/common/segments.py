@@ -29,7 +29,7 @@ DIGIT_NAMES = ("background", *"0123456789")
 def of_digits(config: Any) -> Examples:
     """Compose canvases of digits; those for testing have digits of the test images alone."""
     digits = data.load("mnist")
-    counts = {"train": config.canvases, "test": config.canvases // 6}
+    counts = {"train": config.canvases, "test": config.test_canvases}
     with stage("composing canvases", show=training.is_main_process()):
         batches = {}
         for seed, (name, count) in enumerate(counts.items()):
