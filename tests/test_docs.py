@@ -76,6 +76,11 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     segmenter = models.TrainedSegmenter(description.create(), description)
     models.save(segmenter, place / "runs" / "segmentation")
+    described = dataclasses.replace(
+        description, model="centers_dsdc", task="detection", class_names=tuple("0123456789")
+    )
+    detector = models.TrainedDetector(described.create(), described)
+    models.save(detector, place / "runs" / "detection")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

@@ -20,13 +20,14 @@ from dilax._checks import check_instance, shown
 from dilax.data import DataError
 from dilax.data._dataset import check_size
 from dilax.models._description import Description
+from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
 _PARTS = ("params", "batch_stats")
-_KINDS = {kind.task: kind for kind in (TrainedClassifier, TrainedSegmenter)}
+_KINDS = {kind.task: kind for kind in (TrainedClassifier, TrainedSegmenter, TrainedDetector)}
 
 
 def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
@@ -38,7 +39,8 @@ def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
             ``"best"`` (of the best epoch); None for those that its record reports.
 
     Returns:
-        A ``TrainedClassifier`` or ``TrainedSegmenter``, by what the network was trained to do.
+        A ``TrainedClassifier``, ``TrainedSegmenter`` or ``TrainedDetector``, by what the network
+        was trained to do.
 
     Raises:
         FileNotFoundError: There is no such file or folder.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from PIL import Image
 
 from dilax import analysis
 from dilax._checks import check_callable, integer
-from dilax.data import DataError
-from dilax.data._pictures import read_pixels
-from dilax.models._preparation import Preparation, as_single_images
+from dilax.models._preparation import Preparation
 from dilax.models._segmentation import Segmenter
-from dilax.models._trained import TrainedNetwork, as_paths
+from dilax.models._trained import TrainedNetwork
+from dilax.models._whole_pictures import answer_each
 
 TILE = 512
 LEAST_TILE = 64
@@ -121,23 +117,9 @@ class TrainedSegmenter(TrainedNetwork):
         """
         side = integer(tile, "tile", minimum=LEAST_TILE, maximum=LARGEST_TILE)
         check_callable(on_progress, "on_progress")
-        if isinstance(images, Iterator | set | frozenset):
-            images = list(images)
-        paths = as_paths(images)
-        pictures: list[Any] = as_single_images(images) if paths is None else [*paths]
-        masks: list[np.ndarray] = []
-        used: list[Path] = []
-        unread: list[tuple[Path, str]] = []
-        for done, picture in enumerate(pictures, start=1):
-            try:
-                masks.append(self._mask(self._pixels(picture), side))
-                used += [picture] if isinstance(picture, Path) else []
-            except DataError as error:
-                if not isinstance(picture, Path):
-                    raise
-                unread.append((picture, str(error)))
-            on_progress(done, len(pictures))
-        return Segments(masks, self.class_names, tuple(used), tuple(unread))
+        answer = functools.partial(self._mask, tile=side)
+        masks, paths, unread = answer_each(images, self.preparation, answer, on_progress)
+        return Segments(masks, self.class_names, paths, unread)
 
     def logits(self, images: jax.typing.ArrayLike) -> jax.Array:
         """Map images ``(N, H, W, C)``, uint8 or floats in [0, 1], to ``(N, H, W, classes)``.
@@ -145,21 +127,6 @@ class TrainedSegmenter(TrainedNetwork):
         A pure function of its argument, to be used under ``jax.jit`` and other transformations.
         """
         return _logits(*nnx.split(self.network), jnp.asarray(images), self.preparation)
-
-    def _pixels(self, picture: Path | np.ndarray | Image.Image) -> np.ndarray:
-        """Bring a picture to the channels of the network, ``(H, W, C)``; its size is kept."""
-        if isinstance(picture, Path):
-            with warnings.catch_warnings(action="ignore"):
-                return read_pixels(picture, size=None, channels=len(self.preparation.mean))
-        if isinstance(picture, Image.Image):
-            width, height = picture.size
-            if picture.getexif().get(0x0112, 1) >= 5:  # turned by a quarter
-                height, width = width, height
-            return self._own_size(height, width).from_image(picture)
-        return self._own_size(*picture.shape[:2]).from_array(picture)
-
-    def _own_size(self, height: int, width: int) -> Preparation:
-        return dataclasses.replace(self.preparation, height=height, width=width)
 
     def _mask(self, pixels: np.ndarray, tile: int) -> np.ndarray:
         """Find the class of each pixel of one picture, in tiles if it is large."""

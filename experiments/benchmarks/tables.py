@@ -311,6 +311,13 @@ SEGMENTATION = (
 )
 
 
+DETECTION = (
+    job_tables.Metric("ap50", "AP50"),
+    job_tables.Metric("ap", "AP"),
+    job_tables.Metric("f1", "F1"),
+)
+
+
 def job(name: str, metrics: Sequence[job_tables.Metric]) -> str:
     """Make the table of all records of a job, whose file names begin with its name."""
     stems = [path.stem for path in sorted(RESULTS.glob(f"{name}_*.json"))]
@@ -340,6 +347,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "scaling": lambda: scaling.section(record("scaling")),
     "costs": lambda: loop_cost.section(record("loop_cost")),
     "degridding": degridding,
+    "detection": lambda: job("detection", DETECTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
 }
 
