@@ -1,4 +1,4 @@
-"""Image data sets as NumPy arrays, and their augmentation as pure functions on the device.
+"""Data sets of images and of texts as NumPy arrays, and the augmentation of images on the device.
 
 ``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists the known ones and fetches
 them. Importing this package imports neither TFDS nor TensorFlow.
@@ -12,6 +12,8 @@ from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
+from dilax.data._texts import TextDataset, TextSplit, load_texts
+from dilax.data._words import Vocabulary, tokenize
 
 __all__ = [
     "Canvases",
@@ -21,13 +23,18 @@ __all__ = [
     "MaskedSplit",
     "PictureOptions",
     "Split",
+    "TextDataset",
+    "TextSplit",
+    "Vocabulary",
     "augment",
     "compose_canvases",
     "fetch",
     "holdout",
     "load",
     "load_masks",
+    "load_texts",
     "make_split",
     "read_state_dict",
     "shapes",
+    "tokenize",
 ]

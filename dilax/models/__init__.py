@@ -23,8 +23,11 @@ from dilax.models._segmentation import (
     UNetDSDC,
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
+from dilax.models._text import TextClassifier, TextDense, TextDSDC
+from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
+from dilax.models._trained_text import TrainedTextClassifier, WordScore
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
 
@@ -40,12 +43,16 @@ __all__ = [
     "Predictions",
     "TrainedSegmenter",
     "Segments",
+    "TrainedTextClassifier",
+    "WordScore",
     "Description",
     "Preparation",
+    "TextPreparation",
     "prune",
     # base classes
     "Classifier",
     "Segmenter",
+    "TextClassifier",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -67,6 +74,9 @@ __all__ = [
     "UNetDense",
     "DeepLabDSDC",
     "DeepLabDense",
+    # texts
+    "TextDSDC",
+    "TextDense",
     # fine-tuning
     "in_first_blocks",
 ]

@@ -22,7 +22,7 @@ from dilax.training import Batch
 BOUNDARY = 0.02
 """Width of a boundary, as a share of the diagonal of the image."""
 MOST_DRAWN = 8
-HELD_OUT = "final or ema without held-out images, or add --validation 500"
+HELD_OUT = "final or ema without held-out examples, or add --validation 500"
 DIGIT_NAMES = ("background", *"0123456789")
 
 
