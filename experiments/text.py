@@ -44,8 +44,8 @@ class Config(common.Config):
     """Words that each kernel takes."""
     kernel_dilation: tuple[int, ...] = (1, 2, 4)
     """Dilation of each block."""
-    pooling: Literal["max", "mean"] = "max"
-    """What is taken over the words of a text."""
+    pooling: Literal["max", "mean", "both"] = "max"
+    """What is taken over the words of a text; both are the maximum and the mean, side by side."""
     dropout: float = 0.5
     """Share of features that training sets to zero."""
     word_dropout: float = 0.1

@@ -76,6 +76,16 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     segmenter = models.TrainedSegmenter(description.create(), description)
     models.save(segmenter, place / "runs" / "segmentation")
+    words = models.TextPreparation.of_texts(["A warm, funny film.", "Dull."])
+    description = models.Description(
+        model="text_dsdc",
+        task="text_classification",
+        class_names=("negative", "positive"),
+        preparation=words,
+        options={"words": len(words.vocabulary)},
+    )
+    of_texts = models.TrainedTextClassifier(description.create(), description)
+    models.save(of_texts, place / "runs" / "text")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

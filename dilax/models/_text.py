@@ -13,7 +13,7 @@ import dilax
 from dilax._checks import LONGEST, integer, number, shown
 from dilax.models._classifier import Linear, schedule
 
-Pooling = Literal["max", "mean"]
+Pooling = Literal["max", "mean", "both"]
 EMBEDDING_INIT = jax.nn.initializers.normal(0.1)
 WORDS = 10_000
 
@@ -155,7 +155,7 @@ class TextDSDC(TextClassifier):
         features: Features of each word.
         kernel_size: Words that each kernel takes.
         kernel_dilation: Dilation of each block.
-        pooling: ``"max"`` or ``"mean"`` over the words of a text.
+        pooling: ``"max"`` or ``"mean"`` over the words of a text, or ``"both"``.
         dropout: Share of features that training sets to zero.
         rngs: Source of keys; parameters are drawn from the stream ``params``.
 
@@ -187,7 +187,7 @@ class TextDSDC(TextClassifier):
             integer(value, name, minimum=1, maximum=LONGEST)
         integer(words, "words", minimum=2, maximum=LONGEST)
         if pooling not in get_args(Pooling):
-            raise ValueError(f"pooling must be max or mean, got {shown(pooling)}.")
+            raise ValueError(f"pooling must be max, mean or both, got {shown(pooling)}.")
         if not 0 <= number(dropout, "dropout") < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}.")
         self.embedding = nnx.Embed(words, features, embedding_init=EMBEDDING_INIT, rngs=rngs)
@@ -201,7 +201,7 @@ class TextDSDC(TextClassifier):
             rngs=rngs,
         )
         self.pooling = pooling
-        self.head = Linear(features, classes, rngs=rngs)
+        self.head = Linear((2 if pooling == "both" else 1) * features, classes, rngs=rngs)
 
     def embed(self, words: jax.Array) -> jax.Array:
         """Map numbers of words ``(N, T)`` to their vectors ``(N, T, features)``."""
@@ -224,7 +224,7 @@ class TextDense(TextDSDC):
         features: Features of each word.
         kernel_size: Words that each kernel takes.
         kernel_dilation: Dilation of each block.
-        pooling: ``"max"`` or ``"mean"`` over the words of a text.
+        pooling: ``"max"`` or ``"mean"`` over the words of a text, or ``"both"``.
         dropout: Share of features that training sets to zero.
         rngs: Source of keys; parameters are drawn from the stream ``params``.
 
@@ -259,12 +259,16 @@ def masked(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def pool(x: jax.Array, mask: jax.Array, pooling: Pooling) -> jax.Array:
-    """Take the mean or the maximum over words that are no padding; zero of no word.
+    """Take the mean or the maximum over words that are no padding, or both; zero of no word.
 
     >>> x, mask = jnp.array([[[1.0], [3.0], [9.0]]]), jnp.array([[True, True, False]])
     >>> [pool(x, mask, how).item() for how in ("mean", "max")]
     [2.0, 3.0]
+    >>> pool(x, mask, "both").tolist()
+    [[2.0, 3.0]]
     """
+    if pooling == "both":
+        return jnp.concatenate([pool(x, mask, "mean"), pool(x, mask, "max")], axis=-1)
     count = mask.sum(axis=1, keepdims=True)
     if pooling == "mean":
         return masked(x, mask).sum(axis=1) / jnp.maximum(count, 1).astype(x.dtype)
