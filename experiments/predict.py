@@ -1,11 +1,14 @@
-"""What a trained network sees in pictures.
+"""What a trained network sees in pictures, or reads in texts.
 
     python experiments/predict.py runs/mnist_dsdc digit.png photos/ --top 3 --csv answers.csv
+    python experiments/predict.py runs/text "A warm, funny film."
 
 The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
 gives the most probable classes or, of a network that finds the class of each pixel, the classes
-with the most pixels. A picture that cannot be read is named, and the others are answered.
+with the most pixels. A picture that cannot be read is named, and the others are answered. Of a
+network for texts, each text is followed by its most probable classes and by the words that moved
+the answer most: towards the first class (+), or away from it (-).
 """
 
 import interrupts
@@ -32,20 +35,22 @@ from dilax import models, training
 Answers = models.Predictions | models.Segments
 MOST_DRAWN = 60
 """Most pictures that --draw shows, the first ones."""
+MOST_WORDS = 6
+"""Most words that are printed for a text."""
 FEW = 64
 """Number of pictures up to which no progress bar is shown."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Print what a trained network sees in pictures."""
+    """Print what a trained network sees in pictures, or reads in texts."""
 
     model: Positional[Path]
     """The folder of a run, or a file of dilax.models.save."""
-    pictures: Positional[tuple[Path, ...]]
-    """Pictures, and folders of pictures."""
+    inputs: Positional[tuple[str, ...]]
+    """Pictures, and folders of pictures; or texts, in quotation marks."""
     top: int = 1
-    """Number of classes to print for each picture, the most probable first."""
+    """Number of classes to print for each input, the most probable first."""
     weights: str | None = None
     """Weights of the run: final, ema or best; by default those that its record reports."""
     csv: Path | None = None
@@ -64,8 +69,8 @@ class Config:
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise ValueError(f"--{flag} must be at least 1, got {getattr(self, name)}.")
-        if not self.pictures:
-            raise ValueError("give at least one picture, or a folder of pictures, got none.")
+        if not self.inputs:
+            raise ValueError("give at least one picture, folder of pictures, or text, got none.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = tyro.cli(Config, args=arguments)
         with stage("loading the network", show=sys.stdout.isatty(), keep=False):
             model = models.load(config.model, weights=config.weights)
+        if isinstance(model, models.TrainedTextClassifier):
+            return answer_texts(model, config)
         if config.masks is not None and not isinstance(model, models.TrainedSegmenter):
             raise ValueError(
                 "--masks must be left out with a network that finds no class of each pixel, got "
@@ -98,9 +105,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if found.unread else 0
 
 
+def answer_texts(model: models.TrainedTextClassifier, config: Config) -> int:
+    """Print the classes of each text, and the words that moved the answer; return the status.
+
+    Raises:
+        ValueError: A text is empty, or a flag is for pictures.
+    """
+    for name in ("csv", "masks", "draw"):
+        if getattr(config, name) is not None:
+            raise ValueError(f"--{name} must be left out with a network for texts.")
+    found = model.predict(config.inputs, batch_size=config.batch_size)
+    for text, answers in zip(config.inputs, found.top(config.top), strict=True):
+        words = sorted(model.explain(text), key=lambda word: -abs(word.score))[:MOST_WORDS]
+        print(text)
+        print(f"  {'  '.join(in_words(answers))}")
+        print(f"  words: {', '.join(f'{word.word} {word.score:+.2f}' for word in words)}")
+    return 0
+
+
 def predict(model: models.TrainedNetwork, config: Config) -> Answers:
     """Ask the network; a progress bar shows how many of many pictures are answered."""
-    paths = list(config.pictures)
+    paths = [Path(each) for each in config.inputs]
     with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task("pictures", total=None, visible=False)
 

@@ -81,6 +81,16 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     detector = models.TrainedDetector(described.create(), described)
     models.save(detector, place / "runs" / "detection")
+    words = models.TextPreparation.of_texts(["A warm, funny film.", "Dull."])
+    description = models.Description(
+        model="text_dsdc",
+        task="text_classification",
+        class_names=("negative", "positive"),
+        preparation=words,
+        options={"words": len(words.vocabulary)},
+    )
+    of_texts = models.TrainedTextClassifier(description.create(), description)
+    models.save(of_texts, place / "runs" / "text")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

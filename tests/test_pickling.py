@@ -22,7 +22,8 @@ from tests.processes import environment
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 IMAGES = {"mnist": (2, 28, 28, 1), "cifar": (2, 32, 32, 3)}
-BASE_CLASSES = {"Classifier"}
+WORDS = (2, 9)
+BASE_CLASSES = {"Classifier", "Segmenter", "TextClassifier"}
 
 
 def module(name):
@@ -32,7 +33,10 @@ def module(name):
 
 def network(name):
     made = models.create(name, rngs=nnx.Rngs(0))
-    return made, IMAGES["mnist" if "mnist" in name else "cifar"]
+    if isinstance(made, models.TextClassifier):
+        return made, WORDS
+    grey = "mnist" in name or isinstance(made, models.Segmenter)
+    return made, IMAGES["mnist" if grey else "cifar"]
 
 
 MADE = {
@@ -65,6 +69,7 @@ def outputs(made, shape):
     """What a module gives for one input; its statistics and keys do not move."""
     graph, state = nnx.split(made)
     x = jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+    x = jnp.arange(x.size).reshape(shape) if shape == WORDS else x
     return np.asarray(jax.jit(lambda state, x: nnx.merge(graph, state)(x))(state, x))
 
 

@@ -1,4 +1,4 @@
-"""Image data sets as NumPy arrays, and their augmentation as pure functions on the device.
+"""Data sets of images and of texts as NumPy arrays, and the augmentation of images on the device.
 
 ``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists the known ones and fetches
 them. Importing this package imports neither TFDS nor TensorFlow.
@@ -13,6 +13,8 @@ from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
+from dilax.data._texts import TextDataset, TextSplit, load_texts
+from dilax.data._words import Vocabulary, tokenize
 
 __all__ = [
     "BoxedDataset",
@@ -24,6 +26,9 @@ __all__ = [
     "MaskedSplit",
     "PictureOptions",
     "Split",
+    "TextDataset",
+    "TextSplit",
+    "Vocabulary",
     "augment",
     "compose_canvases",
     "fetch",
@@ -31,7 +36,9 @@ __all__ = [
     "load",
     "load_boxes",
     "load_masks",
+    "load_texts",
     "make_split",
     "read_state_dict",
     "shapes",
+    "tokenize",
 ]

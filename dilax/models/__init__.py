@@ -25,8 +25,11 @@ from dilax.models._segmentation import (
     UNetDSDC,
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
+from dilax.models._text import TextClassifier, TextDense, TextDSDC
+from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
+from dilax.models._trained_text import TrainedTextClassifier, WordScore
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
 
@@ -44,13 +47,17 @@ __all__ = [
     "Segments",
     "TrainedDetector",
     "Objects",
+    "TrainedTextClassifier",
+    "WordScore",
     "Description",
     "Preparation",
+    "TextPreparation",
     "prune",
     # base classes
     "Classifier",
     "Segmenter",
     "Detector",
+    "TextClassifier",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -75,6 +82,9 @@ __all__ = [
     # detection
     "CentersDSDC",
     "CentersDense",
+    # texts
+    "TextDSDC",
+    "TextDense",
     # fine-tuning
     "in_first_blocks",
 ]

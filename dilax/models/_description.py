@@ -12,10 +12,17 @@ from dilax._checks import check_instance, entries, shown
 from dilax.data import DataError
 from dilax.models._preparation import Preparation
 from dilax.models._registry import create
+from dilax.models._text_preparation import TextPreparation
 
 FORMAT = 1
 """Version of the JSON object."""
-TASKS = ("classification", "segmentation", "detection")
+TASKS: Mapping[str, type[Preparation] | type[TextPreparation]] = {
+    "classification": Preparation,
+    "segmentation": Preparation,
+    "detection": Preparation,
+    "text_classification": TextPreparation,
+}
+"""For each thing that a network is trained to do, what prepares its inputs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,7 @@ class Description:
     """What a trained network is, besides its weights.
 
     Raises:
-        TypeError: Names are no texts, or the preparation is none.
+        TypeError: Names are no texts, or the preparation is not that of the task.
         ValueError: The task is unknown.
 
     >>> preparation = Preparation(height=28, width=28, mean=(0.1,), std=(0.3,))
@@ -37,11 +44,12 @@ class Description:
     model: str
     """Its name in ``list_models()``."""
     task: str = "classification"
-    """What it was trained to do: one of ``TASKS``."""
+    """What it was trained to do: ``"classification"`` (of images), ``"segmentation"`` or
+    ``"text_classification"``."""
     class_names: tuple[str, ...]
     """The name of each class, in the order of the logits; empty without classes."""
-    preparation: Preparation
-    """How pictures become its input."""
+    preparation: Preparation | TextPreparation
+    """How pictures, or texts, become its input."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
     mirrored: bool = False
@@ -56,7 +64,7 @@ class Description:
         object.__setattr__(self, "class_names", names)
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {shown(self.task)}.")
-        check_instance(self.preparation, Preparation, "preparation")
+        check_instance(self.preparation, TASKS[self.task], "preparation")
 
     def create(self) -> nnx.Module:
         """Create the network, with parameters that are not trained."""
@@ -78,7 +86,8 @@ class Description:
             fields = dict(content)
             if (version := fields.pop("format")) != FORMAT:
                 raise ValueError(f"its format is {version}, not {FORMAT}")
-            preparation = Preparation(**_with_tuples(fields.pop("preparation")))
+            kind = TASKS[fields["task"]] if "task" in fields else Preparation
+            preparation = kind(**_with_tuples(fields.pop("preparation")))
             options = _with_tuples(fields.pop("options"))
             return cls(preparation=preparation, options=options, **_with_tuples(fields))
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -23,11 +23,15 @@ from dilax.models._description import Description
 from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
+from dilax.models._trained_text import TrainedTextClassifier
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
 _PARTS = ("params", "batch_stats")
-_KINDS = {kind.task: kind for kind in (TrainedClassifier, TrainedSegmenter, TrainedDetector)}
+_KINDS: Mapping[str, type[TrainedNetwork]] = {
+    kind.task: kind
+    for kind in (TrainedClassifier, TrainedSegmenter, TrainedDetector, TrainedTextClassifier)
+}
 
 
 def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
@@ -39,8 +43,8 @@ def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
             ``"best"`` (of the best epoch); None for those that its record reports.
 
     Returns:
-        A ``TrainedClassifier``, ``TrainedSegmenter`` or ``TrainedDetector``, by what the network
-        was trained to do.
+        A ``TrainedNetwork``, whose kind is that of what the network was trained to do, such as a
+        ``TrainedClassifier``.
 
     Raises:
         FileNotFoundError: There is no such file or folder.

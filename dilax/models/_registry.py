@@ -18,6 +18,7 @@ from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
+from dilax.models._text import TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
@@ -43,6 +44,8 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "deeplab_dense": DeepLabDense,
     "centers_dsdc": CentersDSDC,
     "centers_dense": CentersDense,
+    "text_dsdc": TextDSDC,
+    "text_dense": TextDense,
 }
 
 
@@ -57,7 +60,8 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
 
     Returns:
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
-        segmenter to logits ``(N, H, W, classes)``.
+        segmenter to logits ``(N, H, W, classes)``; a classifier of texts maps numbers of words
+        ``(N, T)`` to logits ``(N, classes)``.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.

@@ -26,7 +26,7 @@ _LARGEST_BATCH = 2**16
 
 
 class Predictions(NamedTuple):
-    """What a network says of pictures.
+    """What a network says of pictures, or of texts.
 
     >>> found = Predictions(np.array([[0.2, 0.8]]), ("cat", "dog"))
     >>> found.classes
@@ -46,16 +46,16 @@ class Predictions(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """The most probable class of each picture, as integers ``(N,)``."""
+        """The most probable class of each input, as integers ``(N,)``."""
         return self.probabilities.argmax(axis=-1)
 
     @property
     def classes(self) -> list[str]:
-        """The name of the most probable class of each picture."""
+        """The name of the most probable class of each input."""
         return [self.class_names[label] for label in self.labels]
 
     def top(self, count: int) -> list[list[tuple[str, float]]]:
-        """Return the ``count`` most probable classes of each picture, with their probabilities."""
+        """Return the ``count`` most probable classes of each input, with their probabilities."""
         integer(count, "count", minimum=1)
         orders = np.argsort(-self.probabilities, axis=-1, kind="stable")[:, :count]
         return [
@@ -92,12 +92,12 @@ class TrainedNetwork:
         return self.description.class_names
 
     @property
-    def preparation(self) -> Preparation:
-        """How pictures become its input."""
+    def preparation(self) -> Any:
+        """How pictures, or texts, become its input."""
         return self.description.preparation
 
-    def predict(self, images: Any) -> Any:
-        """Answer pictures; each kind of network has answers of its own."""
+    def predict(self, inputs: Any) -> Any:
+        """Answer pictures, or texts; each kind of network has answers of its own."""
         raise NotImplementedError
 
 

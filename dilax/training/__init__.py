@@ -114,6 +114,7 @@ from dilax.training._step import (
     make_eval_step,
     make_train_step,
 )
+from dilax.training._tagging import Tagging, TagScores
 from dilax.training._task import Classification, Task
 from dilax.training._terminal import Interrupted
 from dilax.training._totals import Batch, Fault, Totals
@@ -142,6 +143,8 @@ __all__ = [
     "Detections",
     "box_iou",
     "non_maximum_suppression",
+    "Tagging",
+    "TagScores",
     # losses and mixup
     "cross_entropy",
     "correct",

@@ -261,9 +261,9 @@ def class_accuracies(
 
 
 def _over_records(one_class: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average the results of one class over several records."""
+    """Average the results of one class over several records; integers are counts, and equal."""
     averaged = {}
-    for name in one_class[0].keys() - {"name", "images"}:
+    for name in (key for key, value in one_class[0].items() if not isinstance(value, str | int)):
         found = [each[name] for each in one_class if each[name] is not None]
         averaged[name] = sum(found) / len(found) if found else None
     return {name: averaged.get(name, value) for name, value in one_class[0].items()}

@@ -9,12 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from common.job import Examples, split_off
+from common.job import Examples, require_held_out, split_off
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
-
-HELD_OUT = "final or ema without held-out images, or add --validation 500"
 
 
 def compose(config: Any) -> dict[str, data.Canvases]:
@@ -63,7 +61,7 @@ def make_examples(
     held_out = batches.get("validation", train.take(slice(0)))
     if config.validation:
         train, held_out = split_off(train, config.validation)
-    config.require("evaluate", config.evaluate != "best" or held_out.size > 0, HELD_OUT)
+    require_held_out(config, held_out)
     trained = train.targets if labels is None else getattr(train.targets, labels)
     if absent := sorted(set(range(len(class_names))) - set(np.unique(trained).tolist())):
         names = ", ".join(class_names[label] for label in absent[:5])

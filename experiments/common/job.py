@@ -12,6 +12,7 @@ from common.config import Config
 from dilax import training
 from dilax.training import Augment, Batch, Fitted, Plan, Prepare, Task
 
+HELD_OUT = "final or ema without held-out examples, or add --validation 500"
 Load = Callable[[Any], object]
 """Writes weights into a network; raises ValueError if they do not fit."""
 
@@ -140,6 +141,11 @@ def split_off(examples: Batch, count: int, *, seed: int = 0) -> tuple[Batch, Bat
     held = np.zeros(examples.size, bool)
     held[np.random.default_rng(seed).permutation(examples.size)[:count]] = True
     return examples.take(~held), examples.take(held)
+
+
+def require_held_out(config: Config, held_out: Batch) -> None:
+    """Refuse to report the best epoch if no example is held out."""
+    config.require("evaluate", config.evaluate != "best" or held_out.size > 0, HELD_OUT)
 
 
 def one_input(examples: Examples, prepare: Prepare) -> Any:

@@ -164,13 +164,14 @@ def shown(value: float, task: training.Task) -> str:
 def class_table(classes: Sequence[dict[str, Any]]) -> str:
     """Format the results on the test examples of each class; names may be of wide letters."""
     width = max(13, *(cell_len(one["name"]) for one in classes))
-    metric = next(name for name in classes[0] if name not in ("name", "images"))
+    counted = next(name for name, value in classes[0].items() if isinstance(value, int))
+    metric = next(name for name in classes[0] if name not in ("name", counted))
     rows = [
-        f"{set_cell_size(one['name'], width)}  {one[metric]:>8.2%}  {one['images']:>7,}"
+        f"{set_cell_size(one['name'], width)}  {one[metric]:>8.2%}  {one[counted]:>7,}"
         for one in classes
-        if one["images"]
+        if one[counted]
     ]
-    return "\n".join([f"{'class':{width}}  {metric:8}   images", *rows])
+    return "\n".join([f"{'class':{width}}  {metric:8}  {counted:>7}", *rows])
 
 
 def _complain(message: str, status: int) -> int:

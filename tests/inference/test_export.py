@@ -15,6 +15,7 @@ from jax import lax
 import dilax
 from dilax import models
 from dilax.inference import ExportError, export, load_exported
+from dilax.models._registry import MODELS
 from tests.inference.test_fold import close, draw
 from tests.inference.test_fold_networks import randomise
 
@@ -33,7 +34,8 @@ def network(name):
 
 
 def images_of(name, count=2):
-    side, channels = (28, 1) if name.startswith("mnist") else (32, 3)
+    grey = name.startswith("mnist") or issubclass(MODELS[name], models.Segmenter)
+    side, channels = (28, 1) if grey else (32, 3)
     return draw(count, side, side, channels)
 
 
@@ -42,7 +44,11 @@ def marked(name):
     return name if often else pytest.param(name, marks=pytest.mark.long)
 
 
-NAMES = [marked(name) for name in models.list_models() if name != "vgg16_dilated"]
+NAMES = [
+    marked(name)
+    for name in models.list_models()
+    if name != "vgg16_dilated" and not issubclass(MODELS[name], models.TextClassifier)
+]
 
 
 # --- StableHLO ------------------------------------------------------------------------------------

@@ -46,9 +46,9 @@ BESIDE = {
     "canonical_geometry",
     "conv_general_dilated",
 }
-OF_FILES = {models: {"load", "save", "prune"}, data: {"load_masks", "load_boxes"}}
+OF_FILES = {models: {"load", "save", "prune"}, data: {"load_masks", "load_boxes", "load_texts"}}
 """Functions of trained networks, of their files and of folders: see models/test_trained.py,
-models/test_pruning.py, data/test_mask_folders.py and data/test_box_folders.py."""
+models/test_pruning.py, and in data/ test_mask_folders.py, test_box_folders.py, test_texts.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:

@@ -1,5 +1,6 @@
 """Data sets and augmentation of malformed arguments."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,14 @@ def counts(**arguments: Any) -> list[int]:
 
 def by_hand(**arguments: Any) -> tuple[str, ...]:
     return data.Dataset(**arguments).class_names
+
+
+def split_up(text: Any, unit: Any) -> Any:
+    lowered = text.lower()
+    if unit == "characters":
+        return list(" ".join(lowered.split()))
+    assert unit == "words"
+    return re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", lowered)  # noqa: RUF001
 
 
 images = np.abs(floats(2, 5, 6, 3))
@@ -168,6 +177,12 @@ CALLS = {
     ),
     "load": Call(
         lambda name: data.load(name).name, {"name": "mnist"}, {"name": PATHS}, lambda name: name
+    ),
+    "tokenize": Call(
+        data.tokenize,
+        {"text": "A b", "unit": "words"},
+        {"text": PATHS | st.text(), "unit": PATHS | st.sampled_from(["words", "characters"])},
+        split_up,
     ),
     "read_state_dict": Call(
         lambda path: list(data.read_state_dict(path)),

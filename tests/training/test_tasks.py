@@ -22,6 +22,8 @@ from dilax.training import (
     ResidentLoader,
     Segmentation,
     StreamingLoader,
+    Tagging,
+    TagScores,
     Totals,
     create_state,
     fit,
@@ -72,9 +74,32 @@ def labelled_pixels(count):
     return Batch(images, jnp.asarray(masks))
 
 
+class Rows(nnx.Module):
+    """A label for each row of an image, as a chain."""
+
+    def __init__(self, *, rngs):
+        self.transitions = nnx.Param(0.1 * jax.random.normal(rngs.params(), (3, 3)))
+        self.head = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, images):
+        scores = self.head(images[..., 0])
+        transitions = jnp.broadcast_to(self.transitions[...], (len(images), 3, 3))
+        return TagScores(scores, transitions, jnp.ones(scores.shape[:2], bool))
+
+
+def labelled_rows(count):
+    """Images whose bright row has a label of its own; in some, the last rows have none."""
+    images, labels = labelled_images(count)
+    rows = np.zeros((count, 8), np.int32)
+    rows[np.arange(count), 2 * np.asarray(labels) + 1] = 1 + np.asarray(labels) % 2
+    rows[::3, 6:] = -1
+    return Batch(images, jnp.asarray(rows))
+
+
 KINDS = {
     "classification": (Classification(), Whole, labelled_images),
     "segmentation": (SEGMENTATION, Pixels, labelled_pixels),
+    "tagging": (Tagging(classes=3), Rows, labelled_rows),
 }
 each_task = pytest.mark.parametrize("kind", KINDS)
 
