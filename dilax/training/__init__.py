@@ -47,6 +47,7 @@ from dilax.training._network import (
     early_decay,
     freeze,
     functional,
+    keep_statistics,
     load_into,
     mean_of_mirrored,
 )
@@ -62,6 +63,7 @@ from dilax.training._optimizers import (
     muon,
     nesterov,
     one_cycle,
+    scaled,
 )
 from dilax.training._parallelism import (
     Jit,
@@ -125,6 +127,7 @@ __all__ = [
     "functional",
     "load_into",
     "freeze",
+    "keep_statistics",
     "mean_of_mirrored",
     "compute_in",
     "quantize_aware",
@@ -148,6 +151,7 @@ __all__ = [
     "muon",
     "clipped",
     "except_frozen",
+    "scaled",
     "sparse",
     "SparseState",
     "Mask",

@@ -5,6 +5,7 @@
 - ``program``: the main function, from the command line to an exit status
 - ``job``: what differs from one kind of program to another
 - ``classification``: the kind of program that classifies images
+- ``heads``: the head of a network, trained alone on features
 - ``segments``: images and masks of the program that finds the class of each pixel
 - ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts
