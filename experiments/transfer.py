@@ -67,7 +67,7 @@ class Config(common.ClassifierConfig):
     """Learning rate of the published parameters, relative to that of the head; 0 freezes them."""
     freeze_statistics: bool = True
     """Normalise by the published running statistics in training, too, and keep them."""
-    epochs: int = 5
+    epochs: int = 6
     """Passes over the training images of all layers."""
     batch_size: int = 32
     """Images in one step."""

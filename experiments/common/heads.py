@@ -9,7 +9,6 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from common.terminal import stage
 from dilax import training
 from dilax.training import Batch, Prepare
 
@@ -40,14 +39,13 @@ def fit_head(
         mirrored: Whether the mirror images take part, too.
         seed: Seed of the order.
     """
-    with stage("training the head", show=training.is_main_process()):
-        found = features_of(module, prepare, np.asarray(examples.inputs), mirrored=mirrored)
-        labels = jnp.tile(jnp.asarray(examples.targets), len(found) // examples.size)
-        _, params, _ = training.functional(module.head)
-        trained = fit_linear(
-            params, found, labels, epochs=epochs, learning_rate=learning_rate, seed=seed
-        )
-        training.load_into(module.head, trained, {})
+    found = features_of(module, prepare, np.asarray(examples.inputs), mirrored=mirrored)
+    labels = jnp.tile(jnp.asarray(examples.targets), len(found) // examples.size)
+    _, params, _ = training.functional(module.head)
+    trained = fit_linear(
+        params, found, labels, epochs=epochs, learning_rate=learning_rate, seed=seed
+    )
+    training.load_into(module.head, trained, {})
 
 
 def features_of(
@@ -82,7 +80,7 @@ def fit_linear(
     optimizer = training.adamw(rate, weight_decay=1e-2)
 
     def loss(params: Any, x: Array, y: Array) -> Array:
-        return training.cross_entropy(x @ params["kernel"] + params["bias"], y).mean()
+        return training.cross_entropy(x @ params["kernel"] + params["bias"][None], y).mean()
 
     def step(carry: Any, rows: Array) -> tuple[Any, None]:
         params, state = carry
