@@ -24,7 +24,7 @@ import jax
 from jax import Array
 
 from dilax import data, models
-from dilax.models import _vgg
+from dilax.models import _torch, _vgg
 from dilax.training import Plan
 
 
@@ -109,8 +109,8 @@ def tune(config: Config) -> common.Tuning | None:
     return common.Tuning(
         load=load,
         frozen=lambda path: _vgg.in_first_blocks(path, config.freeze),
-        mean=_vgg.MEAN,
-        std=_vgg.STD,
+        mean=_torch.MEAN,
+        std=_torch.STD,
     )
 
 

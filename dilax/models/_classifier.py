@@ -9,6 +9,7 @@ from flax import nnx
 
 import dilax
 from dilax._checks import LONGEST, entries, integer, shown
+from dilax.geometry import PaddingLike
 from dilax.nn._pickling import Picklable
 
 MOMENTUM = 0.9
@@ -40,7 +41,7 @@ class Linear(Picklable, nnx.Linear):
 
 
 class NormalisedConv(nnx.Module):
-    """``norm(conv(x))``: a convolution without bias, padded SAME, and batch normalisation.
+    """``norm(conv(x))``: a convolution without bias, and batch normalisation.
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
@@ -57,6 +58,8 @@ class NormalisedConv(nnx.Module):
         *,
         strides: int = 1,
         kernel_dilation: int = 1,
+        padding: PaddingLike = "SAME",
+        feature_group_count: int = 1,
         kernel_init: jax.nn.initializers.Initializer = KERNEL_INIT,
         rngs: nnx.Rngs,
     ) -> None:
@@ -66,6 +69,8 @@ class NormalisedConv(nnx.Module):
             kernel_size,
             strides,
             kernel_dilation=kernel_dilation,
+            padding=padding,
+            feature_group_count=feature_group_count,
             use_bias=False,
             kernel_init=kernel_init,
             rngs=rngs,
@@ -73,7 +78,7 @@ class NormalisedConv(nnx.Module):
         self.norm = nnx.BatchNorm(out_features, momentum=MOMENTUM, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map ``(N, H, W, in_features)`` to ``(N, H / strides, W / strides, out_features)``."""
+        """Map ``(N, H, W, in_features)`` to ``(N, H_out, W_out, out_features)``."""
         return self.norm(self.conv(x))
 
 

@@ -17,6 +17,7 @@ from dilax.models._detection import CentersDense, CentersDSDC
 from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
+from dilax.models._mobilenet import MobileNetV2
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
 from dilax.models._text import TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
@@ -38,6 +39,7 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "drn": CifarDRN,
     "eesp": CifarEESP,
     "vgg16_dilated": VGG16Dilated,
+    "mobilenet_v2": MobileNetV2,
     "unet_dsdc": UNetDSDC,
     "unet_dense": UNetDense,
     "deeplab_dsdc": DeepLabDSDC,

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
 import dilax
 from dilax._checks import entries, integer
 from dilax.models._classifier import Classifier, Linear
+from dilax.models._torch import write
 
 KERNEL_INIT = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -23,8 +23,6 @@ BLOCKS = tuple(f"block_{place}" for place, _ in enumerate(CONVOLUTIONS, start=1)
 """Names of the blocks."""
 POOLED_BLOCKS = 3
 """Number of blocks, from the first, that end in a pool; in the published network all five do."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of red, green and blue in [0, 1], for the published parameters."""
 SMALLEST = 2**POOLED_BLOCKS
 """Least number of pixels along an axis, each of which a pool halves."""
 
@@ -78,7 +76,7 @@ class VGG16Dilated(Classifier):
     layers; Yu and Koltun make these convolutions dilated by 4.
 
     Images must have at least 8 x 8 pixels. The published parameters expect images in ``[0, 1]``,
-    minus ``MEAN`` and divided by ``STD``.
+    minus the mean of ImageNet and divided by its standard deviation.
 
     Args:
         classes: Number of logits.
@@ -88,6 +86,7 @@ class VGG16Dilated(Classifier):
     and Koltun, "Multi-scale context aggregation by dilated convolutions" (2016), section 4.
 
     >>> from flax import nnx
+    >>> import jax.numpy as jnp
     >>> images = jnp.ones((8, 32, 32, 3))
     >>> nnx.eval_shape(lambda: VGG16Dilated(rngs=nnx.Rngs(0))(images)).shape
     (8, 10)
@@ -144,16 +143,7 @@ class VGG16Dilated(Classifier):
         """
         params = self._torch_params()
         unused = tuple(name for name in arrays if name.startswith("classifier."))
-        wrong = [f"{name} is missing" for name in params if name not in arrays]
-        wrong += [f"{name} is of no layer" for name in arrays if name not in (*params, *unused)]
-        for name in params.keys() & arrays.keys():
-            shape, required = jnp.shape(arrays[name]), _torch_shape(params[name].shape)
-            if shape != required:
-                wrong.append(f"{name} must have shape {required}, got {shape}")
-        if wrong:
-            raise ValueError(f"arrays must be the state dict of VGG16: {'; '.join(sorted(wrong))}.")
-        for name, param in params.items():
-            param[...] = _from_torch(jnp.asarray(arrays[name], param.dtype))
+        write(params, arrays, unused=unused, network="VGG16")
         return unused
 
     def _torch_params(self) -> dict[str, nnx.Param]:
@@ -190,16 +180,3 @@ def in_first_blocks(path: Sequence[Any], blocks: int) -> bool:
     if not path:
         raise ValueError("path must have at least one name, got ().")
     return getattr(path[0], "key", path[0]) in BLOCKS[:blocks]
-
-
-def _from_torch(array: ArrayLike) -> jax.Array:
-    """Convert an array of PyTorch's state dict to a kernel or a bias of Flax."""
-    return jnp.moveaxis(array, (1, 0), (-2, -1)) if jnp.ndim(array) > 1 else jnp.asarray(array)
-
-
-def _torch_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Shape in PyTorch, ``(out, in, *window)``, of a kernel ``(*window, in, out)`` or a bias."""
-    if len(shape) < 2:
-        return tuple(shape)
-    *window, in_features, out_features = shape
-    return out_features, in_features, *window

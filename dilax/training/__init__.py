@@ -49,6 +49,7 @@ from dilax.training._network import (
     early_decay,
     freeze,
     functional,
+    keep_statistics,
     load_into,
     mean_of_mirrored,
 )
@@ -64,6 +65,7 @@ from dilax.training._optimizers import (
     muon,
     nesterov,
     one_cycle,
+    scaled,
 )
 from dilax.training._parallelism import (
     Jit,
@@ -128,6 +130,7 @@ __all__ = [
     "functional",
     "load_into",
     "freeze",
+    "keep_statistics",
     "mean_of_mirrored",
     "compute_in",
     "quantize_aware",
@@ -158,6 +161,7 @@ __all__ = [
     "muon",
     "clipped",
     "except_frozen",
+    "scaled",
     "sparse",
     "SparseState",
     "Mask",

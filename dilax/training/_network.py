@@ -226,6 +226,39 @@ def freeze(apply: Apply, frozen: Callable[[Path], bool]) -> Apply:
     return applied
 
 
+def keep_statistics(apply: Apply) -> Apply:
+    r"""Normalise by the running statistics in training, too, and leave them as they are.
+
+    Published parameters are then fine-tuned with the statistics that they were published with,
+    which a few images, or small batches, would only disturb:
+
+    .. math:: y = \gamma \frac{x - \mu_r}{\sqrt{\sigma_r^2 + \epsilon}} + \beta
+
+    with the running mean and variance :math:`\mu_r` and :math:`\sigma_r^2`. The scales
+    :math:`\gamma` and biases :math:`\beta` are trained. The network computes as in evaluation, so
+    it drops nothing at random either.
+
+    Args:
+        apply: The network.
+
+    Raises:
+        TypeError: ``apply`` is not a function.
+
+    >>> import jax.numpy as jnp
+    >>> apply, params, stats = functional(nnx.BatchNorm(1, rngs=nnx.Rngs(0)))
+    >>> x = jnp.array([[1.0], [3.0]])
+    >>> y, kept = keep_statistics(apply)(params, stats, x, train=True)
+    >>> y.round(2).ravel().tolist(), kept["mean"].item()
+    ([1.0, 3.0], 0.0)
+    """
+    check_callable(apply, "apply")
+
+    def applied(params: Pytree, /, *others: Any, train: bool, **options: Any) -> Any:
+        return apply(params, *others, train=False, **options)
+
+    return applied
+
+
 def mean_of_mirrored(apply: Apply) -> Apply:
     r"""Average the logits of each image and its mirror image.
 

@@ -268,6 +268,52 @@ def except_frozen(
     return optax.multi_transform({"moving": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
+def scaled(
+    optimizer: optax.GradientTransformation,
+    chosen: Callable[[tuple[Any, ...]], bool],
+    *,
+    factor: float,
+) -> optax.GradientTransformation:
+    """Scale the updates of some parameters: the learning rate that they have, times a factor.
+
+    Published parameters, for example, are near their place already, where those of a new head are
+    not. Their weight decay is scaled, too. A factor of 0 leaves them as they are, but the optimiser
+    keeps its moments for them; ``except_frozen`` keeps none.
+
+    Args:
+        optimizer: The optimiser of all parameters.
+        chosen: Whether the updates of the parameter at a path, in the keys of ``jax.tree_util``,
+            are scaled.
+        factor: The factor, 0 or more.
+
+    Raises:
+        ValueError: ``factor`` is negative or not finite.
+        TypeError: ``optimizer`` is not an optax optimiser, ``chosen`` not a function, or ``factor``
+            not a number.
+
+    Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
+    2018, section 3.2, discriminative fine-tuning.
+
+    >>> import jax.numpy as jnp
+    >>> optimizer = scaled(optax.sgd(1.0), lambda path: path[0].key == "body", factor=0.5)
+    >>> params = {"body": jnp.ones(1), "head": jnp.ones(1)}
+    >>> step, _ = optimizer.update(params, optimizer.init(params), params)
+    >>> float(step["body"][0]), float(step["head"][0])
+    (-0.5, -1.0)
+    """
+    check_optimizer(optimizer)
+    check_callable(chosen, "chosen")
+    if not number(factor, "factor") >= 0:
+        raise ValueError(f"factor must be 0 or more, got {factor}; usual values are 0.01 to 1.")
+
+    def scale(updates: Any, params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, update: factor * update if chosen(path) else update, updates
+        )
+
+    return optax.chain(optimizer, optax.stateless(scale))
+
+
 def check_optimizer(optimizer: Any) -> None:
     """Refuse everything but an optax optimiser."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):

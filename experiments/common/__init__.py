@@ -5,6 +5,7 @@
 - ``program``: the main function, from the command line to an exit status
 - ``job``: what differs from one kind of program to another
 - ``classification``: the kind of program that classifies images
+- ``heads``: the head of a network, trained alone on features
 - ``canvases``: examples of images with masks or boxes
 - ``segments``: images and masks of the program that finds the class of each pixel
 - ``boxes``: images and boxes of the program that finds objects

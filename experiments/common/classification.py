@@ -36,6 +36,8 @@ class ClassifierConfig(Config):
     """Height and width of the pictures in a folder, unless ``--size`` is given."""
     channels: ClassVar[Literal[1, 3]]
     """Channels of the images that the networks of the program take."""
+    resizes: ClassVar[bool] = False
+    """Whether the program also resizes the images of data sets that are no folders."""
 
     size: int = 0
     """Height and width to which pictures of a folder are resized; 0 for the program's own."""
@@ -81,7 +83,7 @@ class Classify(Job):
 
     def augment(self, config: ClassifierConfig, examples: Examples, plan: Plan) -> Augment:
         """Build the augmentation, which leaves labels as they are."""
-        of_images = self.augmentation(config, examples.preparation.normalise, plan)
+        of_images = self.augmentation(config, self.prepare(examples), plan)
 
         def augment(key: Array, batch: Batch, step: Array) -> Batch:
             return batch._replace(inputs=of_images(key, batch.inputs, step))
@@ -148,7 +150,7 @@ class Classify(Job):
         training.draw_mistakes(mistakes, images, labels, decoded, names)
         module.eval()
         layers = windowed(module.activations)
-        image = examples.preparation.normalise(jnp.asarray(images[:1]))
+        image = self.prepare(examples)(jnp.asarray(images[:1]))
         maps = [np.asarray(layer[0]) for layer in jax.jit(layers)(image).values()]
         named = dict(zip(layer_titles(layers, image), maps, strict=True))
         training.draw_feature_maps(picture_path(config, "feature_maps"), images[0], named)
@@ -165,7 +167,7 @@ def read_data(config: ClassifierConfig, *, adapt: Adapt = lambda dataset: datase
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         dataset = adapt(data.load(config.dataset, pictures=pictures))
     shape = dataset.image_shape
-    if config.size and shape[:2] != (config.size, config.size):
+    if config.size and not config.resizes and shape[:2] != (config.size, config.size):
         raise ValueError(
             f"--size must be left out with --dataset {dataset.name}, whose images are "
             f"{shape[0]}x{shape[1]}, got {config.size}; it is for folders of pictures."

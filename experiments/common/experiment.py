@@ -204,6 +204,8 @@ def make_network(
     if config.kernel_bits:
         apply = training.quantize_aware(apply, bits=config.kernel_bits)
     if tuning is not None:
+        if tuning.keep_statistics:
+            apply = training.keep_statistics(apply)
         apply = training.freeze(apply, tuning.frozen)
     functional = functional._replace(apply=apply)
     check_network(config, job, examples, functional)
@@ -273,6 +275,8 @@ def make_recipe(
             optimizer, sparsity=config.sparsity, begin=begin, end=max(end, begin + 1)
         )
     if tuning is not None:
+        if tuning.rate != 1:
+            optimizer = training.scaled(optimizer, tuning.published, factor=tuning.rate)
         optimizer = training.except_frozen(optimizer, tuning.frozen)
     return Recipe(plan, learning_rate, optimizer)
 

@@ -28,6 +28,12 @@ class Tuning(NamedTuple):
     """Mean of each channel, in [0, 1], of the images that the parameters expect."""
     std: tuple[float, ...]
     """Standard deviation of each channel."""
+    rate: float = 1.0
+    """Factor on the learning rate of the published parameters."""
+    published: Callable[[training.Path], bool] = lambda path: False
+    """Whether the parameter at a path is a published one, and so has this rate."""
+    keep_statistics: bool = False
+    """Whether batch normalisation keeps the published statistics."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,12 @@ class Job:
     def network_options(self, config: Any, examples: Examples) -> Mapping[str, Any]:
         """Return arguments of the network that depend on the examples, besides ``classes``."""
         return {}
+
+    def begin(self, config: Any, examples: Examples, module: Any) -> None:
+        """Change the parameters of a new network in place, before its training begins.
+
+        A run that is resumed does not begin again.
+        """
 
     def training_task(self, config: Any, examples: Examples) -> Task:
         """Say how outputs are judged in training."""

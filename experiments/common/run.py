@@ -16,6 +16,7 @@ from flax import nnx
 from common.config import Config
 from common.experiment import Experiment, initialise
 from common.job import one_input
+from common.start import saved
 from common.terminal import stage
 from dilax import analysis, training
 from dilax.training import Batch, Fitted, TrainState, Weights
@@ -93,6 +94,9 @@ def begin(experiment: Experiment, seed: int) -> tuple[nnx.Module, TrainState]:
     module = initialise(experiment.network.create, key)
     for load in experiment.network.loads:
         load(module)
+    config = experiment.config
+    if not (config.resume and saved(config.run_folders()[seed])):
+        experiment.job.begin(config, experiment.examples, module)
     _, params, batch_stats = training.functional(module)
     return module, training.create_state(key, params, batch_stats, experiment.recipe.optimizer)
 

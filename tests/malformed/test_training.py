@@ -159,6 +159,18 @@ CALLS = {
         {"optimizer": OPTIMIZERS, "frozen": NO_FUNCTION},
         lambda optimizer, frozen: True,
     ),
+    "scaled": Call(
+        lambda **arguments: callable(training.scaled(**arguments).init),
+        {"optimizer": optax.sgd(0.1), "chosen": bool, "factor": 0.1},
+        {"optimizer": OPTIMIZERS, "chosen": NO_FUNCTION, "factor": values.numbers()},
+        lambda optimizer, chosen, factor: bool(factor >= 0),
+    ),
+    "keep_statistics": Call(
+        lambda apply: callable(training.keep_statistics(apply)),
+        {"apply": max},
+        {"apply": NO_FUNCTION},
+        lambda apply: True,
+    ),
     "create_state": Call(
         lambda **arguments: int(training.create_state(**arguments).step),
         {

@@ -11,6 +11,7 @@ from dilax.analysis import multiply_adds, parameter_count, receptive_field
 def image(name, height=None, width=None):
     """A batch of one image of the size that the network was made for, or of another."""
     side, channels = (28, 1) if name.startswith("mnist_") else (32, 3)
+    side = 224 if name == "mobilenet_v2" else side
     return jax.ShapeDtypeStruct((1, height or side, width or side, channels), jnp.float32)
 
 

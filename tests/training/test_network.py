@@ -16,6 +16,7 @@ from dilax.training import (
     TrainOptions,
     compute_in,
     functional,
+    keep_statistics,
     load_into,
 )
 from dilax.training import make_train_step as make_step
@@ -99,6 +100,19 @@ def test_a_module_may_hold_its_rngs(key):
     trained = jax.jit(functools.partial(apply, train=True))
     _, moved = trained(params, start, images, key=key, updates=0)
     np.testing.assert_allclose(moved["norm"]["mean"], images.mean((0, 1, 2)), atol=1e-6)
+
+
+def test_kept_statistics_normalise_and_stay_while_parameters_train():
+    apply, params, stats = network()
+    stats = jax.tree.map(lambda leaf: leaf + 0.5, stats)
+    kept = keep_statistics(apply)
+    logits, unmoved = kept(params, stats, IMAGES, train=True, key=None, updates=0)
+    assert_equal_trees(unmoved, stats)
+    np.testing.assert_array_equal(logits, apply(params, stats, IMAGES, train=False)[0])
+    slopes = jax.grad(lambda params: (kept(params, stats, IMAGES, train=True)[0] ** 2).sum())(
+        params
+    )
+    assert all(leaf.any() for leaf in jax.tree.leaves(slopes))
 
 
 def test_the_module_is_left_alone():

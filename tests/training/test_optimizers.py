@@ -17,6 +17,7 @@ from dilax.training import (
     muon,
     nesterov,
     one_cycle,
+    scaled,
 )
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
@@ -99,6 +100,19 @@ def test_frozen_parameters_stay_and_remember_nothing(make):
     assert not updates["body"].any() and updates["head"].all()
     kept = [leaf for leaf in jax.tree.leaves(optimizer.init(params)) if leaf.ndim > 1]
     assert 1 <= len(kept) <= 2  # of the head alone
+
+
+@pytest.mark.parametrize("make", [adamw, nesterov, muon])
+def test_a_scaled_parameter_has_a_learning_rate_of_its_own(make):
+    params = {"body": jnp.ones((2, 2)), "head": jnp.ones((2, 2))}
+    optimizer = scaled(make(0.1, weight_decay=0.5), lambda path: path[0].key == "body", factor=0.2)
+    updates = first_step(optimizer, params, params)
+    alone = first_step(make(0.1, weight_decay=0.5), params, params)
+    slower = first_step(make(0.02, weight_decay=0.5), params, params)
+    np.testing.assert_allclose(updates["head"], alone["head"], rtol=1e-6)
+    np.testing.assert_allclose(updates["body"], slower["body"], rtol=1e-6)
+    with pytest.raises(ValueError, match="factor must be 0 or more, got -1"):
+        scaled(optimizer, bool, factor=-1)
 
 
 @pytest.mark.parametrize("make", [adamw, nesterov, muon])
