@@ -8,6 +8,7 @@ from dilax.data import augment
 from dilax.data._canvases import Canvases, compose_canvases
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
+from dilax.data._photographs import read_pictures
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "load_masks",
     "make_split",
+    "read_pictures",
     "read_state_dict",
     "shapes",
 ]

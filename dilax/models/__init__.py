@@ -23,6 +23,12 @@ from dilax.models._segmentation import (
     UNetDSDC,
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
+from dilax.models._super_resolution import (
+    SuperResolver,
+    SuperResolverDense,
+    SuperResolverDSDC,
+)
+from dilax.models._super_resolver import Enlarged, TrainedSuperResolver
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
@@ -40,12 +46,15 @@ __all__ = [
     "Predictions",
     "TrainedSegmenter",
     "Segments",
+    "TrainedSuperResolver",
+    "Enlarged",
     "Description",
     "Preparation",
     "prune",
     # base classes
     "Classifier",
     "Segmenter",
+    "SuperResolver",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -67,6 +76,9 @@ __all__ = [
     "UNetDense",
     "DeepLabDSDC",
     "DeepLabDense",
+    # super-resolution
+    "SuperResolverDSDC",
+    "SuperResolverDense",
     # fine-tuning
     "in_first_blocks",
 ]

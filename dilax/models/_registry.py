@@ -17,6 +17,7 @@ from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
+from dilax.models._super_resolution import SuperResolverDense, SuperResolverDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
@@ -40,6 +41,8 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "unet_dense": UNetDense,
     "deeplab_dsdc": DeepLabDSDC,
     "deeplab_dense": DeepLabDense,
+    "sr_dsdc": SuperResolverDSDC,
+    "sr_dense": SuperResolverDense,
 }
 
 
@@ -54,7 +57,7 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
 
     Returns:
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
-        segmenter to logits ``(N, H, W, classes)``.
+        segmenter to logits ``(N, H, W, classes)``, a super-resolver to larger images.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.

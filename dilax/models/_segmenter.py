@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from PIL import Image
 
 from dilax import analysis
-from dilax._checks import check_callable, integer
-from dilax.data import DataError
-from dilax.data._pictures import read_pixels
-from dilax.models._preparation import Preparation, as_single_images
+from dilax._checks import integer
+from dilax.models._any_size import AnySizeNetwork, in_tiles
+from dilax.models._preparation import Preparation
 from dilax.models._segmentation import Segmenter
-from dilax.models._trained import TrainedNetwork, as_paths
 
 TILE = 512
-LEAST_TILE = 64
-LARGEST_TILE = 2**14
 
 
 class Segments(NamedTuple):
@@ -58,7 +51,7 @@ class Segments(NamedTuple):
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
 
-class TrainedSegmenter(TrainedNetwork):
+class TrainedSegmenter(AnySizeNetwork):
     """A trained network that finds the class of each pixel, for pictures of any size.
 
     ``load`` creates it from the folder of a run or from a file.
@@ -119,25 +112,8 @@ class TrainedSegmenter(TrainedNetwork):
             ValueError: An array has another shape, type or range, or ``tile`` is below 64.
             TypeError: ``images`` is neither.
         """
-        side = integer(tile, "tile", minimum=LEAST_TILE, maximum=LARGEST_TILE)
-        check_callable(on_progress, "on_progress")
-        if isinstance(images, Iterator | set | frozenset):
-            images = list(images)
-        paths = as_paths(images)
-        pictures: list[Any] = as_single_images(images) if paths is None else [*paths]
-        masks: list[np.ndarray] = []
-        used: list[Path] = []
-        unread: list[tuple[Path, str]] = []
-        for done, picture in enumerate(pictures, start=1):
-            try:
-                masks.append(self._mask(self._pixels(picture), side))
-                used += [picture] if isinstance(picture, Path) else []
-            except DataError as error:
-                if not isinstance(picture, Path):
-                    raise
-                unread.append((picture, str(error)))
-            on_progress(done, len(pictures))
-        return Segments(masks, self.class_names, tuple(used), tuple(unread))
+        found = self._answer_all(images, tile=tile, on_progress=on_progress)
+        return Segments(found.arrays, self.class_names, found.paths, found.unread)
 
     def logits(self, images: jax.typing.ArrayLike) -> jax.Array:
         """Map images ``(N, H, W, C)``, uint8 or floats in [0, 1], to ``(N, H, W, classes)``.
@@ -146,22 +122,7 @@ class TrainedSegmenter(TrainedNetwork):
         """
         return _logits(*nnx.split(self.network), jnp.asarray(images), self.preparation)
 
-    def _pixels(self, picture: Path | np.ndarray | Image.Image) -> np.ndarray:
-        """Bring a picture to the channels of the network, ``(H, W, C)``; its size is kept."""
-        if isinstance(picture, Path):
-            with warnings.catch_warnings(action="ignore"):
-                return read_pixels(picture, size=None, channels=len(self.preparation.mean))
-        if isinstance(picture, Image.Image):
-            width, height = picture.size
-            if picture.getexif().get(0x0112, 1) >= 5:  # turned by a quarter
-                height, width = width, height
-            return self._own_size(height, width).from_image(picture)
-        return self._own_size(*picture.shape[:2]).from_array(picture)
-
-    def _own_size(self, height: int, width: int) -> Preparation:
-        return dataclasses.replace(self.preparation, height=height, width=width)
-
-    def _mask(self, pixels: np.ndarray, tile: int) -> np.ndarray:
+    def _answer(self, pixels: np.ndarray, tile: int) -> np.ndarray:
         """Find the class of each pixel of one picture, in tiles if it is large."""
         height, width, channels = pixels.shape
         parts, state = nnx.split(self.network)
@@ -172,15 +133,7 @@ class TrainedSegmenter(TrainedNetwork):
         tile -= tile % stride
         margin = self._margin(tile, channels)
         filled = _filled(pixels, stride, self.preparation)
-        mask = np.empty(filled.shape[:2], np.uint8)
-        for rows, kept_rows in _spans(filled.shape[0], tile, margin, stride):
-            for columns, kept_columns in _spans(filled.shape[1], tile, margin, stride):
-                found = np.asarray(answer(filled[np.newaxis, rows, columns]))[0]
-                inside = (
-                    slice(kept_rows.start - rows.start, kept_rows.stop - rows.start),
-                    slice(kept_columns.start - columns.start, kept_columns.stop - columns.start),
-                )
-                mask[kept_rows, kept_columns] = found[inside]
+        mask = in_tiles(answer, filled, tile=tile, margin=margin, stride=stride)
         return mask[:height, :width]
 
     def _margin(self, tile: int, channels: int) -> int:
@@ -219,16 +172,3 @@ def _filled(pixels: np.ndarray, stride: int, preparation: Preparation) -> np.nda
     whole = pixels if pixels.dtype != np.uint8 else pixels / np.float32(255)
     filled[:height, :width] = whole
     return filled
-
-
-def _spans(length: int, tile: int, margin: int, stride: int) -> Iterator[tuple[slice, slice]]:
-    """Iterate over the tiles along one axis: what is computed, and which part of it is kept."""
-    if length <= tile:
-        yield slice(0, length), slice(0, length)
-        return
-    step = (tile - 2 * margin) // stride * stride
-    last, kept = length - tile, 0
-    for start in [*range(0, last, step), last]:
-        stop = length if start == last else start + tile - margin
-        yield slice(start, start + tile), slice(kept, stop)
-        kept = stop

@@ -6,6 +6,7 @@
 - ``job``: what differs from one kind of program to another
 - ``classification``: the kind of program that classifies images
 - ``segments``: images and masks of the program that finds the class of each pixel
+- ``photographs``: small and large images of the program that enlarges photographs
 - ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts
 - ``run``: the runs of an experiment, one for each seed
