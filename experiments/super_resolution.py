@@ -57,8 +57,8 @@ class Config(common.Config):
     """Dilation of the first convolution of each block; by default the network's own."""
     patches: int = 4000
     """Number of patches to train on, which are cut at random places."""
-    patch_size: int = 48
-    """Height and width of a patch, in pixels of the large photograph."""
+    small_size: int = 24
+    """Height and width of a patch in pixels of the small photograph."""
     epochs: int = 8
     """Passes over the patches."""
     batch_size: int = 16
@@ -76,8 +76,7 @@ class Config(common.Config):
     def __post_init__(self) -> None:
         """Check all values."""
         super().__post_init__()
-        whole = self.patch_size >= 16 and self.patch_size % self.scale == 0
-        self.require("patch_size", whole, f"at least 16, and a multiple of {self.scale}")
+        self.require("small_size", self.small_size >= 8, "at least 8")
         self.require("patches", self.patches >= 10, "at least 10")
         self.require("features", self.features >= 0, "0 or more")
         positive = all(dilation >= 1 for dilation in self.kernel_dilation)

@@ -94,25 +94,17 @@ def make_examples(config: Any, found: Split) -> Examples:
     Raises:
         ValueError: No photograph is left to train on, or one is smaller than a patch.
     """
-    names = list(found.train)
-    if not config.validation < len(names):
-        raise ValueError(
-            f"--validation must leave photographs to train on, got {config.validation} of "
-            f"{len(names)}."
-        )
-    config.require("evaluate", config.evaluate != "best" or config.validation > 0, HELD_OUT)
-    count = len(names) - config.validation
+    learned, held = hold_out(config, found.train)
     check_sizes(config, {**found.train, **found.test})
     with stage("cutting patches", show=training.is_main_process()):
-        patches = cut_all(config, [found.train[name] for name in names[:count]], config.patches)
-        held = [found.train[name] for name in names[count:]]
+        patches = cut_all(config, learned, config.patches)
         held_out = cut_all(config, held, config.patches // 10)
     tests = [pair_of(picture, config.scale) for picture in found.test.values()]
-    side = config.patch_size // config.scale
-    size = config.patch_size
+    side = config.small_size
+    size = f"{side * config.scale}x{side * config.scale}"
     return Examples(
         name=config.dataset if config.dataset == "photographs" else Path(config.dataset).name,
-        source=f"{config.patches} patches of {size}x{size} of {count} pictures: {found.source}",
+        source=f"{config.patches} patches of {size} of {len(learned)} pictures: {found.source}",
         sha256=fingerprint([patches, held_out, *tests]),
         train=patches.take(slice(config.limit or None)),
         held_out=held_out,
@@ -125,14 +117,31 @@ def make_examples(config: Any, found: Split) -> Examples:
     )
 
 
+def hold_out(config: Any, pictures: Pictures) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Split photographs into those to train on and the last ones, which are held out.
+
+    Raises:
+        ValueError: No photograph is left to train on.
+    """
+    count = len(pictures) - config.validation
+    if count < 1:
+        raise ValueError(
+            f"--validation must leave photographs to train on, got {config.validation} of "
+            f"{len(pictures)}."
+        )
+    config.require("evaluate", config.evaluate != "best" or config.validation > 0, HELD_OUT)
+    listed = list(pictures.values())
+    return listed[:count], listed[count:]
+
+
 def check_sizes(config: Any, pictures: Pictures) -> None:
     """Refuse pictures that are smaller than a patch."""
     for name, picture in pictures.items():
         height, width = picture.shape[:2]
-        if min(height, width) < config.patch_size:
+        if min(height, width) // config.scale < config.small_size:
             raise ValueError(
-                f"--patch-size must be at most the sides of all pictures, got {config.patch_size} "
-                f"and, in {name}, {width}x{height}."
+                f"--small-size must be at most the sides of all pictures, divided by "
+                f"{config.scale}, got {config.small_size} and, in {name}, {width}x{height}."
             )
 
 
@@ -140,18 +149,20 @@ def cut_all(config: Any, pictures: Sequence[np.ndarray], count: int) -> Batch:
     """Cut patches at random places, equally many of each picture, in a random order."""
     random = np.random.default_rng(0)
     shares = np.array_split(np.arange(count), max(len(pictures), 1))
-    none = np.empty((0, config.patch_size, config.patch_size, 3), np.uint8)
-    parts = [Batch(none[:, :: config.scale, :: config.scale], none)]
+    side, scale = config.small_size, config.scale
+    none = (np.empty((0, each, each, 3), np.uint8) for each in (side, side * scale))
+    parts = [Batch(*none)]
     for picture, share in zip(pictures, shares, strict=False):
-        whole = pair_of(picture, config.scale)
-        parts.append(cut(random, whole, len(share), size=config.patch_size, scale=config.scale))
+        if not len(share):
+            continue
+        parts.append(cut(random, pair_of(picture, scale), len(share), side=side, scale=scale))
     joined = Batch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     return joined.take(random.permutation(joined.size))
 
 
-def cut(random: np.random.Generator, whole: Batch, count: int, *, size: int, scale: int) -> Batch:
-    """Cut patches of one picture, ``size`` pixels large in its targets."""
-    side = size // scale
+def cut(random: np.random.Generator, whole: Batch, count: int, *, side: int, scale: int) -> Batch:
+    """Cut patches of one picture, of ``side`` pixels in its inputs."""
+    size = side * scale
     rows, columns = (
         random.integers(0, length - side + 1, count) for length in whole.inputs.shape[1:3]
     )
@@ -286,6 +297,17 @@ def draw(path: Path, photographs: Sequence[Restored]) -> None:
             axes.set_title(title, fontsize=9)
         line[0].set_ylabel(one.name)
     figure.savefig(path)
+
+
+def write(folder: Path, found: models.Enlarged) -> None:
+    """Write enlarged pictures as ``NAME.png``; of equal names, with a number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names: dict[str, int] = {}
+    for path, image in zip(found.paths, found.images, strict=True):
+        names[path.stem] = names.get(path.stem, 0) + 1
+        number = f"_{names[path.stem]}" if names[path.stem] > 1 else ""
+        pixels = image[..., 0] if image.shape[-1] == 1 else image
+        Image.fromarray(pixels).save(folder / f"{path.stem}{number}.png")
 
 
 def middle(picture: np.ndarray) -> np.ndarray:
