@@ -1,7 +1,7 @@
 """A class for each pixel: small networks of separable dilated blocks, beside their dense twins.
 
     python experiments/segmentation.py                            # digits among clutter, offline
-    python experiments/segmentation.py --model deeplab_dsdc
+    python experiments/segmentation.py --model unet_dsdc
     python experiments/segmentation.py --dataset photos/          # photos/images and photos/masks
 
 By default canvases are composed from the digits of MNIST, of several sizes, over clutter, which
@@ -36,19 +36,21 @@ VOID = 255
 class Config(common.Config):
     """Train a network that finds the class of each pixel, and write the results to a folder."""
 
-    model: str = "unet_dsdc"
-    """Network to train: unet_dsdc, deeplab_dsdc, or their dense twins unet_dense and
-    deeplab_dense."""
+    model: str = "deeplab_dsdc"
+    """Network to train: deeplab_dsdc, unet_dsdc, or their dense twins deeplab_dense and
+    unet_dense."""
     dataset: str = "digits"
     """Canvases of digits (digits), or a folder with images/NAME.jpg and masks/NAME.png, or with
     these two in train and test."""
     kernel_dilation: tuple[int, ...] = ()
     """Dilation of each dilated block; by default the network's own."""
-    size: int = 64
+    size: int = 72
     """Height and width of the canvases, or to which pictures of a folder are resized."""
-    canvases: int = 6000
-    """Number of canvases to train on; a sixth as many are held out for testing."""
-    epochs: int = 12
+    canvases: int = 20_000
+    """Number of canvases to train on."""
+    test_canvases: int = 2000
+    """Number of canvases to test on, of other digits."""
+    epochs: int = 6
     """Passes over the training images."""
     batch_size: int = 16
     """Images in one step."""
@@ -64,7 +66,8 @@ class Config(common.Config):
     def __post_init__(self) -> None:
         """Check all values."""
         super().__post_init__()
-        self.require("canvases", self.canvases >= 6, "at least 6")
+        for name in ("canvases", "test_canvases"):
+            self.require(name, getattr(self, name) >= 1, "at least 1")
         self.require("shift", 0 <= self.shift < self.size, f"0 or more, and below {self.size}")
         positive = all(dilation >= 1 for dilation in self.kernel_dilation)
         self.require("kernel_dilation", positive, "positive integers")

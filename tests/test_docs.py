@@ -12,7 +12,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from dilax import data
+from dilax import data, models
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,11 +63,33 @@ def test_doctests(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> pathlib.Path:
-    """The folder of a short run, as the pages name it, beside a folder with a picture."""
+    """What the pages name: the folder of a short run, another network, a folder with a picture."""
     place = tmp_path_factory.mktemp("reader")
     program = importlib.import_module("mnist_dsdc")
     flags = ["--limit", "256", "--epochs", "1", "--no-pictures"]
     assert program.main([*flags, "--output", str(place / "runs" / "mnist_dsdc")]) == 0
+    description = models.Description(
+        model="deeplab_dsdc",
+        task="segmentation",
+        class_names=("background", *"0123456789"),
+        preparation=models.Preparation(height=72, width=72, mean=(0.1,), std=(0.2,)),
+    )
+    segmenter = models.TrainedSegmenter(description.create(), description)
+    models.save(segmenter, place / "runs" / "segmentation")
+    described = dataclasses.replace(
+        description, model="centers_dsdc", task="detection", class_names=tuple("0123456789")
+    )
+    detector = models.TrainedDetector(described.create(), described)
+    models.save(detector, place / "runs" / "detection")
+    described = dataclasses.replace(
+        description,
+        model="sr_dsdc",
+        task="super_resolution",
+        class_names=(),
+        preparation=models.Preparation(height=24, width=24, mean=(0.0,) * 3, std=(1.0,) * 3),
+    )
+    resolver = models.TrainedSuperResolver(described.create(), described)
+    models.save(resolver, place / "runs" / "super_resolution")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")
@@ -80,7 +102,7 @@ def test_snippets_of_a_page_run_in_order(
 ) -> None:
     """The snippets of a page run in order in one namespace, as if a reader pasted them."""
     blocks = snippets(page)
-    needs_run = any("runs/mnist_dsdc" in block for block in blocks)
+    needs_run = any("runs/" in block for block in blocks)
     monkeypatch.chdir(request.getfixturevalue("trained") if needs_run else tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(optionflags=FLAGS)

@@ -22,7 +22,7 @@ from tests.processes import environment
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 IMAGES = {"mnist": (2, 28, 28, 1), "cifar": (2, 32, 32, 3)}
-BASE_CLASSES = {"Classifier"}
+BASE_CLASSES = {"Classifier", "Segmenter", "Detector", "SuperResolver"}
 
 
 def module(name):

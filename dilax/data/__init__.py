@@ -5,6 +5,7 @@ them. Importing this package imports neither TFDS nor TensorFlow.
 """
 
 from dilax.data import augment
+from dilax.data._box_folders import BoxedDataset, BoxedSplit, load_boxes
 from dilax.data._canvases import Canvases, compose_canvases
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
@@ -15,6 +16,8 @@ from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
 
 __all__ = [
+    "BoxedDataset",
+    "BoxedSplit",
     "Canvases",
     "DataError",
     "Dataset",
@@ -27,6 +30,7 @@ __all__ = [
     "fetch",
     "holdout",
     "load",
+    "load_boxes",
     "load_masks",
     "make_split",
     "read_pictures",

@@ -40,8 +40,30 @@ def random_shift(key: jax.Array, images: ArrayLike, *, pixels: int) -> jax.Array
     """
     images = _float_images(images)
     pixels = int(_strength("pixels", integer(pixels, "pixels")))
-    offsets = jax.random.randint(key, (len(images), 2), -pixels, pixels + 1)
-    return _resampling.translate(images, offsets)
+    return shift(images, jax.random.randint(key, (len(images), 2), -pixels, pixels + 1))
+
+
+def shift(images: ArrayLike, offsets: ArrayLike) -> jax.Array:
+    """Shift each image by whole pixels: ``out[n, y, x] = images[n, y - dy_n, x - dx_n]``.
+
+    Args:
+        images: Float ``(N, H, W, C)``.
+        offsets: Integers ``(N, 2)``, ``(dy, dx)`` of each image in pixels, down and to the right.
+
+    Raises:
+        ValueError: ``images`` are not float ``(N, H, W, C)``, or ``offsets`` not integers
+            ``(N, 2)``.
+
+    >>> shift(jnp.arange(4.0).reshape(1, 1, 4, 1), jnp.array([[0, 1]])).ravel().tolist()
+    [0.0, 0.0, 1.0, 2.0]
+    """
+    images, moved = _float_images(images), as_array(offsets, "offsets")
+    if moved.shape != (len(images), 2) or not jnp.issubdtype(moved.dtype, jnp.integer):
+        raise ValueError(
+            f"offsets must be integers ({len(images)}, 2), down and to the right, got "
+            f"{moved.dtype} {moved.shape}."
+        )
+    return _resampling.translate(images, moved)
 
 
 def random_rotation(key: jax.Array, images: ArrayLike, *, degrees: float) -> jax.Array:

@@ -8,6 +8,8 @@ from dilax.models._classifier import Classifier
 from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
 from dilax.models._description import Description
+from dilax.models._detection import CentersDense, CentersDSDC, Detector
+from dilax.models._detector import Objects, TrainedDetector
 from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
@@ -46,6 +48,8 @@ __all__ = [
     "Predictions",
     "TrainedSegmenter",
     "Segments",
+    "TrainedDetector",
+    "Objects",
     "TrainedSuperResolver",
     "Enlarged",
     "Description",
@@ -54,6 +58,7 @@ __all__ = [
     # base classes
     "Classifier",
     "Segmenter",
+    "Detector",
     "SuperResolver",
     # MNIST
     "MnistDSDC",
@@ -76,6 +81,9 @@ __all__ = [
     "UNetDense",
     "DeepLabDSDC",
     "DeepLabDense",
+    # detection
+    "CentersDSDC",
+    "CentersDense",
     # super-resolution
     "SuperResolverDSDC",
     "SuperResolverDense",

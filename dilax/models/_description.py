@@ -15,7 +15,7 @@ from dilax.models._registry import create
 
 FORMAT = 1
 """Version of the JSON object."""
-TASKS = ("classification", "segmentation", "super_resolution")
+TASKS = ("classification", "segmentation", "detection", "super_resolution")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

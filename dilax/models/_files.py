@@ -20,6 +20,7 @@ from dilax._checks import check_instance, shown
 from dilax.data import DataError
 from dilax.data._dataset import check_size
 from dilax.models._description import Description
+from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._super_resolver import TrainedSuperResolver
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
@@ -27,7 +28,10 @@ from dilax.models._trained import TrainedClassifier, TrainedNetwork
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
 _PARTS = ("params", "batch_stats")
-_KINDS = {kind.task: kind for kind in (TrainedClassifier, TrainedSegmenter, TrainedSuperResolver)}
+_KINDS = {
+    kind.task: kind
+    for kind in (TrainedClassifier, TrainedSegmenter, TrainedDetector, TrainedSuperResolver)
+}
 
 
 def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
@@ -39,8 +43,8 @@ def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
             ``"best"`` (of the best epoch); None for those that its record reports.
 
     Returns:
-        A ``TrainedClassifier``, ``TrainedSegmenter`` or ``TrainedSuperResolver``, by what the
-        network was trained to do.
+        A ``TrainedClassifier``, ``TrainedSegmenter``, ``TrainedDetector`` or
+        ``TrainedSuperResolver``, by what the network was trained to do.
 
     Raises:
         FileNotFoundError: There is no such file or folder.

@@ -13,6 +13,7 @@ from flax import nnx
 from dilax._checks import LONGEST, check_instance, integer, shown
 from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
+from dilax.models._detection import CentersDense, CentersDSDC
 from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
@@ -41,6 +42,8 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "unet_dense": UNetDense,
     "deeplab_dsdc": DeepLabDSDC,
     "deeplab_dense": DeepLabDense,
+    "centers_dsdc": CentersDSDC,
+    "centers_dense": CentersDense,
     "sr_dsdc": SuperResolverDSDC,
     "sr_dense": SuperResolverDense,
 }

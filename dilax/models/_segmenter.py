@@ -13,10 +13,12 @@ import numpy as np
 from flax import nnx
 
 from dilax import analysis
-from dilax._checks import integer
-from dilax.models._any_size import AnySizeNetwork, in_tiles
+from dilax._checks import check_callable, integer
 from dilax.models._preparation import Preparation
 from dilax.models._segmentation import Segmenter
+from dilax.models._tiles import LARGEST_TILE, LEAST_TILE, in_tiles
+from dilax.models._trained import TrainedNetwork
+from dilax.models._whole_pictures import answer_each
 
 TILE = 512
 
@@ -51,7 +53,7 @@ class Segments(NamedTuple):
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
 
-class TrainedSegmenter(AnySizeNetwork):
+class TrainedSegmenter(TrainedNetwork):
     """A trained network that finds the class of each pixel, for pictures of any size.
 
     ``load`` creates it from the folder of a run or from a file.
@@ -112,8 +114,11 @@ class TrainedSegmenter(AnySizeNetwork):
             ValueError: An array has another shape, type or range, or ``tile`` is below 64.
             TypeError: ``images`` is neither.
         """
-        found = self._answer_all(images, tile=tile, on_progress=on_progress)
-        return Segments(found.arrays, self.class_names, found.paths, found.unread)
+        side = integer(tile, "tile", minimum=LEAST_TILE, maximum=LARGEST_TILE)
+        check_callable(on_progress, "on_progress")
+        answer = functools.partial(self._mask, tile=side)
+        masks, paths, unread = answer_each(images, self.preparation, answer, on_progress)
+        return Segments(masks, self.class_names, paths, unread)
 
     def logits(self, images: jax.typing.ArrayLike) -> jax.Array:
         """Map images ``(N, H, W, C)``, uint8 or floats in [0, 1], to ``(N, H, W, classes)``.
@@ -122,7 +127,7 @@ class TrainedSegmenter(AnySizeNetwork):
         """
         return _logits(*nnx.split(self.network), jnp.asarray(images), self.preparation)
 
-    def _answer(self, pixels: np.ndarray, tile: int) -> np.ndarray:
+    def _mask(self, pixels: np.ndarray, tile: int) -> np.ndarray:
         """Find the class of each pixel of one picture, in tiles if it is large."""
         height, width, channels = pixels.shape
         parts, state = nnx.split(self.network)

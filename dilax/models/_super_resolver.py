@@ -13,9 +13,12 @@ import numpy as np
 from flax import nnx
 
 from dilax import analysis
-from dilax.models._any_size import AnySizeNetwork, in_tiles
+from dilax._checks import check_callable, integer
 from dilax.models._preparation import Preparation
 from dilax.models._super_resolution import SuperResolver
+from dilax.models._tiles import LARGEST_TILE, LEAST_TILE, in_tiles
+from dilax.models._trained import TrainedNetwork
+from dilax.models._whole_pictures import answer_each
 
 TILE = 256
 CUBIC = 3
@@ -37,7 +40,7 @@ class Enlarged(NamedTuple):
     """Files that could not be used, and why."""
 
 
-class TrainedSuperResolver(AnySizeNetwork):
+class TrainedSuperResolver(TrainedNetwork):
     """A trained network that enlarges pictures of any size.
 
     ``load`` creates it from the folder of a run or from a file.
@@ -95,8 +98,10 @@ class TrainedSuperResolver(AnySizeNetwork):
             ValueError: An array has another shape, type or range, or ``tile`` is below 64.
             TypeError: ``images`` is neither.
         """
-        found = self._answer_all(images, tile=tile, on_progress=on_progress)
-        return Enlarged(found.arrays, found.paths, found.unread)
+        side = integer(tile, "tile", minimum=LEAST_TILE, maximum=LARGEST_TILE)
+        check_callable(on_progress, "on_progress")
+        answer = functools.partial(self._larger, tile=side)
+        return Enlarged(*answer_each(images, self.preparation, answer, on_progress))
 
     def enlarge(self, images: jax.typing.ArrayLike) -> jax.Array:
         """Map images ``(N, H, W, C)``, uint8 or floats in [0, 1], to larger ones, floats in [0, 1].
@@ -105,7 +110,8 @@ class TrainedSuperResolver(AnySizeNetwork):
         """
         return _enlarged(*nnx.split(self.network), jnp.asarray(images), self.preparation)
 
-    def _answer(self, pixels: np.ndarray, tile: int) -> np.ndarray:
+    def _larger(self, pixels: np.ndarray, tile: int) -> np.ndarray:
+        """Enlarge one picture, in tiles if it is large."""
         parts, state = nnx.split(self.network)
         answer = functools.partial(_in_bytes, parts, state, preparation=self.preparation)
         if max(pixels.shape[:2]) <= tile:

@@ -7,12 +7,14 @@ scan over many, ``make_parallelism`` compiles the scan for one device or several
 examples, and ``fit`` runs the epochs. It saves checkpoints, from which a run resumes exactly.
 """
 
+from dilax.training._boxes import box_iou, non_maximum_suppression
 from dilax.training._checkpoints import (
     CheckpointError,
     Checkpoints,
     MismatchError,
     SaveError,
 )
+from dilax.training._detection import Boxes, Detection, Detections
 from dilax.training._devices import (
     describe_device,
     find_devices,
@@ -136,6 +138,11 @@ __all__ = [
     "Task",
     "Classification",
     "Segmentation",
+    "Detection",
+    "Boxes",
+    "Detections",
+    "box_iou",
+    "non_maximum_suppression",
     "Restoration",
     # losses and mixup
     "cross_entropy",

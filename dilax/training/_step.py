@@ -215,7 +215,8 @@ def _loss(apply: Apply, task: Task, options: TrainOptions) -> Callable[..., tupl
         if shares is not None:
             others = task.losses(outputs, jax.tree.map(swap_pairs, targets))
             losses = blend(losses, others, shares)
-        totals = Totals.of(task, losses, outputs, targets)
+        fixed = lax.stop_gradient(outputs)  # metrics need not have derivatives
+        totals = Totals.of(task, losses, fixed, targets)
         return options.loss_scale * losses.mean(), (batch_stats, totals)
 
     return loss

@@ -22,6 +22,7 @@ import compiled_for_gpu
 import epoch_speed
 import forward_profile
 import inference_speed
+import job_tables
 import loop_cost
 import merge_speed
 import paper_digits
@@ -303,6 +304,28 @@ def quantized() -> str:
     return "\n".join(quantized_networks.section(record(name)) for name in names)
 
 
+SEGMENTATION = (
+    job_tables.Metric("mean_iou", "mean IoU"),
+    job_tables.Metric("boundary_iou", "boundary IoU"),
+    job_tables.Metric("pixel_accuracy", "pixel accuracy"),
+)
+
+
+DETECTION = (
+    job_tables.Metric("ap50", "AP50"),
+    job_tables.Metric("ap", "AP"),
+    job_tables.Metric("f1", "F1"),
+)
+
+
+def job(name: str, metrics: Sequence[job_tables.Metric]) -> str:
+    """Make the table of all records of a job, whose file names begin with its name."""
+    stems = [path.stem for path in sorted(RESULTS.glob(f"{name}_*.json"))]
+    if not stems:
+        return f"Not measured yet; `experiments/{name}.py` with `--seeds 3` measures it.\n"
+    return job_tables.section(job_tables.linked({stem: record(stem) for stem in stems}), metrics)
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "summary": summary,
     "operations": single_operations,
@@ -324,6 +347,8 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "scaling": lambda: scaling.section(record("scaling")),
     "costs": lambda: loop_cost.section(record("loop_cost")),
     "degridding": degridding,
+    "detection": lambda: job("detection", DETECTION),
+    "segmentation": lambda: job("segmentation", SEGMENTATION),
 }
 
 

@@ -5,7 +5,9 @@
 - ``program``: the main function, from the command line to an exit status
 - ``job``: what differs from one kind of program to another
 - ``classification``: the kind of program that classifies images
+- ``canvases``: examples of images with masks or boxes
 - ``segments``: images and masks of the program that finds the class of each pixel
+- ``boxes``: images and boxes of the program that finds objects
 - ``photographs``: small and large images of the program that enlarges photographs
 - ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts

@@ -1,9 +1,6 @@
 """What the program of segmentation does with images and masks: read, move, judge and draw them."""
 
-import dataclasses
-import hashlib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +11,22 @@ import scipy.ndimage
 from jax import Array
 from PIL import Image
 
-from common.job import Examples, split_off
-from common.terminal import say, stage
+from common.canvases import compose, make_examples, source_of
+from common.job import Examples
+from common.terminal import stage
 from dilax import data, models, training
 from dilax.training import Batch
 
 BOUNDARY = 0.02
 """Width of a boundary, as a share of the diagonal of the image."""
 MOST_DRAWN = 8
-HELD_OUT = "final or ema without held-out images, or add --validation 500"
 DIGIT_NAMES = ("background", *"0123456789")
 
 
 def of_digits(config: Any) -> Examples:
-    """Compose canvases of digits; those for testing have digits of the test images alone."""
-    digits = data.load("mnist")
-    counts = {"train": config.canvases, "test": config.canvases // 6}
-    with stage("composing canvases", show=training.is_main_process()):
-        batches = {}
-        for seed, (name, count) in enumerate(counts.items()):
-            split = digits.splits[name]
-            canvases = data.compose_canvases(split, count, size=config.size, seed=seed)
-            batches[name] = Batch(canvases.images, canvases.masks)
-    source = f"canvases of {config.size}x{config.size} pixels, composed of the digits of MNIST"
-    return make_examples(config, "digits", source, batches, DIGIT_NAMES)
+    """Compose canvases of digits."""
+    batches = {name: Batch(one.images, one.masks) for name, one in compose(config).items()}
+    return make_examples(config, "digits", source_of(config), batches, DIGIT_NAMES)
 
 
 def of_folder(config: Any) -> Examples:
@@ -51,58 +40,6 @@ def of_folder(config: Any) -> Examples:
         found = data.load_masks(config.dataset, pictures=pictures)
     batches = {name: Batch(split.images, split.masks) for name, split in found.splits.items()}
     return make_examples(config, found.name, found.source, batches, found.class_names)
-
-
-def make_examples(
-    config: Any,
-    name: str,
-    source: str,
-    batches: Mapping[str, Batch],
-    class_names: tuple[str, ...],
-) -> Examples:
-    """Hold images out for validation, and measure the statistics of the others.
-
-    Raises:
-        ValueError: No training image is left, or a class has no pixel to learn from.
-    """
-    train = batches["train"].take(slice(config.limit or None))
-    if not config.validation < train.size:
-        raise ValueError(
-            f"--validation must leave training images, got {config.validation} of {train.size}."
-        )
-    held_out = batches.get("validation", train.take(slice(0)))
-    if config.validation:
-        train, held_out = split_off(train, config.validation)
-    require_held_out(config, held_out)
-    if absent := sorted(set(range(len(class_names))) - set(np.unique(train.targets).tolist())):
-        names = ", ".join(class_names[label] for label in absent[:5])
-        say(f"note: --dataset {name} has no training pixels of {names}", file=sys.stderr)
-    preparation = models.Preparation.of_images(train.inputs)
-    return Examples(
-        name=name,
-        source=source,
-        sha256=fingerprint(batches),
-        train=train,
-        held_out=held_out,
-        test=batches["test"],
-        class_names=class_names,
-        preparation=dataclasses.replace(preparation, object_size=None),
-    )
-
-
-def require_held_out(config: Any, held_out: Batch) -> None:
-    """Refuse to report the best epoch if no example is held out."""
-    config.require("evaluate", config.evaluate != "best" or held_out.size > 0, HELD_OUT)
-
-
-def fingerprint(batches: Mapping[str, Batch]) -> str:
-    """Compute the SHA-256 of all arrays, their names and shapes."""
-    digest = hashlib.sha256()
-    for name, batch in sorted(batches.items()):
-        for array in batch:
-            digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def shift(

@@ -26,6 +26,7 @@ def test_forms_on_jax_compute_the_same(name: str, side: int) -> None:
     assert np.ptp(outputs[0]) > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # by a runtime, when it is first imported
 @pytest.mark.parametrize("name, side", SIZES)
 def test_pytorch_and_runtimes_compute_the_same(name: str, side: int) -> None:
     pytest.importorskip("openvino", reason="the extra baselines is not installed")

@@ -46,9 +46,13 @@ BESIDE = {
     "canonical_geometry",
     "conv_general_dilated",
 }
-OF_FILES = {models: {"load", "save", "prune"}, data: {"load_masks", "read_pictures"}}
+OF_FILES = {
+    models: {"load", "save", "prune"},
+    data: {"load_masks", "load_boxes", "read_pictures"},
+}
 """Functions of trained networks, of their files and of folders: see models/test_trained.py,
-models/test_pruning.py, data/test_mask_folders.py and data/test_photographs.py."""
+models/test_pruning.py, data/test_mask_folders.py, data/test_box_folders.py and
+data/test_photographs.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:

@@ -96,6 +96,12 @@ def augmentation(function: Callable[..., jax.Array], **strengths: Any) -> Call:
 
 CALLS = {
     "random_shift": augmentation(augment.random_shift, pixels=2),
+    "shift": Call(
+        form_of(augment.shift),
+        {"images": images, "offsets": np.zeros((2, 2), np.int32)},
+        {"images": values.arrays(images), "offsets": values.arrays(np.zeros((2, 2), np.int32))},
+        lambda images, offsets: form_of_images(images=images),
+    ),
     "random_rotation": augmentation(augment.random_rotation, degrees=10.0),
     "random_affine": augmentation(augment.random_affine, degrees=7.0, **SCALE),
     "random_flip": augmentation(augment.random_flip),

@@ -13,8 +13,8 @@ from PIL import Image
 from dilax import inference, models
 from dilax.analysis import parameter_count
 from dilax.data import DataError
-from dilax.models._any_size import spans
 from dilax.models._registry import MODELS
+from dilax.models._tiles import spans
 from tests.models import abstract
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")

@@ -1,0 +1,54 @@
+"""Tables of trained networks that do one job, from the records of a program's runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import benchmark
+from benchmark import Record
+
+
+class Metric(NamedTuple):
+    """A result on the test examples, and how it is written."""
+
+    key: str
+    """Its name in the record, after ``test_``."""
+    title: str
+    share: bool = True
+    """Whether it is a share of 1, written as a percentage."""
+
+    def text(self, over: Mapping[str, float]) -> str:
+        """Write mean and standard deviation over seeds."""
+        form = ".2%" if self.share else ".2f"
+        spread = f" ± {over['std']:{form}}" if over["n"] > 1 else ""
+        return f"{over['mean']:{form}}{spread}"
+
+
+def section(records: Mapping[str, Record], metrics: Sequence[Metric]) -> str:
+    """Make a table with a row for each record, by what it is called, and say where it was made."""
+    header = ("network", "parameters", "multiply-adds", "epochs", "seconds an epoch", "seeds")
+    rows = []
+    for name, found in records.items():
+        over = found["over_seeds"]
+        seconds = found["train_seconds"] / found["epochs"] / len(found["seeds"])
+        rows.append(
+            (
+                name,
+                *(f"{found[key]:,}" for key in ("parameters", "multiply_adds", "epochs")),
+                f"{seconds:.1f}",
+                str(len(found["seeds"])),
+                *(metric.text(over[f"test_{metric.key}"]) for metric in metrics),
+            )
+        )
+    titles = (*header, *(metric.title for metric in metrics))
+    devices = sorted({found["device"] for found in records.values()})
+    return f"{benchmark.table(titles, rows)}\nMean ± standard deviation; on {', '.join(devices)}.\n"
+
+
+def linked(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Name each record, by the stem of its file, by its network and dilation, as a link."""
+    named = {}
+    for stem, found in records.items():
+        dilation = found["config"].get("kernel_dilation")
+        with_dilation = f", dilation {', '.join(map(str, dilation))}" if dilation else ""
+        named[f"[`{found['model']}`](experiments/results/{stem}.json){with_dilation}"] = found
+    return named

@@ -1,0 +1,91 @@
+"""Examples of images with targets of any form, such as canvases of digits with masks or boxes."""
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from common.job import Examples, split_off
+from common.terminal import say, stage
+from dilax import data, models, training
+from dilax.training import Batch
+
+HELD_OUT = "final or ema without held-out images, or add --validation 500"
+
+
+def compose(config: Any) -> dict[str, data.Canvases]:
+    """Compose canvases of digits; those for testing have digits of the test images alone."""
+    digits = data.load("mnist")
+    counts = {"train": config.canvases, "test": config.test_canvases}
+    with stage("composing canvases", show=training.is_main_process()):
+        return {
+            name: data.compose_canvases(digits.splits[name], count, size=config.size, seed=seed)
+            for seed, (name, count) in enumerate(counts.items())
+        }
+
+
+def source_of(config: Any) -> str:
+    """Say where canvases came from."""
+    return f"canvases of {config.size}x{config.size} pixels, composed of the digits of MNIST"
+
+
+def make_examples(
+    config: Any,
+    name: str,
+    source: str,
+    batches: Mapping[str, Batch],
+    class_names: tuple[str, ...],
+    *,
+    labels: str | None = None,
+) -> Examples:
+    """Hold images out for validation, and measure the statistics of the others.
+
+    Args:
+        config: The flags.
+        name: The data set, as the flags name it.
+        source: Where it came from.
+        batches: The examples of each split.
+        class_names: The name of each class.
+        labels: The part of the targets that holds classes; None if they are all of them.
+
+    Raises:
+        ValueError: No training image is left.
+    """
+    train = batches["train"].take(slice(config.limit or None))
+    if not config.validation < train.size:
+        raise ValueError(
+            f"--validation must leave training images, got {config.validation} of {train.size}."
+        )
+    held_out = batches.get("validation", train.take(slice(0)))
+    if config.validation:
+        train, held_out = split_off(train, config.validation)
+    config.require("evaluate", config.evaluate != "best" or held_out.size > 0, HELD_OUT)
+    trained = train.targets if labels is None else getattr(train.targets, labels)
+    if absent := sorted(set(range(len(class_names))) - set(np.unique(trained).tolist())):
+        names = ", ".join(class_names[label] for label in absent[:5])
+        say(f"note: --dataset {name} has nothing to train on of {names}", file=sys.stderr)
+    preparation = models.Preparation.of_images(train.inputs)
+    return Examples(
+        name=name,
+        source=source,
+        sha256=fingerprint(batches),
+        train=train,
+        held_out=held_out,
+        test=batches["test"],
+        class_names=class_names,
+        preparation=dataclasses.replace(preparation, object_size=None),
+    )
+
+
+def fingerprint(batches: Mapping[str, Batch]) -> str:
+    """Compute the SHA-256 of all arrays, their names and shapes."""
+    digest = hashlib.sha256()
+    for name, batch in sorted(batches.items()):
+        for array in jax.tree.leaves(batch):
+            digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
