@@ -6,9 +6,10 @@
 The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
 gives the most probable classes or, of a network that finds the class of each pixel, the classes
-with the most pixels. A picture that cannot be read is named, and the others are answered. Of a
-network for texts, each text is followed by its most probable classes and by the words that moved
-the answer most: towards the first class (+), or away from it (-).
+with the most pixels; of one that enlarges pictures, the new size. A picture that cannot be read is
+named, and the others are answered. Of a network for texts, each text is followed by its most
+probable classes and by the words that moved the answer most: towards the first class (+), or away
+from it (-).
 """
 
 import interrupts
@@ -25,14 +26,14 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from common import segments
+from common import photographs, segments
 from common.terminal import print_all_letters, say, stage
 from rich.progress import Progress
 from tyro.conf import Positional
 
 from dilax import models, training
 
-Answers = models.Predictions | models.Segments
+Answers = models.Predictions | models.Segments | models.Enlarged
 MOST_DRAWN = 60
 """Most pictures that --draw shows, the first ones."""
 MOST_WORDS = 6
@@ -58,6 +59,8 @@ class Config:
     share of the pixels."""
     masks: Path | None = None
     """Folder for the class of each pixel, for each picture a PNG whose values are classes."""
+    images: Path | None = None
+    """Folder for the enlarged pictures, as PNG."""
     draw: Path | None = None
     """File (.png) that shows the first 60 pictures, as the network gets them, and the answers."""
     batch_size: int = 64
@@ -91,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "--masks must be left out with a network that finds no class of each pixel, got "
                 f"{config.masks} with {model.description.model}."
             )
+        check_enlarged(model, config)
         found = predict(model, config)
         write(model, found, config)
     except (ValueError, OSError) as error:
@@ -111,7 +115,7 @@ def answer_texts(model: models.TrainedTextClassifier, config: Config) -> int:
     Raises:
         ValueError: A text is empty, or a flag is for pictures.
     """
-    for name in ("csv", "masks", "draw"):
+    for name in ("csv", "masks", "draw", "images"):
         if getattr(config, name) is not None:
             raise ValueError(f"--{name} must be left out with a network for texts.")
     found = model.predict(config.inputs, batch_size=config.batch_size)
@@ -121,6 +125,25 @@ def answer_texts(model: models.TrainedTextClassifier, config: Config) -> int:
         print(f"  {'  '.join(in_words(answers))}")
         print(f"  words: {', '.join(f'{word.word} {word.score:+.2f}' for word in words)}")
     return 0
+
+
+def check_enlarged(model: models.TrainedNetwork, config: Config) -> None:
+    """Refuse flags that do not fit a network that enlarges pictures, or one that does not.
+
+    Raises:
+        ValueError: A flag does not fit the network.
+    """
+    enlarges = isinstance(model, models.TrainedSuperResolver)
+    if config.images is not None and not enlarges:
+        raise ValueError(
+            f"--images must be left out with a network that enlarges no pictures, got "
+            f"{config.images} with {model.description.model}."
+        )
+    if enlarges and (config.csv is not None or config.draw is not None):
+        raise ValueError(
+            "--csv and --draw must be left out with a network that enlarges pictures, which has "
+            f"no classes, got {config.csv or config.draw}; give --images."
+        )
 
 
 def predict(model: models.TrainedNetwork, config: Config) -> Answers:
@@ -134,12 +157,16 @@ def predict(model: models.TrainedNetwork, config: Config) -> Answers:
 
         if isinstance(model, models.TrainedClassifier):
             return model.predict(paths, batch_size=config.batch_size, on_progress=on_progress)
-        assert isinstance(model, models.TrainedSegmenter)
+        assert isinstance(model, models.TrainedSegmenter | models.TrainedSuperResolver)
         return model.predict(paths, on_progress=on_progress)
 
 
 def write(model: models.TrainedNetwork, found: Answers, config: Config) -> None:
     """Write the files that the flags ask for."""
+    if isinstance(found, models.Enlarged):
+        if config.images is not None:
+            photographs.write(config.images, found)
+        return
     if config.csv is not None:
         write_table(config.csv, found)
     if config.masks is not None and isinstance(found, models.Segments):
@@ -155,6 +182,10 @@ def write(model: models.TrainedNetwork, found: Answers, config: Config) -> None:
 def show(found: Answers, top: int) -> None:
     """Print a line for each picture."""
     width = max((len(str(path)) for path in found.paths), default=0)
+    if isinstance(found, models.Enlarged):
+        for path, image in zip(found.paths, found.images, strict=True):
+            print(f"{path!s:{width}}  {image.shape[1]}x{image.shape[0]}", flush=True)
+        return
     for path, answers in zip(found.paths, found.top(top), strict=True):
         print(f"{path!s:{width}}  {'  '.join(in_words(answers))}", flush=True)
 
@@ -164,7 +195,7 @@ def in_words(answers: Sequence[tuple[str, float]]) -> list[str]:
     return [f"{name} {probability:.1%}" for name, probability in answers]
 
 
-def write_table(path: Path, found: Answers) -> None:
+def write_table(path: Path, found: models.Predictions | models.Segments) -> None:
     """Write the first class and the numbers of all classes of each picture as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

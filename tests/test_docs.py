@@ -91,6 +91,15 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     of_texts = models.TrainedTextClassifier(description.create(), description)
     models.save(of_texts, place / "runs" / "text")
+    described = dataclasses.replace(
+        segmenter.description,
+        model="sr_dsdc",
+        task="super_resolution",
+        class_names=(),
+        preparation=models.Preparation(height=24, width=24, mean=(0.0,) * 3, std=(1.0,) * 3),
+    )
+    resolver = models.TrainedSuperResolver(described.create(), described)
+    models.save(resolver, place / "runs" / "super_resolution")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

@@ -23,7 +23,7 @@ from tests.processes import environment
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 IMAGES = {"mnist": (2, 28, 28, 1), "cifar": (2, 32, 32, 3)}
 WORDS = (2, 9)
-BASE_CLASSES = {"Classifier", "Segmenter", "TextClassifier"}
+BASE_CLASSES = {"Classifier", "Segmenter", "Detector", "SuperResolver", "TextClassifier"}
 
 
 def module(name):

@@ -9,6 +9,7 @@ from dilax.data._box_folders import BoxedDataset, BoxedSplit, load_boxes
 from dilax.data._canvases import Canvases, compose_canvases
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
+from dilax.data._photographs import read_pictures
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
@@ -38,6 +39,7 @@ __all__ = [
     "load_masks",
     "load_texts",
     "make_split",
+    "read_pictures",
     "read_state_dict",
     "shapes",
     "tokenize",

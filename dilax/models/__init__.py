@@ -26,6 +26,12 @@ from dilax.models._segmentation import (
     UNetDSDC,
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
+from dilax.models._super_resolution import (
+    SuperResolver,
+    SuperResolverDense,
+    SuperResolverDSDC,
+)
+from dilax.models._super_resolver import Enlarged, TrainedSuperResolver
 from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
@@ -50,6 +56,8 @@ __all__ = [
     "Objects",
     "TrainedTextClassifier",
     "WordScore",
+    "TrainedSuperResolver",
+    "Enlarged",
     "Description",
     "Preparation",
     "TextPreparation",
@@ -59,6 +67,7 @@ __all__ = [
     "Segmenter",
     "Detector",
     "TextClassifier",
+    "SuperResolver",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -88,6 +97,9 @@ __all__ = [
     # texts
     "TextDSDC",
     "TextDense",
+    # super-resolution
+    "SuperResolverDSDC",
+    "SuperResolverDense",
     # fine-tuning
     "in_first_blocks",
 ]

@@ -20,6 +20,7 @@ TASKS: Mapping[str, type[Preparation] | type[TextPreparation]] = {
     "classification": Preparation,
     "segmentation": Preparation,
     "detection": Preparation,
+    "super_resolution": Preparation,
     "text_classification": TextPreparation,
 }
 """For each thing that a network is trained to do, what prepares its inputs."""

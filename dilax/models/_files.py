@@ -22,6 +22,7 @@ from dilax.data._dataset import check_size
 from dilax.models._description import Description
 from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
+from dilax.models._super_resolver import TrainedSuperResolver
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
 from dilax.models._trained_text import TrainedTextClassifier
 
@@ -30,7 +31,13 @@ _KEY, _DIGEST = "dilax", "sha256"
 _PARTS = ("params", "batch_stats")
 _KINDS: Mapping[str, type[TrainedNetwork]] = {
     kind.task: kind
-    for kind in (TrainedClassifier, TrainedSegmenter, TrainedDetector, TrainedTextClassifier)
+    for kind in (
+        TrainedClassifier,
+        TrainedSegmenter,
+        TrainedDetector,
+        TrainedSuperResolver,
+        TrainedTextClassifier,
+    )
 }
 
 

@@ -19,6 +19,7 @@ from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._mobilenet import MobileNetV2
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
+from dilax.models._super_resolution import SuperResolverDense, SuperResolverDSDC
 from dilax.models._text import TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
@@ -48,6 +49,8 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "centers_dense": CentersDense,
     "text_dsdc": TextDSDC,
     "text_dense": TextDense,
+    "sr_dsdc": SuperResolverDSDC,
+    "sr_dense": SuperResolverDense,
 }
 
 
@@ -64,6 +67,7 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
         segmenter to logits ``(N, H, W, classes)``; a classifier of texts maps numbers of words
         ``(N, T)`` to logits ``(N, classes)``.
+        segmenter to logits ``(N, H, W, classes)``, a super-resolver to larger images.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.

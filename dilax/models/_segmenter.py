@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,11 @@ from dilax import analysis
 from dilax._checks import check_callable, integer
 from dilax.models._preparation import Preparation
 from dilax.models._segmentation import Segmenter
+from dilax.models._tiles import LARGEST_TILE, LEAST_TILE, in_tiles
 from dilax.models._trained import TrainedNetwork
 from dilax.models._whole_pictures import answer_each
 
 TILE = 512
-LEAST_TILE = 64
-LARGEST_TILE = 2**14
 
 
 class Segments(NamedTuple):
@@ -139,15 +138,7 @@ class TrainedSegmenter(TrainedNetwork):
         tile -= tile % stride
         margin = self._margin(tile, channels)
         filled = _filled(pixels, stride, self.preparation)
-        mask = np.empty(filled.shape[:2], np.uint8)
-        for rows, kept_rows in _spans(filled.shape[0], tile, margin, stride):
-            for columns, kept_columns in _spans(filled.shape[1], tile, margin, stride):
-                found = np.asarray(answer(filled[np.newaxis, rows, columns]))[0]
-                inside = (
-                    slice(kept_rows.start - rows.start, kept_rows.stop - rows.start),
-                    slice(kept_columns.start - columns.start, kept_columns.stop - columns.start),
-                )
-                mask[kept_rows, kept_columns] = found[inside]
+        mask = in_tiles(answer, filled, tile=tile, margin=margin, stride=stride)
         return mask[:height, :width]
 
     def _margin(self, tile: int, channels: int) -> int:
@@ -186,16 +177,3 @@ def _filled(pixels: np.ndarray, stride: int, preparation: Preparation) -> np.nda
     whole = pixels if pixels.dtype != np.uint8 else pixels / np.float32(255)
     filled[:height, :width] = whole
     return filled
-
-
-def _spans(length: int, tile: int, margin: int, stride: int) -> Iterator[tuple[slice, slice]]:
-    """Iterate over the tiles along one axis: what is computed, and which part of it is kept."""
-    if length <= tile:
-        yield slice(0, length), slice(0, length)
-        return
-    step = (tile - 2 * margin) // stride * stride
-    last, kept = length - tile, 0
-    for start in [*range(0, last, step), last]:
-        stop = length if start == last else start + tile - margin
-        yield slice(start, start + tile), slice(kept, stop)
-        kept = stop

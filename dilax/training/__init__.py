@@ -104,6 +104,7 @@ from dilax.training._records import (
     versions,
     write_json,
 )
+from dilax.training._restoration import Restoration, luma, psnr, ssim
 from dilax.training._segmentation import Segmentation, intersection_over_union
 from dilax.training._sparsity import SparseState, sparse
 from dilax.training._state import TrainState, Weights, create_state
@@ -148,6 +149,7 @@ __all__ = [
     "non_maximum_suppression",
     "Tagging",
     "TagScores",
+    "Restoration",
     # losses and mixup
     "cross_entropy",
     "correct",
@@ -243,6 +245,9 @@ __all__ = [
     "confusion_matrix",
     "class_accuracies",
     "intersection_over_union",
+    "luma",
+    "psnr",
+    "ssim",
     # pictures
     "draw_learning_curves",
     "draw_confusion_matrix",

@@ -9,6 +9,7 @@
 - ``canvases``: examples of images with masks or boxes
 - ``segments``: images and masks of the program that finds the class of each pixel
 - ``boxes``: images and boxes of the program that finds objects
+- ``photographs``: small and large images of the program that enlarges photographs
 - ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts
 - ``run``: the runs of an experiment, one for each seed

@@ -51,6 +51,10 @@ class Examples:
     held_out: Batch
     """Examples for validation; may be none."""
     test: Batch
+    more_tests: tuple[Batch, ...] = ()
+    """Test examples of other shapes, in a batch for each shape."""
+    test_names: tuple[str, ...] = ()
+    """The name of each batch for testing, if there are several."""
     class_names: tuple[str, ...] = ()
     """The name of each class; empty without classes."""
     preparation: Any
@@ -64,6 +68,9 @@ class Examples:
 
 class Job:
     """What one kind of program does. A base class; each kind has one of its own."""
+
+    rows: str = "class"
+    """What ``by_class`` has a row for."""
 
     def tune(self, config: Any) -> Tuning | None:
         """Read the published parameters that the flags name, if any."""
@@ -122,7 +129,10 @@ class Job:
         raise NotImplementedError
 
     def by_class(self, examples: Examples, decoded: Any) -> Sequence[Mapping[str, Any]]:
-        """Compute results on each class from the decoded outputs on the test examples."""
+        """Compute results on each class from the decoded outputs on the test examples.
+
+        These are a list with the outputs of each batch if there are ``more_tests``.
+        """
         return ()
 
     def further_tests(self, config: Any, examples: Examples, decoded: Any) -> Mapping[str, float]:

@@ -67,7 +67,7 @@ def main(
         with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
             summary = train_seeds(experiment)
         if training.is_main_process():
-            report(summary, config.output, experiment.task)
+            report(summary, config.output, experiment.task, rows=job.rows)
     except (BrokenPipeError, SystemExit):  # rich exits where the output is closed
         return _leave_closed_output(config)
     except training.MismatchError as error:
@@ -132,7 +132,9 @@ def read_flags(config_class: type[ConfigType], arguments: Sequence[str] | None) 
     return config
 
 
-def report(summary: dict[str, Any], output: Path, task: training.Task) -> None:
+def report(
+    summary: dict[str, Any], output: Path, task: training.Task, *, rows: str = "class"
+) -> None:
     """Print the results."""
     score = f"test_{task.score}"
     result = f"{shown(summary[score], task)} ({summary['weights']} weights)"
@@ -153,7 +155,7 @@ def report(summary: dict[str, Any], output: Path, task: training.Task) -> None:
     for name, text in named.items():
         say(f"{name:{width}}{text}", indent=width)
     if 0 < len(summary["classes"]) <= MOST_CLASSES:
-        print(class_table(summary["classes"]))
+        print(class_table(summary["classes"], task, rows))
 
 
 def shown(value: float, task: training.Task) -> str:
@@ -161,17 +163,17 @@ def shown(value: float, task: training.Task) -> str:
     return f"{value:.2%}" if task.unit == "%" else f"{value:.2f} {task.unit}"
 
 
-def class_table(classes: Sequence[dict[str, Any]]) -> str:
+def class_table(classes: Sequence[dict[str, Any]], task: training.Task, rows: str) -> str:
     """Format the results on the test examples of each class; names may be of wide letters."""
     width = max(13, *(cell_len(one["name"]) for one in classes))
     counted = next(name for name, value in classes[0].items() if isinstance(value, int))
     metric = next(name for name in classes[0] if name not in ("name", counted))
-    rows = [
-        f"{set_cell_size(one['name'], width)}  {one[metric]:>8.2%}  {one[counted]:>7,}"
+    lines = [
+        f"{set_cell_size(one['name'], width)}  {shown(one[metric], task):>8}  {one[counted]:>7,}"
         for one in classes
         if one[counted]
     ]
-    return "\n".join([f"{'class':{width}}  {metric:8}  {counted:>7}", *rows])
+    return "\n".join([f"{rows:{width}}  {metric:8}  {counted:>7}", *lines])
 
 
 def _complain(message: str, status: int) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import operator
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,7 +133,7 @@ class Tested(NamedTuple):
     means: Mapping[str, float]
     """Loss and metrics by name."""
     decoded: Any
-    """The decoded outputs of all test examples, as NumPy arrays."""
+    """The decoded outputs of all test examples, as NumPy arrays; a list of them with more tests."""
 
 
 def weights_of(fitted: Fitted, which: str) -> Weights:
@@ -145,12 +146,15 @@ def weights_of(fitted: Fitted, which: str) -> Weights:
 
 def test(experiment: Experiment, fitted: Fitted) -> dict[str, Tested]:
     """Evaluate the final, the averaged and the reported weights of a run on the test examples."""
-    examples = on_device(experiment.examples.test)
+    examples = experiment.examples
+    batches = [on_device(batch) for batch in (examples.test, *examples.more_tests)]
     tested: dict[str, Tested] = {}
     for which in sorted({"final", "ema", experiment.config.evaluate}):
-        totals, decoded = experiment.evaluate(weights_of(fitted, which), examples)
-        means = totals.means(experiment.task)
-        tested[which] = Tested(means, jax.tree.map(np.asarray, decoded))
+        weights = weights_of(fitted, which)
+        parts, decoded = zip(*(experiment.evaluate(weights, each) for each in batches), strict=True)
+        means = functools.reduce(operator.add, parts).means(experiment.task)
+        arrays = jax.tree.map(np.asarray, list(decoded))
+        tested[which] = Tested(means, arrays if examples.more_tests else arrays[0])
     return tested
 
 

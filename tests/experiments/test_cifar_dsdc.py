@@ -164,6 +164,13 @@ def test_parameters_of_another_network_are_refused_before_the_run(published, tmp
     assert not (tmp_path / "run").exists()
 
 
+NETWORKS = [
+    name
+    for name in models.list_models()
+    if "mnist" not in name and issubclass(MODELS[name], models.Classifier)
+]
+
+
 def test_the_help_lists_the_networks(capsys):
     assert status(["--help"]) == 0
     words = set(re.findall(r"\w+", capsys.readouterr().out))
@@ -188,11 +195,6 @@ def test_what_a_layer_sees_stands_beside_its_maps():
     ]
 
 
-NETWORKS = [
-    name
-    for name, kind in MODELS.items()
-    if "mnist" not in name and issubclass(kind, models.Classifier)
-]
 SHORT = ("ds_dcn",)
 
 

@@ -106,8 +106,31 @@ def loaded(**arguments: Any) -> Any:
     return np.shape(module.kernel[...])
 
 
+def decibels(images: Any, targets: Any, border: Any) -> np.ndarray:
+    ours, theirs = (grey(np.asarray(each)) for each in (images, targets))
+    assert ours.shape == theirs.shape and border >= 0
+    cut = (
+        [ours, theirs]
+        if not border
+        else [each[:, border:-border, border:-border] for each in (ours, theirs)]
+    )
+    error = np.square(cut[0] - cut[1]).mean(axis=(1, 2, 3))
+    return (-10 * np.log10(np.maximum(error, 1e-10))).astype(np.float32)
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Luma of colours, in float32."""
+    assert images.ndim == 4
+    floats = images / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+    if images.shape[-1] == 1:
+        return floats
+    weights = np.array([65.481, 128.553, 24.966], np.float32)
+    return (16 + (floats * weights).sum(-1, keepdims=True, dtype=np.float32)) / np.float32(255)
+
+
 LINEAR = "a linear layer"
 logits, labels = floats(3, 4), np.array([0, 3, 1], np.int32)
+COLOURS = np.abs(floats(2, 13, 14, 3)) / 8
 TREE = {"w": floats(2, 3)}
 BAD_TREE = values.nothing() | st.fixed_dictionaries({"w": values.arrays(floats(2, 3))})
 KEYS = values.nothing() | st.sampled_from([np.zeros(3), jax.random.split(jax.random.key(0))])
@@ -220,6 +243,38 @@ CALLS = {
         {"confusion": np.ones((3, 3))},
         {"confusion": values.arrays(np.ones((3, 3)))},
         lambda confusion: (len(confusion),),
+    ),
+    "Restoration": Call(
+        lambda border: training.Restoration(border=border).border,
+        {"border": 2},
+        {"border": values.integers()},
+        lambda border: border,
+    ),
+    "luma": Call(
+        training.luma,
+        {"images": COLOURS},
+        {"images": values.arrays(COLOURS)},
+        grey,
+    ),
+    "psnr": Call(
+        lambda **arguments: training.psnr(**arguments).shape,
+        {"images": COLOURS, "targets": COLOURS[::-1], "border": 1},
+        {
+            "images": values.arrays(COLOURS),
+            "targets": values.arrays(COLOURS),
+            "border": values.integers(),
+        },
+        lambda **arguments: decibels(**arguments).shape,
+    ),
+    "ssim": Call(
+        lambda **arguments: training.ssim(**arguments).shape,
+        {"images": COLOURS, "targets": COLOURS[::-1], "border": 1},
+        {
+            "images": values.arrays(COLOURS),
+            "targets": values.arrays(COLOURS),
+            "border": values.integers(),
+        },
+        lambda **arguments: decibels(**arguments).shape,
     ),
     "make_train_step": Call(
         lambda **arguments: callable(training.make_train_step(**arguments)),

@@ -14,7 +14,7 @@ from dilax import inference, models
 from dilax.analysis import parameter_count
 from dilax.data import DataError
 from dilax.models._registry import MODELS
-from dilax.models._segmenter import _spans
+from dilax.models._tiles import spans
 from tests.models import abstract
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
@@ -119,7 +119,7 @@ def test_tiles_answer_as_the_whole_picture(model, picture, tile):
 @pytest.mark.parametrize("length", [100, 104, 128, 200, 1000])
 def test_spans_cover_an_axis_once_with_margins(length):
     covered = 0
-    for computed, kept in _spans(length, 96, 16, 8):
+    for computed, kept in spans(length, 96, 16, 8):
         assert kept.start == covered and computed.start % 8 == length % 8 * (computed.start > 0)
         assert computed.start == 0 or kept.start - computed.start >= 16
         assert computed.stop == length or computed.stop - kept.stop >= 16
@@ -171,7 +171,7 @@ def test_a_file_holds_all_that_is_needed(model, picture, tmp_path):
 
 
 def test_an_unknown_task_is_refused(model):
-    with pytest.raises(ValueError, match="task must be one of classification, segmentation"):
+    with pytest.raises(ValueError, match="task must be one of classification, segmentation, "):
         dataclasses.replace(model.description, task="guessing")
 
 

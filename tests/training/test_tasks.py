@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
+from dilax.models._super_resolution import pixel_shuffle
 from dilax.training import (
     Batch,
     Checkpoints,
@@ -20,6 +21,7 @@ from dilax.training import (
     Plan,
     Pmap,
     ResidentLoader,
+    Restoration,
     Segmentation,
     StreamingLoader,
     Tagging,
@@ -29,10 +31,13 @@ from dilax.training import (
     fit,
     functional,
     intersection_over_union,
+    luma,
     make_eval_step,
     make_evaluate,
     make_train_step,
     make_train_steps,
+    psnr,
+    ssim,
     unreplicate,
 )
 from tests.training.network import assert_equal_trees, labelled_images, plain, prepare
@@ -62,6 +67,23 @@ class Whole(nnx.Module):
 
     def __call__(self, images):
         return self.head(images.reshape(images.shape[0], -1))
+
+
+class Larger(nnx.Module):
+    """Images of twice the size."""
+
+    def __init__(self, *, rngs):
+        self.head = nnx.Linear(1, 4, rngs=rngs)
+
+    def __call__(self, images):
+        return pixel_shuffle(self.head(images), 2)
+
+
+def shrunk_images(count):
+    """Images, and larger ones with twice their contrast."""
+    images, _ = labelled_images(count)
+    larger = np.asarray(images).repeat(2, axis=1).repeat(2, axis=2) // 2
+    return Batch(images, jnp.asarray(larger))
 
 
 def labelled_pixels(count):
@@ -100,6 +122,7 @@ KINDS = {
     "classification": (Classification(), Whole, labelled_images),
     "segmentation": (SEGMENTATION, Pixels, labelled_pixels),
     "tagging": (Tagging(classes=3), Rows, labelled_rows),
+    "restoration": (Restoration(border=2), Larger, shrunk_images),
 }
 each_task = pytest.mark.parametrize("kind", KINDS)
 
@@ -277,3 +300,65 @@ def test_intersection_over_union_of_an_absent_class_is_no_number():
 def test_an_impossible_segmentation_is_refused(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         Segmentation(**options)
+
+
+# --- restoration ----------------------------------------------------------------------------------
+
+
+def some_images(channels):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (3, 24, 30, channels)).astype(np.uint8)
+    noisy = images + random.normal(0, 12, images.shape)
+    return images, np.clip(noisy, 0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("border", [0, 2])
+def test_restoration_is_measured_as_by_scikit_image(channels, border):
+    color = pytest.importorskip("skimage.color")
+    metrics = pytest.importorskip("skimage.metrics")
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    images, noisy = some_images(channels)
+    for n, pair in enumerate(zip(images, noisy, strict=True)):
+        if channels == 3:
+            lumas = [color.rgb2ycbcr(each)[..., 0] / 255 for each in pair]
+        else:
+            lumas = [each[..., 0] / 255 for each in pair]
+        np.testing.assert_allclose(luma(images)[n, ..., 0], lumas[0], atol=1e-6)
+        inner = slice(border, -border or None)
+        cut = [each[inner, inner] for each in lumas]
+        expected = metrics.peak_signal_noise_ratio(*cut, data_range=1)
+        assert psnr(images, noisy, border=border)[n] == pytest.approx(expected, abs=1e-3)
+        expected = metrics.structural_similarity(*cut, data_range=1, **gaussian)
+        assert ssim(images, noisy, border=border)[n] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_restoration_is_judged_by_8_bits_and_at_most_100_decibels():
+    images, noisy = some_images(3)
+    task, outputs = Restoration(border=2), jnp.asarray(noisy / np.float32(255))
+    losses = task.losses(outputs, jnp.asarray(images))
+    expected = np.abs(noisy / 255 - images / 255).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    found = Totals.of(task, losses, outputs + 1e-4, jnp.asarray(images)).means(task)
+    assert found["psnr"] == pytest.approx(float(psnr(noisy, images, border=2).mean()))
+    np.testing.assert_array_equal(task.decode(outputs * 2 - 0.5).max(), 255)
+    np.testing.assert_allclose(psnr(images, images), 100)
+    np.testing.assert_allclose(ssim(images, images), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Restoration(border=-1), "border must be at least 0, got -1"),
+        (lambda: psnr(np.ones((2, 8, 8, 3)), np.ones((2, 8, 9, 3))), "must have equal shapes"),
+        (lambda: psnr(np.ones((8, 8, 3)), np.ones((8, 8, 3))), "images must have shape"),
+        (lambda: luma(np.ones((1, 8, 8, 3), np.int32)), "images must be uint8, or floats"),
+        (
+            lambda: ssim(np.ones((1, 12, 12, 1)), np.ones((1, 12, 12, 1)), border=1),
+            "border must leave at least 11 pixels along each axis, got 1",
+        ),
+    ],
+)
+def test_an_impossible_restoration_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
