@@ -130,7 +130,7 @@ def draw_points(path: Path, groups: Mapping[str, Sequence[Point]]) -> None:
     for axes in (by_size, by_cost):
         axes.margins(x=0.2)
         axes.minorticks_off()
-    by_size.legend()
+    by_size.legend(loc="lower right")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, names in named.items():

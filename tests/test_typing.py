@@ -31,7 +31,7 @@ SAYS = {
     12: 'Revealed type is "tuple[int, ...]"',
     13: 'Argument "kernel_dilation" to "conv" has incompatible type "str"',
     14: 'Argument 2 to "DepthwiseConv" has incompatible type "int"; expected "Sequence[int]"',
-    15: 'Argument "classes" to "create" has incompatible type "str"; expected "int"',
+    15: 'No overload variant of "create" matches argument types "str", "str", "Rngs"',
     16: 'Module has no attribute "convolve"',
 }
 

@@ -6,21 +6,22 @@ import difflib
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 from flax import nnx
 
 from dilax._checks import LONGEST, check_instance, integer, shown
+from dilax.models._classifier import Classifier
 from dilax.models._cnn import CifarCNN, CifarDSDCN, CifarDSDCNWide
 from dilax.models._context import CifarContext
-from dilax.models._detection import CentersDense, CentersDSDC
+from dilax.models._detection import CentersDense, CentersDSDC, Detector
 from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._mobilenet import MobileNetV2
-from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
-from dilax.models._super_resolution import SuperResolverDense, SuperResolverDSDC
-from dilax.models._text import TextDense, TextDSDC
+from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, Segmenter, UNetDense, UNetDSDC
+from dilax.models._super_resolution import SuperResolver, SuperResolverDense, SuperResolverDSDC
+from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
@@ -53,7 +54,61 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "sr_dense": SuperResolverDense,
 }
 
+SegmenterName = Literal["unet_dsdc", "unet_dense", "deeplab_dsdc", "deeplab_dense"]
+DetectorName = Literal["centers_dsdc", "centers_dense"]
+TextName = Literal["text_dsdc", "text_dense"]
+ResolverName = Literal["sr_dsdc", "sr_dense"]
+ClassifierName = Literal[
+    "mnist_dsdc",
+    "mnist_textbook",
+    "mnist_tutorial",
+    "keras_dilated",
+    "keras_separable",
+    "cnn",
+    "ds_dcn",
+    "ds_dcn_wide",
+    "dsdc",
+    "tiniest",
+    "context",
+    "drn",
+    "eesp",
+    "vgg16_dilated",
+    "mobilenet_v2",
+]
+KINDS: Mapping[Any, type[nnx.Module]] = {
+    ClassifierName: Classifier,
+    SegmenterName: Segmenter,
+    DetectorName: Detector,
+    TextName: TextClassifier,
+    ResolverName: SuperResolver,
+}
+"""For the names of each kind of network, its base class, as type checkers are told."""
 
+
+@overload
+def create(
+    name: ClassifierName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> Classifier: ...
+@overload
+def create(
+    name: SegmenterName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> Segmenter: ...
+@overload
+def create(
+    name: DetectorName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> Detector: ...
+@overload
+def create(
+    name: TextName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> TextClassifier: ...
+@overload
+def create(
+    name: ResolverName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> SuperResolver: ...
+@overload
+def create(
+    name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> nnx.Module: ...
 def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
     """Create a network by name, with parameters drawn from ``rngs``.
 
@@ -65,9 +120,9 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
 
     Returns:
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
-        segmenter to logits ``(N, H, W, classes)``; a classifier of texts maps numbers of words
-        ``(N, T)`` to logits ``(N, classes)``.
-        segmenter to logits ``(N, H, W, classes)``, a super-resolver to larger images.
+        segmenter to logits ``(N, H, W, classes)``, a detector to heat, sizes and offsets, a
+        super-resolver to larger images. A classifier of texts maps numbers of words ``(N, T)`` to
+        logits ``(N, classes)``.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.

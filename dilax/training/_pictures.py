@@ -68,7 +68,9 @@ def draw_learning_curves(
     )
     for axes in (losses, scores):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    legend = losses.legend(title="training; validation dashed", prop={"family": family, "size": 8})
+    legend = losses.legend(
+        loc="upper right", title="training; validation dashed", prop={"family": family, "size": 8}
+    )
     legend.get_title().set_fontsize(8)
     _add_note(figure, note)
     figure.savefig(path)

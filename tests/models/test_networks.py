@@ -3,6 +3,7 @@
 import functools
 import inspect
 import re
+from typing import get_args
 
 import chex
 import jax
@@ -14,7 +15,7 @@ from flax import nnx
 from dilax import models
 from dilax.analysis import Layer, coverage, receptive_field
 from dilax.models._context import ContextModule
-from dilax.models._registry import MODELS
+from dilax.models._registry import KINDS, MODELS
 from dilax.models._tiniest import GatedBlock
 from dilax.training import functional
 from tests.models import abstract
@@ -86,6 +87,12 @@ def test_docstring_states_the_counts(name):
     ]
     numbers = 2 if name.startswith("mnist_") else 3
     assert [*counts(name)[:numbers]] == stated[:numbers]
+
+
+def test_type_checkers_are_told_the_kind_of_every_network():
+    told = {name: kind for names, kind in KINDS.items() for name in get_args(names)}
+    assert told.keys() == MODELS.keys()
+    assert all(issubclass(MODELS[name], kind) for name, kind in told.items())
 
 
 def test_textbook_has_the_textbook_count():
