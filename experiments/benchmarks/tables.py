@@ -303,6 +303,23 @@ def quantized() -> str:
     return "\n".join(quantized_networks.section(record(name)) for name in names)
 
 
+def transfer() -> str:
+    """Say what fine-tuning gave on CIFAR-10, from how many images, and how long it took."""
+    name = "transfer_cifar10"
+    found = record(name)
+    config = found["config"]
+    side = config["size"] or 96
+    libraries = ", ".join(f"{name} {found['versions'][name]}" for name in ("jax", "flax"))
+    return (
+        f"Of {config['limit']:,} training images of CIFAR-10, resized to {side} x {side}, "
+        f"{config['validation']:,} were held out to choose the epoch. After {config['epochs']} "
+        f"passes over the others, {found['test_accuracy']:.2%} of the 10,000 test images are "
+        f"recognised (one seed, [record](experiments/results/{name}.json)). These passes took "
+        f"{found['train_seconds'] / 60:.1f} minutes on {found['device']}, which other programs "
+        f"shared; {libraries}.\n"
+    )
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "summary": summary,
     "operations": single_operations,
@@ -324,6 +341,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "scaling": lambda: scaling.section(record("scaling")),
     "costs": lambda: loop_cost.section(record("loop_cost")),
     "degridding": degridding,
+    "transfer": transfer,
 }
 
 
