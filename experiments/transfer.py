@@ -60,7 +60,7 @@ class Config(common.ClassifierConfig):
     experiments/fetch_data.py mobilenet_v2 got."""
     head_epochs: int = 20
     """Passes of the head alone over the features of the training images, before the other layers
-    are trained; 0 for none."""
+    are trained; 0 for none. With --init there are none."""
     head_rate: float = 3e-3
     """Peak of the learning rate in these passes."""
     backbone_rate: float = 0.1
@@ -169,7 +169,7 @@ class Transfer(common.Classify):
 
     def begin(self, config: Config, examples: common.Examples, module: Any) -> None:
         """Train the head alone."""
-        if config.head_epochs:
+        if config.head_epochs and config.init is None:
             heads.fit_head(
                 module,
                 self.prepare(examples),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -143,21 +143,17 @@ class MobileNetV2(Classifier):
             raise ValueError(f"width must be positive, got {shown(width)}; try 0.5.")
         features = scaled(32, width)
         self.stem = NormalisedConv(3, features, (3, 3), strides=2, padding=1, rngs=rngs)
-        blocks, stride, dilation = [], 2, 1
-        for group in self.GROUPS:
-            for place in range(group.blocks):
-                strides = group.strides if place == 0 else 1
-                keep = stride * strides <= output_stride
-                block = InvertedResidual(
-                    features,
-                    features := scaled(group.features, width),
-                    expansion=group.expansion,
-                    strides=strides if keep else 1,
-                    kernel_dilation=dilation,
-                    rngs=rngs,
-                )
-                blocks.append(block)
-                stride, dilation = (stride * strides, dilation) if keep else (stride, 2 * dilation)
+        blocks = []
+        for group, strides, dilation in placed(self.GROUPS, output_stride):
+            block = InvertedResidual(
+                features,
+                features := scaled(group.features, width),
+                expansion=group.expansion,
+                strides=strides,
+                kernel_dilation=dilation,
+                rngs=rngs,
+            )
+            blocks.append(block)
         self.blocks = nnx.data(blocks)
         self.last = NormalisedConv(features, scaled(1280, max(1.0, width)), (1, 1), rngs=rngs)
         self.head = Linear(scaled(1280, max(1.0, width)), classes, rngs=rngs)
@@ -231,6 +227,28 @@ class MobileNetV2(Classifier):
     def _torch_counters(self) -> set[str]:
         """Names of the counters of batches in torchvision."""
         return {f"{norm}.{COUNTER}" for _, norm in self._torch_layers()}
+
+
+def placed(groups: Sequence[Group], output_stride: int) -> Iterator[tuple[Group, int, int]]:
+    """Yield group, strides and dilation of each block: dilation, where strides would lead too far.
+
+    The block whose strides are left out has all the positions that they would have left out, and
+    the blocks after it find those that were left among them by dilation.
+
+    >>> group = Group(6, 96, 2, 2)
+    >>> [pair for _, *pair in placed([group, group], 4)]
+    [[2, 1], [1, 1], [1, 1], [1, 2]]
+    """
+    stride, dilation = 2, 1  # of the stem
+    for group in groups:
+        for place in range(group.blocks):
+            strides = group.strides if place == 0 else 1
+            if stride * strides <= output_stride:
+                yield group, strides, dilation
+                stride *= strides
+            else:
+                yield group, 1, dilation
+                dilation *= strides
 
 
 def scaled(features: int, width: float) -> int:
