@@ -103,7 +103,7 @@ def make_examples(config: Any, found: Split) -> Examples:
     side = config.small_size
     size = f"{side * config.scale}x{side * config.scale}"
     return Examples(
-        name=config.dataset if config.dataset == "photographs" else Path(config.dataset).name,
+        name=Path(config.dataset).resolve().name,
         source=f"{config.patches} patches of {size} of {len(learned)} pictures: {found.source}",
         sha256=fingerprint([patches, held_out, *tests]),
         train=patches.take(slice(config.limit or None)),
