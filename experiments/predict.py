@@ -86,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = models.load(config.model, weights=config.weights)
         if isinstance(model, models.TrainedTextClassifier):
             return answer_texts(model, config)
+        if isinstance(model, models.TrainedTagger):
+            return tag_texts(model, config)
         if config.masks is not None and not isinstance(model, models.TrainedSegmenter):
             raise ValueError(
                 "--masks must be left out with a network that finds no class of each pixel, got "
@@ -111,9 +113,7 @@ def answer_texts(model: models.TrainedTextClassifier, config: Config) -> int:
     Raises:
         ValueError: A text is empty, or a flag is for pictures.
     """
-    for name in ("csv", "masks", "draw"):
-        if getattr(config, name) is not None:
-            raise ValueError(f"--{name} must be left out with a network for texts.")
+    check_flags_for_texts(config)
     found = model.predict(config.inputs, batch_size=config.batch_size)
     for text, answers in zip(config.inputs, found.top(config.top), strict=True):
         words = sorted(model.explain(text), key=lambda word: -abs(word.score))[:MOST_WORDS]
@@ -121,6 +121,28 @@ def answer_texts(model: models.TrainedTextClassifier, config: Config) -> int:
         print(f"  {'  '.join(in_words(answers))}")
         print(f"  words: {', '.join(f'{word.word} {word.score:+.2f}' for word in words)}")
     return 0
+
+
+def tag_texts(model: models.TrainedTagger, config: Config) -> int:
+    """Print the parts of each text; return the status.
+
+    Raises:
+        ValueError: A text is empty, or a flag is for pictures.
+    """
+    check_flags_for_texts(config)
+    found = model.predict(config.inputs, batch_size=config.batch_size)
+    for place, text in enumerate(config.inputs):
+        print(text)
+        for label, words in found.parts(place):
+            print(f"  {label}: {words}")
+    return 0
+
+
+def check_flags_for_texts(config: Config) -> None:
+    """Refuse flags that only networks for pictures have."""
+    for name in ("csv", "masks", "draw"):
+        if getattr(config, name) is not None:
+            raise ValueError(f"--{name} must be left out with a network for texts.")
 
 
 def predict(model: models.TrainedNetwork, config: Config) -> Answers:

@@ -45,7 +45,7 @@ def commands(page: pathlib.Path) -> list[list[str]]:
     calls = [
         call
         for block in blocks
-        for call in re.findall(r"python (experiments/\S+\.py[^\"#\n&]*)", block)
+        for call in re.findall(r"python (experiments/\S+\.py(?:\"[^\"\n]*\"|[^\"#\n&])*)", block)
     ]
     return [shlex.split(call) for call in calls]
 

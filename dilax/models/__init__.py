@@ -23,10 +23,13 @@ from dilax.models._segmentation import (
     UNetDSDC,
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
+from dilax.models._tagger import Tagger, TaggerDSDC
+from dilax.models._tagging_preparation import TaggingPreparation
 from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
+from dilax.models._trained_tagger import Tags, TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier, WordScore
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
@@ -45,14 +48,18 @@ __all__ = [
     "Segments",
     "TrainedTextClassifier",
     "WordScore",
+    "TrainedTagger",
+    "Tags",
     "Description",
     "Preparation",
     "TextPreparation",
+    "TaggingPreparation",
     "prune",
     # base classes
     "Classifier",
     "Segmenter",
     "TextClassifier",
+    "Tagger",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -77,6 +84,7 @@ __all__ = [
     # texts
     "TextDSDC",
     "TextDense",
+    "TaggerDSDC",
     # fine-tuning
     "in_first_blocks",
 ]

@@ -22,12 +22,16 @@ from dilax.data._dataset import check_size
 from dilax.models._description import Description
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
+from dilax.models._trained_tagger import TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
 _PARTS = ("params", "batch_stats")
-_KINDS = {kind.task: kind for kind in (TrainedClassifier, TrainedSegmenter, TrainedTextClassifier)}
+_KINDS = {
+    kind.task: kind
+    for kind in (TrainedClassifier, TrainedSegmenter, TrainedTextClassifier, TrainedTagger)
+}
 
 
 def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
@@ -39,8 +43,8 @@ def load(path: str | os.PathLike[str], *, weights: str | None = None) -> Any:
             ``"best"`` (of the best epoch); None for those that its record reports.
 
     Returns:
-        A ``TrainedClassifier``, ``TrainedSegmenter`` or ``TrainedTextClassifier``, by what the
-        network was trained to do.
+        A ``TrainedClassifier``, ``TrainedSegmenter``, ``TrainedTextClassifier`` or
+        ``TrainedTagger``, by what the network was trained to do.
 
     Raises:
         FileNotFoundError: There is no such file or folder.

@@ -17,6 +17,7 @@ from dilax.models._drn import CifarDRN
 from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, UNetDense, UNetDSDC
+from dilax.models._tagger import TaggerDSDC
 from dilax.models._text import TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
@@ -43,6 +44,7 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "deeplab_dense": DeepLabDense,
     "text_dsdc": TextDSDC,
     "text_dense": TextDense,
+    "tagger_dsdc": TaggerDSDC,
 }
 
 

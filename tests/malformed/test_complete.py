@@ -46,9 +46,10 @@ BESIDE = {
     "canonical_geometry",
     "conv_general_dilated",
 }
-OF_FILES = {models: {"load", "save", "prune"}, data: {"load_masks", "load_texts"}}
+OF_FILES = {models: {"load", "save", "prune"}, data: {"load_masks", "load_tagged", "load_texts"}}
 """Functions of trained networks, of their files and of folders: see models/test_trained.py,
-models/test_pruning.py, data/test_mask_folders.py and data/test_texts.py."""
+models/test_pruning.py, data/test_mask_folders.py, data/test_tagged.py and
+data/test_texts.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:
