@@ -86,6 +86,15 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     of_texts = models.TrainedTextClassifier(description.create(), description)
     models.save(of_texts, place / "runs" / "text")
+    forms = models.TaggingPreparation.of_texts([("5", "Main", "St.")])
+    description = models.Description(
+        model="tagger_dsdc",
+        task="tagging",
+        class_names=("number", "street"),
+        preparation=forms,
+        options={"sizes": forms.sizes},
+    )
+    models.save(models.TrainedTagger(description.create(), description), place / "runs/tagging")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

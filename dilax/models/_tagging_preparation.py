@@ -37,7 +37,9 @@ class TaggingPreparation:
     [[[1, 2, 1, 1], [3, 1, 3, 3]]]
     """
 
-    FORM: ClassVar[int] = list(FEATURES).index("form")
+    COLUMNS: ClassVar[tuple[str, ...]] = tuple(FEATURES)
+    """What is numbered of each word."""
+    FORM: ClassVar[int] = COLUMNS.index("form")
     """The column of the form of a word."""
 
     vocabularies: tuple[tuple[str, ...], ...]

@@ -110,7 +110,9 @@ def _as_words(texts: Any) -> list[tuple[str, ...]]:
         if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
             raise TypeError(f"texts[{place}] must be a text or its words, got {shown(text)}.")
         if not words or not all(words):
-            raise ValueError(f"texts[{place}] must have words that are not empty, got {text!r}.")
+            raise ValueError(
+                f"texts[{place}] must have words that are not empty, got {shown(text)}."
+            )
         found.append(tuple(words))
     return found
 

@@ -6,6 +6,8 @@
 - ``job``: what differs from one kind of program to another
 - ``classification``: the kind of program that classifies images
 - ``segments``: images and masks of the program that finds the class of each pixel
+- ``texts``, ``tags``: texts and labelled words of the programs that find their classes
+- ``sentences``, ``addresses``: the sets that these programs fetch
 - ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts
 - ``run``: the runs of an experiment, one for each seed
