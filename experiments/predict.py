@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = models.load(config.model, weights=config.weights)
         if isinstance(model, models.TrainedTextClassifier):
             return answer_texts(model, config)
+        if isinstance(model, models.TrainedTagger):
+            return tag_texts(model, config)
         if config.masks is not None and not isinstance(model, models.TrainedSegmenter):
             raise ValueError(
                 "--masks must be left out with a network that finds no class of each pixel, got "
@@ -115,9 +117,7 @@ def answer_texts(model: models.TrainedTextClassifier, config: Config) -> int:
     Raises:
         ValueError: A text is empty, or a flag is for pictures.
     """
-    for name in ("csv", "masks", "draw", "images"):
-        if getattr(config, name) is not None:
-            raise ValueError(f"--{name} must be left out with a network for texts.")
+    check_flags_for_texts(config)
     found = model.predict(config.inputs, batch_size=config.batch_size)
     for text, answers in zip(config.inputs, found.top(config.top), strict=True):
         words = sorted(model.explain(text), key=lambda word: -abs(word.score))[:MOST_WORDS]
@@ -144,6 +144,28 @@ def check_enlarged(model: models.TrainedNetwork, config: Config) -> None:
             "--csv and --draw must be left out with a network that enlarges pictures, which has "
             f"no classes, got {config.csv or config.draw}; give --images."
         )
+
+
+def tag_texts(model: models.TrainedTagger, config: Config) -> int:
+    """Print the parts of each text; return the status.
+
+    Raises:
+        ValueError: A text is empty, or a flag is for pictures.
+    """
+    check_flags_for_texts(config)
+    found = model.predict(config.inputs, batch_size=config.batch_size)
+    for place, text in enumerate(config.inputs):
+        print(text)
+        for label, words in found.parts(place):
+            print(f"  {label}: {words}")
+    return 0
+
+
+def check_flags_for_texts(config: Config) -> None:
+    """Refuse flags that only networks for pictures have."""
+    for name in ("csv", "masks", "draw", "images"):
+        if getattr(config, name) is not None:
+            raise ValueError(f"--{name} must be left out with a network for texts.")
 
 
 def predict(model: models.TrainedNetwork, config: Config) -> Answers:

@@ -45,7 +45,7 @@ def commands(page: pathlib.Path) -> list[list[str]]:
     calls = [
         call
         for block in blocks
-        for call in re.findall(r"python (experiments/\S+\.py[^\"#\n&]*)", block)
+        for call in re.findall(r"python (experiments/\S+\.py(?:\"[^\"\n]*\"|[^\"#\n&])*)", block)
     ]
     return [shlex.split(call) for call in calls]
 
@@ -100,6 +100,15 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     resolver = models.TrainedSuperResolver(described.create(), described)
     models.save(resolver, place / "runs" / "super_resolution")
+    forms = models.TaggingPreparation.of_texts([("5", "Main", "St.")])
+    description = models.Description(
+        model="tagger_dsdc",
+        task="tagging",
+        class_names=("number", "street"),
+        preparation=forms,
+        options={"sizes": forms.sizes},
+    )
+    models.save(models.TrainedTagger(description.create(), description), place / "runs/tagging")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

@@ -23,7 +23,10 @@ from tests.processes import environment
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 IMAGES = {"mnist": (2, 28, 28, 1), "cifar": (2, 32, 32, 3)}
 WORDS = (2, 9)
-BASE_CLASSES = {"Classifier", "Segmenter", "Detector", "SuperResolver", "TextClassifier"}
+BASE_CLASSES = {
+    *("Classifier", "Segmenter", "Detector", "SuperResolver"),
+    *("TextClassifier", "Tagger"),
+}
 
 
 def module(name):
@@ -35,6 +38,8 @@ def network(name):
     made = models.create(name, rngs=nnx.Rngs(0))
     if isinstance(made, models.TextClassifier):
         return made, WORDS
+    if isinstance(made, models.Tagger):
+        return made, (*WORDS, 4)
     grey = "mnist" in name or isinstance(made, models.Segmenter)
     return made, IMAGES["mnist" if grey else "cifar"]
 
@@ -69,8 +74,9 @@ def outputs(made, shape):
     """What a module gives for one input; its statistics and keys do not move."""
     graph, state = nnx.split(made)
     x = jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
-    x = jnp.arange(x.size).reshape(shape) if shape == WORDS else x
-    return np.asarray(jax.jit(lambda state, x: nnx.merge(graph, state)(x))(state, x))
+    x = jnp.arange(x.size).reshape(shape) if shape[:2] == WORDS else x
+    found = jax.jit(lambda state, x: nnx.merge(graph, state)(x))(state, x)
+    return np.asarray(jax.tree.leaves(found)[0])
 
 
 def same_state(loaded, made):

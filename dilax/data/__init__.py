@@ -14,6 +14,7 @@ from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
+from dilax.data._tagged import TaggedTexts, load_tagged
 from dilax.data._texts import TextDataset, TextSplit, load_texts
 from dilax.data._words import Vocabulary, tokenize
 
@@ -27,6 +28,7 @@ __all__ = [
     "MaskedSplit",
     "PictureOptions",
     "Split",
+    "TaggedTexts",
     "TextDataset",
     "TextSplit",
     "Vocabulary",
@@ -37,6 +39,7 @@ __all__ = [
     "load",
     "load_boxes",
     "load_masks",
+    "load_tagged",
     "load_texts",
     "make_split",
     "read_pictures",

@@ -32,10 +32,13 @@ from dilax.models._super_resolution import (
     SuperResolverDSDC,
 )
 from dilax.models._super_resolver import Enlarged, TrainedSuperResolver
+from dilax.models._tagger import Tagger, TaggerDSDC
+from dilax.models._tagging_preparation import TaggingPreparation
 from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
+from dilax.models._trained_tagger import Tags, TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier, WordScore
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
@@ -58,9 +61,12 @@ __all__ = [
     "WordScore",
     "TrainedSuperResolver",
     "Enlarged",
+    "TrainedTagger",
+    "Tags",
     "Description",
     "Preparation",
     "TextPreparation",
+    "TaggingPreparation",
     "prune",
     # base classes
     "Classifier",
@@ -68,6 +74,7 @@ __all__ = [
     "Detector",
     "TextClassifier",
     "SuperResolver",
+    "Tagger",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -100,6 +107,7 @@ __all__ = [
     # super-resolution
     "SuperResolverDSDC",
     "SuperResolverDense",
+    "TaggerDSDC",
     # fine-tuning
     "in_first_blocks",
 ]

@@ -12,16 +12,18 @@ from dilax._checks import check_instance, entries, shown
 from dilax.data import DataError
 from dilax.models._preparation import Preparation
 from dilax.models._registry import create
+from dilax.models._tagging_preparation import TaggingPreparation
 from dilax.models._text_preparation import TextPreparation
 
 FORMAT = 1
 """Version of the JSON object."""
-TASKS: Mapping[str, type[Preparation] | type[TextPreparation]] = {
+TASKS: Mapping[str, type] = {
     "classification": Preparation,
     "segmentation": Preparation,
     "detection": Preparation,
     "super_resolution": Preparation,
     "text_classification": TextPreparation,
+    "tagging": TaggingPreparation,
 }
 """For each thing that a network is trained to do, what prepares its inputs."""
 
@@ -45,11 +47,11 @@ class Description:
     model: str
     """Its name in ``list_models()``."""
     task: str = "classification"
-    """What it was trained to do: ``"classification"`` (of images), ``"segmentation"`` or
-    ``"text_classification"``."""
+    """What it was trained to do: ``"classification"`` (of images), ``"segmentation"``,
+    ``"text_classification"`` or ``"tagging"``."""
     class_names: tuple[str, ...]
     """The name of each class, in the order of the logits; empty without classes."""
-    preparation: Preparation | TextPreparation
+    preparation: Preparation | TextPreparation | TaggingPreparation
     """How pictures, or texts, become its input."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""

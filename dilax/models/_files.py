@@ -24,6 +24,7 @@ from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._super_resolver import TrainedSuperResolver
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
+from dilax.models._trained_tagger import TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier
 
 _KEY, _DIGEST = "dilax", "sha256"
@@ -37,6 +38,7 @@ _KINDS: Mapping[str, type[TrainedNetwork]] = {
         TrainedDetector,
         TrainedSuperResolver,
         TrainedTextClassifier,
+        TrainedTagger,
     )
 }
 

@@ -21,6 +21,7 @@ from dilax.models._eesp import CifarEESP
 from dilax.models._mobilenet import MobileNetV2
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, Segmenter, UNetDense, UNetDSDC
 from dilax.models._super_resolution import SuperResolver, SuperResolverDense, SuperResolverDSDC
+from dilax.models._tagger import Tagger, TaggerDSDC
 from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
@@ -52,11 +53,13 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "text_dense": TextDense,
     "sr_dsdc": SuperResolverDSDC,
     "sr_dense": SuperResolverDense,
+    "tagger_dsdc": TaggerDSDC,
 }
 
 SegmenterName = Literal["unet_dsdc", "unet_dense", "deeplab_dsdc", "deeplab_dense"]
 DetectorName = Literal["centers_dsdc", "centers_dense"]
 TextName = Literal["text_dsdc", "text_dense"]
+TaggerName = Literal["tagger_dsdc"]
 ResolverName = Literal["sr_dsdc", "sr_dense"]
 ClassifierName = Literal[
     "mnist_dsdc",
@@ -80,6 +83,7 @@ KINDS: Mapping[Any, type[nnx.Module]] = {
     SegmenterName: Segmenter,
     DetectorName: Detector,
     TextName: TextClassifier,
+    TaggerName: Tagger,
     ResolverName: SuperResolver,
 }
 """For the names of each kind of network, its base class, as type checkers are told."""
@@ -101,6 +105,10 @@ def create(
 def create(
     name: TextName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
 ) -> TextClassifier: ...
+@overload
+def create(
+    name: TaggerName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> Tagger: ...
 @overload
 def create(
     name: ResolverName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any

@@ -97,6 +97,7 @@ class Tagging(Task):
 
     def decode(self, outputs: TagScores) -> Array:
         """Return the most probable labels of each text, int32 ``(N, T)``."""
-        if outputs.transitions is None:
-            return outputs.scores.argmax(-1).astype(jnp.int32)
-        return most_probable(outputs.scores, outputs.transitions, outputs.mask)
+        scores, transitions, mask = outputs
+        if transitions is None:
+            return scores.argmax(-1).astype(jnp.int32)
+        return most_probable(scores, transitions, mask)

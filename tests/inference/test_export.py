@@ -46,8 +46,8 @@ def marked(name):
 
 NAMES = [
     marked(name)
-    for name in models.list_models()
-    if name != "vgg16_dilated" and not issubclass(MODELS[name], models.TextClassifier)
+    for name, kind in MODELS.items()
+    if name != "vgg16_dilated" and issubclass(kind, models.Classifier | models.Segmenter)
 ]
 
 

@@ -31,7 +31,7 @@ def marked(name):
 
 
 OF_IMAGES = [
-    name for name in models.list_models() if not issubclass(MODELS[name], models.TextClassifier)
+    name for name, kind in MODELS.items() if issubclass(kind, models.Classifier | models.Segmenter)
 ]
 
 

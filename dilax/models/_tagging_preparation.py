@@ -1,0 +1,109 @@
+"""How a sequence of words becomes the input of a trained tagger: their letters and their form."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from dilax._checks import entries, integer
+from dilax.data import Vocabulary
+
+Words = Sequence[str]
+FEATURES: dict[str, Callable[[str], str]] = {
+    "word": lambda word: word.lower(),
+    "form": lambda word: "".join(key for key, _ in itertools.groupby(map(_kind, word))),
+    "start": lambda word: word.lower()[:2],
+    "end": lambda word: word.lower()[-3:],
+}
+"""What is numbered of each word: its letters, its form, as ``Aa`` or ``0,``, its first letters and
+its last ones."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaggingPreparation:
+    """How the words of texts become the numbers that a tagger was trained on.
+
+    Raises:
+        TypeError: A value is of another type.
+        ValueError: There is another number of vocabularies, or a word is there twice.
+
+    >>> preparation = TaggingPreparation.of_texts([("5", "Main", "St.")])
+    >>> preparation.encode([("7", "main")]).tolist()
+    [[[1, 2, 1, 1], [3, 1, 3, 3]]]
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = tuple(FEATURES)
+    """What is numbered of each word."""
+    FORM: ClassVar[int] = COLUMNS.index("form")
+    """The column of the form of a word."""
+
+    vocabularies: tuple[tuple[str, ...], ...]
+    """What is known of words: letters, forms, first and last letters. Numbers begin with 2."""
+    longest: int = 512
+    """Number of words after which a text is cut."""
+
+    def __post_init__(self) -> None:
+        integer(self.longest, "longest", minimum=1, maximum=2**16)
+        given = entries(self.vocabularies, "vocabularies", "vocabularies")
+        known = tuple(Vocabulary(words=tuple(entries(each, "words", "texts"))) for each in given)
+        if len(known) != len(FEATURES):
+            raise ValueError(f"vocabularies must be {len(FEATURES)}, got {len(known)}.")
+        object.__setattr__(self, "vocabularies", tuple(each.words for each in known))
+
+    @classmethod
+    def of_texts(
+        cls, texts: Iterable[Words], *, longest: int = 512, least_count: int = 1
+    ) -> TaggingPreparation:
+        """Collect what is known of the words of training texts.
+
+        Args:
+            texts: The words of each text.
+            longest: Number of words after which a text is cut.
+            least_count: How often a word, a form and so on must occur to be known.
+        """
+        words = [word for text in texts for word in text]
+        found = []
+        for feature in FEATURES.values():
+            values, counts = np.unique([feature(word) for word in words], return_counts=True)
+            found.append(tuple(values[counts >= least_count].tolist()))
+        return cls(vocabularies=tuple(found), longest=longest)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many numbers there are for each column, those of padding and unknown included."""
+        return tuple(len(words) + 2 for words in self.vocabularies)
+
+    def encode(self, texts: Sequence[Words], *, length: int | None = None) -> np.ndarray:
+        """Number the words of texts, int32 ``(N, T, 4)``, filled up with 0.
+
+        Args:
+            texts: The words of each text; of long ones, the first.
+            length: Number of words of each row; that of the longest text when left out.
+        """
+        longest = max(max(map(len, texts), default=0), 1) if length is None else length
+        numbers = np.zeros((len(texts), min(longest, self.longest), len(FEATURES)), np.int32)
+        for row, text in zip(numbers, texts, strict=True):
+            for place, word in enumerate(text[: len(row)]):
+                row[place] = [
+                    known.get(feature(word), 1)
+                    for feature, known in zip(FEATURES.values(), self._numbers, strict=True)
+                ]
+        return numbers
+
+    @functools.cached_property
+    def _numbers(self) -> list[dict[str, int]]:
+        return [{word: n for n, word in enumerate(each, start=2)} for each in self.vocabularies]
+
+
+def _kind(letter: str) -> str:
+    """Return 0 for digits, A for capital letters, a for others, and what is neither as it is."""
+    if letter.isdigit():
+        return "0"
+    if letter.isalpha():
+        return "A" if letter.isupper() else "a"
+    return letter
