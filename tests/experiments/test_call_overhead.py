@@ -39,6 +39,7 @@ def test_every_comparison_leaves_a_row(tmp_path, capsys, monkeypatch, long):
     assert "µs" in printed and all(name in printed for name in names)
 
 
+@pytest.mark.long
 def test_a_cold_turn_traces_anew():
     traced = []
     function = jax.jit(lambda x: traced.append(x) or x)

@@ -53,6 +53,7 @@ def shapes_of_a_call(experiment):
     )
 
 
+@pytest.mark.long
 def test_a_recipe_fits_together():
     flags = ["--dataset", "shapes", "--model", "keras_separable", "--limit", "128", *RECIPE]
     config = read_flags(cifar_dsdc.Config, flags)

@@ -60,6 +60,7 @@ def test_a_finished_run_is_loaded_and_asked(finished, tmp_path):
     np.testing.assert_array_equal(again.boxes[0], found.boxes[0])
 
 
+@pytest.mark.long
 def test_a_folder_of_pictures_is_learned(tmp_path):
     folder = write_coco(tmp_path / "own", 12)
     output = tmp_path / "run"

@@ -6,6 +6,7 @@ import gridding
 import pytest
 
 
+@pytest.mark.long
 def test_report_and_pictures(tmp_path, capsys):
     flags = ["--schedules", "2,2,2", "1,2,3", "--images", "1", "--networks", "1"]
     assert gridding.main([*flags, "--output", str(tmp_path / "run")]) == 0

@@ -15,6 +15,7 @@ SIZES = [pytest.param("mnist_dsdc", 12, marks=pytest.mark.long), ("ASPP", 5)]
 
 
 @pytest.mark.parametrize("name, side", SIZES)
+@pytest.mark.long
 def test_forms_on_jax_compute_the_same(name: str, side: int) -> None:
     shape = (2, side, side, by_jax.CHANNELS[name])
     images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -28,6 +29,7 @@ def test_forms_on_jax_compute_the_same(name: str, side: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:os.fork")  # by a runtime, when it is first imported
 @pytest.mark.parametrize("name, side", SIZES)
+@pytest.mark.long
 def test_pytorch_and_runtimes_compute_the_same(name: str, side: int) -> None:
     pytest.importorskip("openvino", reason="the extra baselines is not installed")
     from forward import by_torch
@@ -44,6 +46,7 @@ def test_pytorch_and_runtimes_compute_the_same(name: str, side: int) -> None:
         np.testing.assert_allclose(np.asarray(call()), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_race_leaves_a_record(tmp_path, capsys) -> None:
     output = tmp_path / "record.json"
     flags = ["--rounds", "2", "--cases", "mnist_dsdc 2@12", "--output", str(output)]

@@ -75,7 +75,14 @@ def test_a_head_for_other_classes_is_drawn_at_random_and_named(trained, tmp_path
     assert capsys.readouterr().err.endswith(kept)
 
 
-@pytest.mark.parametrize("change", [{"epochs": 2}, {"learning_rate": 0.001}, {"dataset": "mnist"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 2},
+        pytest.param({"learning_rate": 0.001}, marks=pytest.mark.long),
+        pytest.param({"dataset": "mnist"}, marks=pytest.mark.long),
+    ],
+)
 def test_a_finished_run_resumed_otherwise_offers_a_new_one(
     trained, tmp_path, monkeypatch, capsys, change
 ):

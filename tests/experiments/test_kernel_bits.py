@@ -39,6 +39,7 @@ def test_a_run_gives_a_network_of_rounded_kernels(tmp_path, digits):
     assert models.load(file).description.kernel_bits == 4
 
 
+@pytest.mark.long
 def test_a_run_resumed_after_its_first_epoch_is_the_unbroken_run(tmp_path, digits):
     folder = tmp_path / "run"
     summary, unbroken = run(folder, digits), training.read_trained(folder)
@@ -51,6 +52,7 @@ def test_a_run_resumed_after_its_first_epoch_is_the_unbroken_run(tmp_path, digit
     assert again["test_accuracy"] == summary["test_accuracy"]
 
 
+@pytest.mark.long
 def test_devices_change_nothing(tmp_path, digits):
     one = run(tmp_path / "one", digits, "--devices", "1")
     for way in ("jit", "pmap"):

@@ -111,6 +111,7 @@ def test_a_folder_without_a_checkpoint_gives_no_network(tmp_path):
         models.load(tmp_path)
 
 
+@pytest.mark.long
 def test_several_seeds_have_a_folder_each_and_one_summary(tmp_path, digits, capsys):
     """Streamed, with a replica on each device, and of the best epoch by held-out images."""
     options = {"dataset": digits, "seeds": 2, "seed": 5, "devices": 2, "parallel": "pmap"}

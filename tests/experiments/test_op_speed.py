@@ -113,6 +113,7 @@ def test_contexts_change_where_not_what(context: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_race_leaves_a_record(tmp_path, capsys, monkeypatch, long) -> None:
     if not long:
         monkeypatch.setitem(op_speed.LINE_UPS, "baselines", ("lax", "dilax"))

@@ -79,6 +79,7 @@ def test_a_resumed_run_is_finished(finished, capsys):
     assert (finished / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.long
 def test_a_folder_of_pictures_is_learned(tmp_path, capsys):
     folder = write_set(tmp_path / "own", 12)
     flags = ["--dataset", str(folder), "--size", "16", "--flip", "--no-pictures", "--shift", "2"]

@@ -193,6 +193,7 @@ def test_a_recurrent_layer_of_flax():
     assert_streams(lambda x: layer.apply(variables, x), x)
 
 
+@pytest.mark.long
 def test_wavenet_speaks_one_sample_at_a_time():
     """Generation by the stream is generation by the whole field, for each sample anew."""
     levels, symbols = [1, 2, 4, 1, 2, 4], 16

@@ -95,6 +95,7 @@ def test_what_is_kept_is_what_changes_the_loss_most():
     )
 
 
+@pytest.mark.long
 def test_a_share_of_one_keeps_everything():
     model = trained(kernel_dilation=(1, 1, 2, 1, 1, 1, 1))
     images, labels = examples(model)
@@ -103,6 +104,7 @@ def test_a_share_of_one_keeps_everything():
     close(jax.jit(same.logits)(images), jax.jit(model.logits)(images))
 
 
+@pytest.mark.long
 def test_a_pruned_network_is_pruned_again_saved_and_loaded(tmp_path):
     model = trained()
     images, labels = examples(model)

@@ -81,7 +81,7 @@ def test_counts_are_light_on_dark_cells(tmp_path, drawn):
     assert {count for count, colour in colours.items() if colour == "white"} == {"9", "5"}
 
 
-@pytest.mark.parametrize("classes", [120, 700])
+@pytest.mark.parametrize("classes", [120, pytest.param(700, marks=pytest.mark.long)])
 def test_many_classes_stay_on_a_page(tmp_path, drawn, classes):
     names = [f"class {number}" for number in range(classes)]
     draw_confusion_matrix(tmp_path / "matrix.png", np.eye(classes, dtype=int), names)
