@@ -43,7 +43,7 @@ class Config(common.Config):
     """How often the blocks are applied."""
     dropout: float = 0.3
     """Share of features that training sets to zero."""
-    word_dropout: float = 0.1
+    word_dropout: float = 0.4
     """Share of words that training makes unknown, but for their form."""
     least_count: int = 2
     """How often a word must occur in the training texts to be known."""
@@ -53,7 +53,7 @@ class Config(common.Config):
     """Passes over the training texts."""
     batch_size: int = 32
     """Texts in one step."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     """Peak of the learning rate schedule."""
     clean_epochs: int = 0
     """Number of last epochs without word dropout."""

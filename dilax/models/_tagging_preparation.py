@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
@@ -15,13 +16,15 @@ from dilax.data import Vocabulary
 
 Words = Sequence[str]
 FEATURES: dict[str, Callable[[str], str]] = {
-    "word": lambda word: word.lower(),
-    "form": lambda word: "".join(key for key, _ in itertools.groupby(map(_kind, word))),
-    "start": lambda word: word.lower()[:2],
-    "end": lambda word: word.lower()[-3:],
+    "word": lambda word: _letters(word),
+    "form": lambda word: _form(word),
+    "start": lambda word: _letters(word)[:3],
+    "end": lambda word: _letters(word)[-3:],
 }
-"""What is numbered of each word: its letters, its form, as ``Aa`` or ``0,``, its first letters and
-its last ones."""
+"""What is numbered of each word: its letters, without punctuation around them; its form, as ``Aa.``
+or ``00000,``; its first letters and its last ones."""
+_MOST_ALIKE = {"0": 6, "A": 2, "a": 1}
+"""How many neighbouring letters of a kind a form tells apart."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,17 @@ class TaggingPreparation:
     @functools.cached_property
     def _numbers(self) -> list[dict[str, int]]:
         return [{word: n for n, word in enumerate(each, start=2)} for each in self.vocabularies]
+
+
+def _letters(word: str) -> str:
+    """Return a word in small letters, without what stands around its letters and digits."""
+    return re.sub(r"^\W+|\W+$", "", word.lower()) or word
+
+
+def _form(word: str) -> str:
+    """Return the kind of each letter; of many alike, as few as matter."""
+    runs = itertools.groupby(map(_kind, word))
+    return "".join(kind * min(len(list(run)), _MOST_ALIKE.get(kind, 1)) for kind, run in runs)
 
 
 def _kind(letter: str) -> str:

@@ -40,11 +40,11 @@ def test_docstring_states_the_parameters():
 def test_what_is_numbered_of_words():
     preparation = models.TaggingPreparation.of_texts(TEXTS)
     known = dict(zip(models.TaggingPreparation.COLUMNS, preparation.vocabularies, strict=True))
-    assert known["form"] == ("0", "Aa", "Aa.,")
-    assert "st.," in known["word"] and "ma" in known["start"] and "ain" in known["end"]
+    assert known["form"] == ("0", "00", "Aa", "Aa.,")
+    assert "st" in known["word"] and "mai" in known["start"] and "ain" in known["end"]
     numbers = preparation.encode([("main", "Zq"), ("9",)])
     assert numbers.shape == (2, 2, 4) and not numbers[1, 1].any()
-    assert numbers[0, 1].tolist()[0] == 1 and numbers[0, 1, models.TaggingPreparation.FORM] == 3
+    assert numbers[0, 1].tolist()[0] == 1 and numbers[0, 1, models.TaggingPreparation.FORM] == 4
     again = models.TaggingPreparation(vocabularies=[list(each) for each in known.values()])
     assert again == preparation
     with pytest.raises(ValueError, match="vocabularies must be 4, got 1"):
