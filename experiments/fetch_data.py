@@ -124,6 +124,10 @@ PARAMETERS = {
 """For each network, its published parameters."""
 
 
+NAMES = tuple(sorted({*PACKAGES, *TEXTS, *PARAMETERS}))
+"""All that can be downloaded."""
+
+
 def fetch_parameters(name: str, cache_dir: str | None) -> Path:
     """Download the published parameters of a network into the cache; return their path.
 
@@ -159,8 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    choices = sorted({*PACKAGES, *TEXTS, *PARAMETERS})
-    parser.add_argument("name", choices=choices, help="data set or parameters to download")
+    parser.add_argument("name", choices=NAMES, help="data set or parameters to download")
     parser.add_argument("--cache-dir", help="cache folder (default: the user's)")
     options = parser.parse_args(arguments)
     try:

@@ -6,10 +6,10 @@
 The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
 gives the most probable classes or, of a network that finds the class of each pixel, the classes
-with the most pixels; of one that enlarges pictures, the new size. A picture that cannot be read is
-named, and the others are answered. Of a network for texts, each text is followed by its most
-probable classes and by the words that moved the answer most: towards the first class (+), or away
-from it (-).
+with the most pixels; of one that finds objects, these; of one that enlarges pictures, the new size.
+A picture that cannot be read is named, and the others are answered. Of a network for texts, each
+text is followed by its most probable classes and by the words that moved the answer most: towards
+the first class (+), or away from it (-).
 """
 
 import interrupts
@@ -33,7 +33,7 @@ from tyro.conf import Positional
 
 from dilax import models, training
 
-Answers = models.Predictions | models.Segments | models.Enlarged
+Answers = models.Predictions | models.Segments | models.Enlarged | models.Objects
 MOST_DRAWN = 60
 """Most pictures that --draw shows, the first ones."""
 MOST_WORDS = 6
@@ -179,7 +179,8 @@ def predict(model: models.TrainedNetwork, config: Config) -> Answers:
 
         if isinstance(model, models.TrainedClassifier):
             return model.predict(paths, batch_size=config.batch_size, on_progress=on_progress)
-        assert isinstance(model, models.TrainedSegmenter | models.TrainedSuperResolver)
+        kinds = models.TrainedSegmenter | models.TrainedSuperResolver | models.TrainedDetector
+        assert isinstance(model, kinds)
         return model.predict(paths, on_progress=on_progress)
 
 
@@ -188,6 +189,10 @@ def write(model: models.TrainedNetwork, found: Answers, config: Config) -> None:
     if isinstance(found, models.Enlarged):
         if config.images is not None:
             photographs.write(config.images, found)
+        return
+    if isinstance(found, models.Objects):
+        if config.csv is not None:
+            write_boxes(config.csv, found)
         return
     if config.csv is not None:
         write_table(config.csv, found)
@@ -208,6 +213,11 @@ def show(found: Answers, top: int) -> None:
         for path, image in zip(found.paths, found.images, strict=True):
             print(f"{path!s:{width}}  {image.shape[1]}x{image.shape[0]}", flush=True)
         return
+    if isinstance(found, models.Objects):
+        for place, path in enumerate(found.paths):
+            marks = [f"{name} {score:.1%}" for name, score, _ in found.named(place)]
+            print(f"{path!s:{width}}  {'  '.join(marks) or 'nothing'}", flush=True)
+        return
     for path, answers in zip(found.paths, found.top(top), strict=True):
         print(f"{path!s:{width}}  {'  '.join(in_words(answers))}", flush=True)
 
@@ -215,6 +225,16 @@ def show(found: Answers, top: int) -> None:
 def in_words(answers: Sequence[tuple[str, float]]) -> list[str]:
     """Format classes with their probabilities, or shares of pixels."""
     return [f"{name} {probability:.1%}" for name, probability in answers]
+
+
+def write_boxes(path: Path, found: models.Objects) -> None:
+    """Write class, probability and box of each object of each picture as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["picture", "class", "probability", "top", "left", "bottom", "right"])
+        for place, picture in enumerate(found.paths):
+            for name, score, box in found.named(place):
+                table.writerow([picture, name, f"{score:.6f}", *(f"{side:.1f}" for side in box)])
 
 
 def write_table(path: Path, found: models.Predictions | models.Segments) -> None:

@@ -28,20 +28,35 @@ def section(records: Mapping[str, Record], metrics: Sequence[Metric]) -> str:
     header = ("network", "parameters", "multiply-adds", "epochs", "seconds an epoch", "seeds")
     rows = []
     for name, found in records.items():
-        over = found["over_seeds"]
-        seconds = found["train_seconds"] / found["epochs"] / len(found["seeds"])
+        over = found.get("over_seeds") or of_one_seed(found)
+        seeds = found.get("seeds", [found["seed"]])
+        seconds = found["train_seconds"] / found["epochs"] / len(seeds)
         rows.append(
             (
                 name,
                 *(f"{found[key]:,}" for key in ("parameters", "multiply_adds", "epochs")),
                 f"{seconds:.1f}",
-                str(len(found["seeds"])),
-                *(metric.text(over[f"test_{metric.key}"]) for metric in metrics),
+                str(len(seeds)),
+                *(_cell(metric, over) for metric in metrics),
             )
         )
     titles = (*header, *(metric.title for metric in metrics))
     devices = sorted({found["device"] for found in records.values()})
     return f"{benchmark.table(titles, rows)}\nMean ± standard deviation; on {', '.join(devices)}.\n"
+
+
+def of_one_seed(found: Record) -> dict[str, dict[str, float]]:
+    """Return the results of one run as those over seeds."""
+    return {
+        name: {"mean": value, "std": 0.0, "n": 1}
+        for name, value in found.items()
+        if name.startswith("test_")
+    }
+
+
+def _cell(metric: Metric, over: Mapping[str, Mapping[str, float]]) -> str:
+    found = over.get(f"test_{metric.key}")
+    return metric.text(found) if found is not None else ""
 
 
 def linked(records: Mapping[str, Record]) -> dict[str, Record]:

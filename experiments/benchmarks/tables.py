@@ -318,6 +318,23 @@ DETECTION = (
 )
 
 
+TEXT = (
+    job_tables.Metric("accuracy", "accuracy"),
+    job_tables.Metric("baseline_accuracy", "of the baseline"),
+)
+TAGGING = (
+    job_tables.Metric("token_accuracy", "words"),
+    job_tables.Metric("sequence_accuracy", "whole texts"),
+    job_tables.Metric("f1", "F1"),
+)
+SUPER_RESOLUTION = (
+    job_tables.Metric("psnr", "PSNR, dB", share=False),
+    job_tables.Metric("bicubic_psnr", "of bicubic", share=False),
+    job_tables.Metric("ssim", "SSIM", share=False),
+    job_tables.Metric("bicubic_ssim", "of bicubic", share=False),
+)
+
+
 def job(name: str, metrics: Sequence[job_tables.Metric]) -> str:
     """Make the table of all records of a job, whose file names begin with its name."""
     stems = [path.stem for path in sorted(RESULTS.glob(f"{name}_*.json"))]
@@ -365,6 +382,9 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "costs": lambda: loop_cost.section(record("loop_cost")),
     "degridding": degridding,
     "detection": lambda: job("detection", DETECTION),
+    "text": lambda: job("text", TEXT),
+    "tagging": lambda: job("tagging", TAGGING),
+    "super_resolution": lambda: job("super_resolution", SUPER_RESOLUTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
     "transfer": transfer,
 }

@@ -100,7 +100,7 @@ def test_a_folder_of_pictures_is_learned(tmp_path, capsys):
         (["--canvases", "12", "--evaluate", "best"], "--evaluate must be final or ema without"),
         (["--size", "30"], "--size must be at least 42, got 30"),
         (["--model", "mnist_dsdc", "--canvases", "24"], "in_features"),
-        (["--shift", "64"], "--shift must be 0 or more, and below 64"),
+        (["--shift", "72"], "--shift must be 0 or more, and below 72"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(tmp_path, capsys, flags, message):
