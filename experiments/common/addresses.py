@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from common.sdist import download, member
+from common.packages import download, member
 from dilax import data
 from dilax._atomic import write_bytes
 from dilax.data import _cache

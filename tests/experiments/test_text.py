@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import fetch_data
 import predict
 import text
-from common import sdist, sentences, texts
+from common import packages, sentences, texts
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -205,4 +205,4 @@ def test_a_damaged_package_and_a_failing_pip_are_told(tmp_path, monkeypatch):
         sentences.extract(path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
     with pytest.raises(data.DataError, match=r"pip download vadersentiment==3.3.2 failed"):
-        sdist.download(*sentences.PACKAGE, tmp_path)
+        packages.download(*sentences.PACKAGE, tmp_path)
