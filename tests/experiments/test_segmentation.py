@@ -73,6 +73,7 @@ def test_a_finished_run_is_loaded_and_asked(finished, tmp_path, capsys):
     assert table.read_text().startswith("picture,class,background,0,1")
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_finished(finished, capsys):
     before = (finished / "metrics.jsonl").read_text()
     assert segmentation.main(["--resume", "--output", str(finished)]) == 0

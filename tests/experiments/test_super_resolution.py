@@ -88,6 +88,7 @@ def test_a_finished_run_is_loaded_and_asked(finished, pictures, tmp_path, capsys
     assert "--masks must be left out" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_finished(finished):
     before = (finished / "metrics.jsonl").read_text()
     assert super_resolution.main(["--resume", "--output", str(finished)]) == 0

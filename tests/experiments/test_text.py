@@ -94,6 +94,7 @@ def test_a_resumed_run_is_finished(finished):
     assert (finished / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.long
 def test_several_seeds_of_a_split_with_validation(tmp_path, capsys):
     for split, count in {"train": 32, "validation": 8, "test": 8}.items():
         write_lines(tmp_path / f"{split}.tsv", count)
