@@ -24,8 +24,8 @@ import common
 import jax
 from common import boxes
 
-from dilax import models, training
-from dilax.training import Augment, Batch, Detection, Detections, Fitted, Plan, Prepare
+from dilax import models
+from dilax.training import Augment, Batch, Detection, Detections, Fitted, Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,11 @@ class Config(common.Config):
 class Detect(common.Job):
     """Train a network that finds objects."""
 
+    task_name = "detection"
+
     def read(self, config: Config, tuning: common.Tuning | None) -> common.Examples:
         """Compose canvases of digits, or read a folder of images and boxes."""
         return boxes.of_digits(config) if config.dataset == "digits" else boxes.of_folder(config)
-
-    def prepare(self, examples: common.Examples) -> Prepare:
-        """Build the function that normalises images."""
-        return examples.preparation.normalise
 
     def augment(self, config: Config, examples: common.Examples, plan: Plan) -> Augment:
         """Shift and mirror images and boxes together."""
@@ -98,19 +96,6 @@ class Detect(common.Job):
         classes, grid = len(examples.class_names), models.Detector.GRID
         return Detection(classes=classes, stride=grid, most=config.most)
 
-    def describe(
-        self, config: Config, examples: common.Examples, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return what it takes to use the trained network, in JSON."""
-        return models.Description(
-            model=config.model,
-            task="detection",
-            class_names=examples.class_names,
-            preparation=examples.preparation,
-            options=options,
-            kernel_bits=config.kernel_bits,
-        ).as_json()
-
     def by_class(
         self, examples: common.Examples, decoded: Detections
     ) -> Sequence[Mapping[str, Any]]:
@@ -127,10 +112,7 @@ class Detect(common.Job):
     def draw(
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
-        """Draw learning curves, and images with their true boxes and those found."""
-        runs = {config.output.name: fitted.history}
-        curves = common.picture_path(config, "learning_curves")
-        training.draw_learning_curves(curves, runs, score="f1")
+        """Draw images with their true boxes and those found."""
         path = common.picture_path(config, "boxes")
         boxes.draw(path, *examples.test, decoded, examples.class_names)
 

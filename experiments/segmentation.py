@@ -25,8 +25,7 @@ import jax
 import numpy as np
 from common import segments
 
-from dilax import models, training
-from dilax.training import Augment, Batch, Fitted, Plan, Prepare, Segmentation
+from dilax.training import Augment, Batch, Fitted, Plan, Segmentation
 
 VOID = 255
 """The label of pixels that do not count."""
@@ -80,15 +79,13 @@ class Config(common.Config):
 class Segment(common.Job):
     """Train a network that finds the class of each pixel."""
 
+    task_name = "segmentation"
+
     def read(self, config: Config, tuning: common.Tuning | None) -> common.Examples:
         """Compose canvases of digits, or read a folder of images and masks."""
         if config.dataset == "digits":
             return segments.of_digits(config)
         return segments.of_folder(config)
-
-    def prepare(self, examples: common.Examples) -> Prepare:
-        """Build the function that normalises images."""
-        return examples.preparation.normalise
 
     def augment(self, config: Config, examples: common.Examples, plan: Plan) -> Augment:
         """Shift and mirror images and masks together; what comes in from outside is void."""
@@ -110,19 +107,6 @@ class Segment(common.Job):
         """Return a few images: the logits of all pixels are large."""
         return config.batch_size
 
-    def describe(
-        self, config: Config, examples: common.Examples, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return what it takes to use the trained network, in JSON."""
-        return models.Description(
-            model=config.model,
-            task="segmentation",
-            class_names=examples.class_names,
-            preparation=examples.preparation,
-            options=options,
-            kernel_bits=config.kernel_bits,
-        ).as_json()
-
     def network_options(self, config: Config, examples: common.Examples) -> dict[str, Any]:
         """Return what the network must know of the images."""
         return {"in_features": examples.train.inputs.shape[-1]}
@@ -143,10 +127,7 @@ class Segment(common.Job):
     def draw(
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
-        """Draw learning curves, and images with truth, predictions and errors."""
-        runs = {config.output.name: fitted.history}
-        curves = common.picture_path(config, "learning_curves")
-        training.draw_learning_curves(curves, runs, score="mean_iou")
+        """Draw images with truth, predictions and errors."""
         path = common.picture_path(config, "segments")
         segments.draw(path, *examples.test, decoded, examples.class_names)
 

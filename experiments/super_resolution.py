@@ -27,8 +27,7 @@ import jax
 import numpy as np
 from common import photographs
 
-from dilax import models, training
-from dilax.training import Augment, Batch, Fitted, Plan, Prepare, Restoration
+from dilax.training import Augment, Batch, Fitted, Plan, Restoration
 
 FILES = {
     "train": (
@@ -91,6 +90,8 @@ class Config(common.Config):
 class Enlarge(common.Job):
     """Train a network that enlarges photographs."""
 
+    task_name = "super_resolution"
+
     rows = "photograph"
 
     def read(self, config: Config, tuning: common.Tuning | None) -> common.Examples:
@@ -98,10 +99,6 @@ class Enlarge(common.Job):
         if config.dataset == "photographs":
             return photographs.make_examples(config, photographs.of_scikit_image(FILES))
         return photographs.make_examples(config, photographs.of_folder(Path(config.dataset)))
-
-    def prepare(self, examples: common.Examples) -> Prepare:
-        """Build the function that converts images to floats in [0, 1]."""
-        return examples.preparation.normalise
 
     def augment(self, config: Config, examples: common.Examples, plan: Plan) -> Augment:
         """Turn and mirror small and large patches together."""
@@ -121,19 +118,6 @@ class Enlarge(common.Job):
         """Return as many patches as in training."""
         return config.batch_size
 
-    def describe(
-        self, config: Config, examples: common.Examples, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return what it takes to use the trained network, in JSON."""
-        return models.Description(
-            model=config.model,
-            task="super_resolution",
-            class_names=(),
-            preparation=examples.preparation,
-            options=options,
-            kernel_bits=config.kernel_bits,
-        ).as_json()
-
     def by_class(self, examples: common.Examples, decoded: Any) -> Sequence[Mapping[str, Any]]:
         """Compute PSNR and SSIM of each test photograph, beside those of bicubic enlargement."""
         return [one.judged() for one in photographs.restored(examples, decoded)]
@@ -149,10 +133,7 @@ class Enlarge(common.Job):
     def draw(
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
-        """Draw learning curves, and parts of test photographs beside bicubic and truth."""
-        runs = {config.output.name: fitted.history}
-        curves = common.picture_path(config, "learning_curves")
-        training.draw_learning_curves(curves, runs, score="psnr")
+        """Draw parts of test photographs beside bicubic and truth."""
         path = common.picture_path(config, "photographs")
         photographs.draw(path, photographs.restored(examples, decoded))
 

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from common import tags
 
-from dilax import models, training
+from dilax import training
 from dilax.training import Augment, Batch, Fitted, Plan, Prepare, Tagging
 
 
@@ -81,6 +81,8 @@ class Config(common.Config):
 class Tag(common.Job):
     """Train a network that labels each word."""
 
+    task_name = "tagging"
+
     def read(self, config: Config, tuning: common.Tuning | None) -> common.Examples:
         """Read the texts, and number the words and labels of those for training."""
         return tags.read(config)
@@ -106,19 +108,6 @@ class Tag(common.Job):
         """Return how many numbers there are for each column of a word."""
         return {"sizes": examples.preparation.sizes}
 
-    def describe(
-        self, config: Config, examples: common.Examples, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return what it takes to use the trained network, in JSON."""
-        return models.Description(
-            model=config.model,
-            task="tagging",
-            class_names=examples.class_names,
-            preparation=examples.preparation,
-            options=options,
-            kernel_bits=config.kernel_bits,
-        ).as_json()
-
     def by_class(
         self, examples: common.Examples, decoded: np.ndarray
     ) -> Sequence[Mapping[str, Any]]:
@@ -135,10 +124,8 @@ class Tag(common.Job):
     def draw(
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
-        """Draw learning curves, and the mistakes by label."""
-        runs, names = {config.output.name: fitted.history}, examples.class_names
-        path = common.picture_path(config, "learning_curves")
-        training.draw_learning_curves(path, runs, score="token_accuracy")
+        """Draw the mistakes by label."""
+        names = examples.class_names
         labels = examples.test.targets
         found = labels[labels >= 0], decoded[labels >= 0]
         counts = training.confusion_matrix(*found, classes=len(names))

@@ -94,6 +94,8 @@ class Config(common.Config):
 class ClassifyTexts(common.Job):
     """Train a network that finds the class of a text."""
 
+    task_name = "text_classification"
+
     def read(self, config: Config, tuning: common.Tuning | None) -> texts.TextExamples:
         """Read the texts, and collect the vocabulary of those for training."""
         return texts.read(config)
@@ -119,19 +121,6 @@ class ClassifyTexts(common.Job):
         """Return the number of words that the network must know."""
         return {"words": len(examples.preparation.vocabulary)}
 
-    def describe(
-        self, config: Config, examples: common.Examples, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return what it takes to use the trained network, in JSON."""
-        return models.Description(
-            model=config.model,
-            task="text_classification",
-            class_names=examples.class_names,
-            preparation=examples.preparation,
-            options=options,
-            kernel_bits=config.kernel_bits,
-        ).as_json()
-
     def by_class(
         self, examples: common.Examples, decoded: np.ndarray
     ) -> Sequence[Mapping[str, Any]]:
@@ -154,9 +143,7 @@ class ClassifyTexts(common.Job):
     def draw(
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
-        """Draw learning curves, mistakes by class, and the words that moved answers."""
-        runs = {config.output.name: fitted.history}
-        training.draw_learning_curves(common.picture_path(config, "learning_curves"), runs)
+        """Draw mistakes by class, and the words that moved answers."""
         names = examples.class_names
         counts = training.confusion_matrix(
             examples.test.targets, decoded.argmax(-1), classes=len(names)

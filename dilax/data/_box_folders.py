@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
-import hashlib
 import json
 import math
 import os
@@ -11,19 +9,18 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dilax._checks import check_instance, integer
-from dilax.data._dataset import DataError, check_size
+from dilax.data._dataset import DataError, SplitDataset, check_size
 from dilax.data._pictures import PictureOptions, read_pixels
+from dilax.data._splits import SPLITS, hold_out
 
 JSON, XML, IMAGES = "annotations.json", "Annotations", "images"
 VOC_IMAGES = "JPEGImages"
-_SPLITS = ("train", "validation", "test")
 _SIDES = ("top", "left", "bottom", "right")
 
 
@@ -82,7 +79,7 @@ class BoxedSplit:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BoxedDataset:
+class BoxedDataset(SplitDataset):
     """A named set of images with boxes, held in memory.
 
     Attributes:
@@ -97,27 +94,7 @@ class BoxedDataset:
     64
     """
 
-    name: str
     splits: Mapping[str, BoxedSplit]
-    class_names: tuple[str, ...]
-    source: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
-
-    def __reduce__(self) -> tuple[type["BoxedDataset"], tuple[object, ...]]:
-        """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
-        return type(self), (self.name, dict(self.splits), self.class_names, self.source)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of all splits: their names, shapes and arrays."""
-        digest = hashlib.sha256()
-        for name, split in sorted(self.splits.items()):
-            for array in (split.images, split.boxes, split.labels):
-                digest.update(f"{name} {array.shape};".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
 
 
 def load_boxes(path: str | os.PathLike[str], *, pictures: PictureOptions) -> BoxedDataset:
@@ -153,7 +130,13 @@ def load_boxes(path: str | os.PathLike[str], *, pictures: PictureOptions) -> Box
     source = f"{folder}, resized to {pictures.size} pixels on the longer side"
     names = _class_names(marked["train"])
     if "test" not in marked:
-        marked |= _held_out(marked["train"], pictures, folder)
+        marked |= hold_out(
+            marked["train"],
+            share=pictures.test_share,
+            seed=pictures.seed,
+            path=folder,
+            what="pictures",
+        )
         source += f", {pictures.test_share:.0%} held out as test (seed {pictures.seed})"
     total = sum(map(len, marked.values())) * pictures.size**2 * pictures.channels
     check_size(total, f"the pictures of {folder}")
@@ -168,7 +151,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
     if holds(folder):
         return {"train": folder}
-    found = {name: folder / name for name in _SPLITS if holds(folder / name)}
+    found = {name: folder / name for name in SPLITS if holds(folder / name)}
     if "train" not in found:
         raise DataError(
             f"{folder} must have {JSON} and {IMAGES}, or {XML} and {VOC_IMAGES}, or a folder train "
@@ -256,19 +239,6 @@ def _class_names(marked: Sequence[_Marked]) -> tuple[str, ...]:
     if not names:
         raise DataError(f"{marked[0].where} must have boxes to learn from, got none.")
     return tuple(names)
-
-
-def _held_out(
-    marked: list[_Marked], options: PictureOptions, folder: Path
-) -> dict[str, list[_Marked]]:
-    if len(marked) < 2:
-        raise DataError(f"{folder} must hold at least two pictures, one to test on, got one.")
-    order = np.random.default_rng(options.seed).permutation(len(marked))
-    count = min(max(round(options.test_share * len(marked)), 1), len(marked) - 1)
-    return {
-        "test": [marked[n] for n in sorted(order[:count])],
-        "train": [marked[n] for n in sorted(order[count:])],
-    }
 
 
 def _read_split(

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,42 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Dataset:
+class SplitDataset:
+    """A named set of splits, held in memory: the base class of data sets."""
+
+    name: str
+    splits: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
+
+    def __reduce__(self) -> tuple[type["SplitDataset"], tuple[object, ...]]:
+        """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return type(self), tuple((values | {"splits": dict(self.splits)}).values())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256, in hexadecimal, of all splits: their names, dtypes, shapes and arrays."""
+        return fingerprint_of(self.splits, lambda split: vars(split).values())
+
+
+def fingerprint_of(
+    splits: Mapping[str, Any], arrays_of: Callable[[Any], Iterable[np.ndarray]]
+) -> str:
+    """Compute the SHA-256 of all arrays of named splits, with their dtypes and shapes."""
+    digest = hashlib.sha256()
+    for name, split in sorted(splits.items()):
+        for array in arrays_of(split):
+            digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset(SplitDataset):
     """A named image-classification set that is held in memory.
 
     Attributes:
@@ -81,17 +117,14 @@ class Dataset:
     ((8, 8, 1), 64)
     """
 
-    name: str
     splits: Mapping[str, Split]
-    class_names: tuple[str, ...]
-    source: str
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_instance(self.splits, Mapping, "splits")
         for split_name, split in self.splits.items():
             check_instance(split, Split, f"splits[{split_name!r}]")
-        object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
+        super().__post_init__()
         object.__setattr__(self, "class_names", entries(self.class_names, "class_names", "names"))
         if not self.splits:
             raise DataError(f"splits of {self.name!r} must hold at least one split, got none.")
@@ -110,26 +143,11 @@ class Dataset:
                     "classes."
                 )
 
-    def __reduce__(self) -> tuple[type["Dataset"], tuple[object, ...]]:
-        """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
-        splits = dict(self.splits)
-        return type(self), (self.name, splits, self.class_names, self.source, self.notes)
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The height, width and channels of every image."""
         height, width, channels = next(iter(self.splits.values())).images.shape[1:]
         return height, width, channels
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of all splits: their names, dtypes, shapes and arrays."""
-        digest = hashlib.sha256()
-        for split_name, split in sorted(self.splits.items()):
-            for array in (split.images, split.labels):
-                digest.update(f"{split_name} {array.dtype.str} {array.shape};".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
 
 
 def make_split(images: np.ndarray, labels: np.ndarray) -> Split:

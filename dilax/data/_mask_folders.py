@@ -5,28 +5,24 @@ Either ``images/NAME.jpg`` and ``masks/NAME.png``, or these two folders in ``tra
 
 import concurrent.futures
 import dataclasses
-import functools
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dilax._checks import check_instance, integer
-from dilax.data._dataset import DataError, check_size
+from dilax.data._dataset import DataError, SplitDataset, check_size
 from dilax.data._finding import is_picture
 from dilax.data._pictures import FORMATS, PictureOptions, read_picture
+from dilax.data._splits import SPLITS, few, hold_out
 
 IMAGES, MASKS, NAMES = "images", "masks", "classes.txt"
 VOID = 255
 """The value of pixels without a class."""
-_SPLITS = ("train", "validation", "test")
 _MASK_MODES = ("P", "L", "1")
-_MOST_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +59,7 @@ class MaskedSplit:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MaskedDataset:
+class MaskedDataset(SplitDataset):
     """A named set of images with masks, held in memory.
 
     Attributes:
@@ -80,13 +76,10 @@ class MaskedDataset:
     64
     """
 
-    name: str
     splits: Mapping[str, MaskedSplit]
-    class_names: tuple[str, ...]
-    source: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
+        super().__post_init__()
         for name, split in self.splits.items():
             found = np.unique(split.masks)
             if unknown := [value for value in found if len(self.class_names) <= value != VOID]:
@@ -94,20 +87,6 @@ class MaskedDataset:
                     f"masks of {self.name}/{name} must have values from 0 to "
                     f"{len(self.class_names) - 1}, or {VOID}, got {unknown[0]}."
                 )
-
-    def __reduce__(self) -> tuple[type["MaskedDataset"], tuple[object, ...]]:
-        """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
-        return type(self), (self.name, dict(self.splits), self.class_names, self.source)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of all splits: their names, shapes and arrays."""
-        digest = hashlib.sha256()
-        for name, split in sorted(self.splits.items()):
-            for array in (split.images, split.masks):
-                digest.update(f"{name} {array.shape};".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
 
 
 def load_masks(path: str | os.PathLike[str], *, pictures: PictureOptions) -> MaskedDataset:
@@ -142,7 +121,13 @@ def load_masks(path: str | os.PathLike[str], *, pictures: PictureOptions) -> Mas
     pairs = {name: _find_pairs(each) for name, each in _split_folders(folder).items()}
     source = f"{folder}, {pictures.description}"
     if "test" not in pairs:
-        pairs |= _held_out(pairs["train"], pictures, folder)
+        pairs |= hold_out(
+            pairs["train"],
+            share=pictures.test_share,
+            seed=pictures.seed,
+            path=folder,
+            what="pictures",
+        )
         source += f", {pictures.test_share:.0%} held out as test (seed {pictures.seed})"
     names = _read_names(folder)
     total = sum(map(len, pairs.values())) * pictures.size**2 * (pictures.channels + 1)
@@ -158,11 +143,11 @@ def load_masks(path: str | os.PathLike[str], *, pictures: PictureOptions) -> Mas
 def _split_folders(folder: Path) -> dict[str, Path]:
     if (folder / IMAGES).is_dir():
         return {"train": folder}
-    found = {name: folder / name for name in _SPLITS if (folder / name / IMAGES).is_dir()}
+    found = {name: folder / name for name in SPLITS if (folder / name / IMAGES).is_dir()}
     if "train" not in found:
         raise DataError(
             f"{folder} must have the folders {IMAGES} and {MASKS}, or train with these two, got "
-            f"{_few(sorted(one.name for one in folder.iterdir()))}."
+            f"{few(sorted(one.name for one in folder.iterdir()))}."
         )
     return found
 
@@ -176,22 +161,9 @@ def _find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     if missing := [mask.name for _, mask in pairs if not mask.is_file()]:
         raise DataError(
             f"{folder / MASKS} must have a mask for each picture, got none for "
-            f"{_few([Path(name).stem for name in missing])} (such as {missing[0]})."
+            f"{few([Path(name).stem for name in missing])} (such as {missing[0]})."
         )
     return pairs
-
-
-def _held_out(
-    pairs: list[tuple[Path, Path]], options: PictureOptions, folder: Path
-) -> dict[str, list[tuple[Path, Path]]]:
-    if len(pairs) < 2:
-        raise DataError(f"{folder} must hold at least two pictures, one to test on, got one.")
-    order = np.random.default_rng(options.seed).permutation(len(pairs))
-    count = min(max(round(options.test_share * len(pairs)), 1), len(pairs) - 1)
-    return {
-        "test": [pairs[n] for n in sorted(order[:count])],
-        "train": [pairs[n] for n in sorted(order[count:])],
-    }
 
 
 def _read_names(folder: Path) -> tuple[str, ...] | None:
@@ -206,7 +178,7 @@ def _read_names(folder: Path) -> tuple[str, ...] | None:
         names.pop()
     if len(names) < 2 or not all(names) or len(set(names)) < len(names) or len(names) > VOID:
         raise DataError(
-            f"{path} must have 2 to {VOID} different names, one in each line, got {_few(names)}."
+            f"{path} must have 2 to {VOID} different names, one in each line, got {few(names)}."
         )
     return tuple(names)
 
@@ -263,9 +235,3 @@ def _read_mask(
         )
     plain = Image.fromarray(array)
     return np.asarray(ImageOps.fit(plain, (size, size), Image.Resampling.NEAREST))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    listed = ", ".join(names[:_MOST_NAMED]) or "nothing"
-    return f"{listed} and {more} more" if more > 0 else listed

@@ -18,6 +18,7 @@ from dilax.data._dataset import DataError, Dataset, Split, check_size
 from dilax.data._finding import is_picture
 from dilax.data._picture_cache import decoded
 from dilax.data._pictures import SUFFIXES, PictureOptions, read_picture
+from dilax.data._splits import few
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -25,7 +26,6 @@ _SPLITS = {
     "test": ("test", "testing"),
 }
 """The names of a split's folder, in small or capital letters."""
-_MOST_NAMED = 5
 
 
 class _Labelled(NamedTuple):
@@ -104,16 +104,16 @@ def _check_classes(
     if empty := [name for name, files in classes["train"].items() if not files]:
         raise DataError(
             f"each class folder of {train} must hold pictures ({', '.join(sorted(SUFFIXES))}), "
-            f"got none in {_few(empty)}; delete it, or put pictures into it."
+            f"got none in {few(empty)}; delete it, or put pictures into it."
         )
     if only := [name for name in names if name not in classes["train"]]:
         raise DataError(
             f"{train} must have a folder for each class of the other splits, got none for "
-            f"{_few(only)} (it has {_few(list(classes['train']))}); are the names written alike?"
+            f"{few(only)} (it has {few(list(classes['train']))}); are the names written alike?"
         )
     if len(names) < 2:
         raise DataError(
-            f"{train} must have a folder for each of at least two classes, got {_few(names)}; "
+            f"{train} must have a folder for each of at least two classes, got {few(names)}; "
             f"give the folder that holds train, or the classes."
         )
 
@@ -197,7 +197,7 @@ def _refuse_unread(errors: list[tuple[Path, DataError]]) -> None:
     if not errors:
         return
     (_, first), *others = sorted(errors, key=lambda pair: pair[0])
-    more = f" The same is true of: {_few([str(path) for path, _ in others])}." if others else ""
+    more = f" The same is true of: {few([str(path) for path, _ in others])}." if others else ""
     raise DataError(f"{first}{more}") from first
 
 
@@ -215,21 +215,15 @@ def _left_out(path: Path, parts: Mapping[str, _Labelled]) -> Iterator[str]:
         if file not in taken and not file.is_dir()
     ]
     if others:
-        yield f"left out of {path}, for they are no pictures in a folder of a class: {_few(others)}"
+        yield f"left out of {path}, for they are no pictures in a folder of a class: {few(others)}"
 
 
 def _untested(labels: np.ndarray, names: Sequence[str]) -> Iterator[str]:
     if untested := [name for label, name in enumerate(names) if label not in labels]:
-        yield f"there are no test pictures of {_few(untested)}"
+        yield f"there are no test pictures of {few(untested)}"
 
 
 def _subfolders(path: Path) -> list[Path]:
     """List the folders in ``path`` that a user made."""
     hidden = (".", "__MACOSX")
     return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith(hidden))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    listed = ", ".join(names[:_MOST_NAMED]) or "nothing"
-    return f"{listed} and {more} more" if more > 0 else listed

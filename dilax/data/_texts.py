@@ -5,18 +5,15 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from dilax._checks import entries, integer, number, shown
-from dilax.data._dataset import DataError
+from dilax.data._dataset import DataError, SplitDataset
+from dilax.data._splits import SPLITS, few, hold_out
 from dilax.data._text_files import SUFFIXES, Line, read_file, read_text
-
-_SPLITS = ("train", "validation", "test")
-_MOST_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +52,7 @@ class TextSplit:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TextDataset:
+class TextDataset(SplitDataset):
     """A named set of texts with labels, held in memory.
 
     Attributes:
@@ -72,16 +69,13 @@ class TextDataset:
     64
     """
 
-    name: str
     splits: Mapping[str, TextSplit]
-    class_names: tuple[str, ...]
-    source: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
+        super().__post_init__()
         if len(self.class_names) < 2:
             raise DataError(
-                f"{self.name} must have at least two classes, got {_few(self.class_names)}."
+                f"{self.name} must have at least two classes, got {few(self.class_names)}."
             )
         for name, split in self.splits.items():
             labels = np.unique(split.labels)
@@ -90,10 +84,6 @@ class TextDataset:
                     f"labels of {self.name}/{name} must be 0 to {len(self.class_names) - 1}, got "
                     f"{labels[0]} to {labels[-1]}."
                 )
-
-    def __reduce__(self) -> tuple[type["TextDataset"], tuple[object, ...]]:
-        """Pickle and copy it by its attributes: a read-only mapping can't be pickled."""
-        return type(self), (self.name, dict(self.splits), self.class_names, self.source)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -139,7 +129,8 @@ def load_texts(
     lines = _read(place)
     source = str(place)
     if "test" not in lines:
-        lines |= _held_out(lines["train"], test_share, integer(seed, "seed", minimum=0), place)
+        seed = integer(seed, "seed", minimum=0)
+        lines |= hold_out(lines["train"], share=test_share, seed=seed, path=place, what="texts")
         source += f", {test_share:.0%} held out as test (seed {seed})"
     names = _class_names(lines, place)
     numbers = {name: number for number, name in enumerate(names)}
@@ -161,7 +152,7 @@ def _read(path: Path) -> dict[str, list[Line]]:
         raise DataError(f"{path} must be a file ({', '.join(SUFFIXES)}) or a folder, got neither.")
     files = {
         split: path / f"{split}{suffix}"
-        for split in _SPLITS
+        for split in SPLITS
         for suffix in SUFFIXES
         if (path / f"{split}{suffix}").is_file()
     }
@@ -169,7 +160,7 @@ def _read(path: Path) -> dict[str, list[Line]]:
         return {split: read_file(file) for split, file in files.items()}
     if not (path / "train").is_dir():
         return {"train": _read_classes(path)}
-    folders = [split for split in _SPLITS if (path / split).is_dir()]
+    folders = [split for split in SPLITS if (path / split).is_dir()]
     return {split: _read_classes(path / split) for split in folders}
 
 
@@ -187,34 +178,17 @@ def _read_classes(folder: Path) -> list[Line]:
     return lines
 
 
-def _held_out(lines: list[Line], test_share: float, seed: int, path: Path) -> dict[str, list[Line]]:
-    if len(lines) < 2:
-        raise DataError(f"{path} must hold at least two texts, one to test on, got {len(lines)}.")
-    order = np.random.default_rng(seed).permutation(len(lines))
-    count = min(max(round(test_share * len(lines)), 1), len(lines) - 1)
-    return {
-        "test": [lines[place] for place in sorted(order[:count])],
-        "train": [lines[place] for place in sorted(order[count:])],
-    }
-
-
 def _class_names(lines: Mapping[str, list[Line]], path: Path) -> tuple[str, ...]:
     """Return the classes of training, after checking that there are two and no others."""
     names = tuple(sorted({line.label for line in lines["train"]}))
     if len(names) < 2:
         raise DataError(
-            f"{path} must have texts of at least two classes to train on, got {_few(names)}."
+            f"{path} must have texts of at least two classes to train on, got {few(names)}."
         )
     for line in (line for listed in lines.values() for line in listed):
         if line.label not in names:
             raise DataError(
-                f"{line.place} must have a label that texts for training have ({_few(names)}), got "
+                f"{line.place} must have a label that texts for training have ({few(names)}), got "
                 f"{line.label!r}; is it written alike?"
             )
     return names
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    listed = ", ".join(names[:_MOST_NAMED]) or "none"
-    return f"{listed} and {more} more" if more > 0 else listed

@@ -13,6 +13,8 @@ from dilax._checks import LONGEST, integer
 from dilax.data import Vocabulary
 
 _LONGEST_TEXT = 2**16
+SHORTEST = 16
+"""Words to which shorter texts are padded."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,3 +76,15 @@ class TextPreparation:
             return numbers[:, : self.longest]
         integer(length, "length", minimum=1, maximum=LONGEST)
         return self.vocabulary.encode(texts, length=min(length, self.longest))
+
+
+def padded(numbers: np.ndarray) -> np.ndarray:
+    """Pad texts and words ``(N, T, ...)`` to powers of two with 0, so that few shapes are compiled.
+
+    >>> padded(np.ones((3, 5), np.int32)).shape
+    (4, 16)
+    """
+    rows, length, *others = numbers.shape
+    sizes = [1 << (size - 1).bit_length() for size in (rows, max(length, SHORTEST))]
+    beyond = [(0, sizes[0] - rows), (0, sizes[1] - length), *[(0, 0)] * len(others)]
+    return np.pad(numbers, beyond)

@@ -13,10 +13,10 @@ from flax import nnx
 from dilax._checks import integer, shown
 from dilax.models._tagger import Tagger
 from dilax.models._tagging_preparation import TaggingPreparation
+from dilax.models._text_preparation import padded
 from dilax.models._trained import TrainedNetwork
 
 _LARGEST_BATCH = 2**16
-_SHORTEST = 8
 
 
 class Tags(NamedTuple):
@@ -91,7 +91,7 @@ class TrainedTagger(TrainedNetwork):
         labels: list[tuple[str, ...]] = []
         for start in range(0, len(given), size):
             some = given[start : start + size]
-            numbers = _padded(self.preparation.encode(some))
+            numbers = padded(self.preparation.encode(some))
             found = np.asarray(_labels(*nnx.split(self.network), numbers))
             labels += [
                 tuple(self.class_names[label] for label in row[: len(words)])
@@ -115,13 +115,6 @@ def _as_words(texts: Any) -> list[tuple[str, ...]]:
             )
         found.append(tuple(words))
     return found
-
-
-def _padded(numbers: np.ndarray) -> np.ndarray:
-    """Pad texts and words to powers of two, so that few shapes are compiled."""
-    rows, length, _ = numbers.shape
-    more = [(1 << (size - 1).bit_length()) for size in (rows, max(length, _SHORTEST))]
-    return np.pad(numbers, [(0, more[0] - rows), (0, more[1] - length), (0, 0)])
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -14,11 +14,10 @@ from flax import nnx
 from dilax._checks import integer, shown
 from dilax.data import tokenize
 from dilax.models._text import TextClassifier
-from dilax.models._text_preparation import TextPreparation
+from dilax.models._text_preparation import TextPreparation, padded
 from dilax.models._trained import Predictions, TrainedNetwork
 
 _LARGEST_BATCH = 2**16
-_SHORTEST = 16
 
 
 class WordScore(NamedTuple):
@@ -127,7 +126,7 @@ class TrainedTextClassifier(TrainedNetwork):
             )
         words = self.preparation.encode([given])
         label = -1 if class_name is None else self.class_names.index(class_name)
-        scores = np.asarray(_word_scores(*nnx.split(self.network), _padded(words), label))
+        scores = np.asarray(_word_scores(*nnx.split(self.network), padded(words), label))
         names = tokenize(given, unit=self.preparation.unit)
         return [
             WordScore(name, float(score), bool(number != 1))
@@ -146,16 +145,9 @@ class TrainedTextClassifier(TrainedNetwork):
         return tuple(listed)
 
     def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        words = _padded(self.preparation.encode(texts))
+        words = padded(self.preparation.encode(texts))
         found = _softmax_of_logits(*nnx.split(self.network), words)
         return np.asarray(found)[: len(texts)]
-
-
-def _padded(words: np.ndarray) -> np.ndarray:
-    """Pad rows and words to powers of two, so that few shapes are compiled."""
-    rows, length = words.shape
-    more = [(1 << (size - 1).bit_length()) for size in (rows, max(length, _SHORTEST))]
-    return np.pad(words, [(0, more[0] - rows), (0, more[1] - length)])
 
 
 def _logits(graphdef: Any, state: Any, words: jax.Array) -> jax.Array:

@@ -1,6 +1,5 @@
 """Addresses in the United States with a label for each word, fetched and kept in the cache."""
 
-import hashlib
 import os
 import tarfile
 import tempfile
@@ -9,10 +8,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from common import fetched
 from common.packages import download, member
 from dilax import data
 from dilax._atomic import write_bytes
-from dilax.data import _cache
 
 NAME = "addresses"
 PACKAGE = ("usaddress", "0.5.16")
@@ -28,7 +27,7 @@ SOURCE = (
 
 def folder_of(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder in the cache that holds, or would hold, the addresses."""
-    return _cache.path_of(NAME, cache_dir=cache_dir).with_suffix("")
+    return fetched.folder_of(NAME, cache_dir)
 
 
 def fetch(folder: Path) -> Path:
@@ -47,9 +46,7 @@ def fetch(folder: Path) -> Path:
                 content = member(archive, FILE)
         except Exception as error:  # a damaged archive: whatever its reader raises
             raise data.DataError(f"{path.name} is damaged; try again: {error!r}.") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise data.DataError(f"the SHA-256 of {FILE} must be {SHA256}, got {found}; try again.")
+    fetched.check(content, SHA256, FILE)
     folder.mkdir(parents=True, exist_ok=True)
     for split, texts in split_texts(content).items():
         write_bytes(folder / f"{split}.conll", "\n".join(texts).encode())
@@ -74,10 +71,6 @@ def load() -> dict[str, data.TaggedTexts]:
     Raises:
         DataError: They are not there, or are damaged; the message says how to fetch them.
     """
-    folder, command = folder_of(), f"python experiments/fetch_data.py {NAME}"
-    files = {split: folder / f"{split}.conll" for split in ("train", "test")}
-    if not all(file.is_file() for file in files.values()):
-        raise data.DataError(
-            f"--dataset {NAME} must be in the cache, got none in {folder}; fetch it by: {command}"
-        )
+    files = {split: folder_of() / f"{split}.conll" for split in ("train", "test")}
+    fetched.require(NAME, *files.values())
     return {split: data.load_tagged(file) for split, file in files.items()}

@@ -1,7 +1,6 @@
 """Examples of images with targets of any form, such as canvases of digits with masks or boxes."""
 
 import dataclasses
-import hashlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from common.job import Examples, require_held_out, split_off
+from common.job import Examples, hold_out, require_held_out
 from common.terminal import say, stage
 from dilax import data, models, training
+from dilax.data._dataset import fingerprint_of
 from dilax.training import Batch
 
 
@@ -53,14 +53,10 @@ def make_examples(
     Raises:
         ValueError: No training image is left.
     """
-    train = batches["train"].take(slice(config.limit or None))
-    if not config.validation < train.size:
-        raise ValueError(
-            f"--validation must leave training images, got {config.validation} of {train.size}."
-        )
-    held_out = batches.get("validation", train.take(slice(0)))
-    if config.validation:
-        train, held_out = split_off(train, config.validation)
+    kept, held = hold_out(config, batches["train"].size, what="images")
+    train, held_out = batches["train"].take(kept), batches["train"].take(held)
+    if not config.validation:
+        held_out = batches.get("validation", held_out)
     require_held_out(config, held_out)
     trained = train.targets if labels is None else getattr(train.targets, labels)
     if absent := sorted(set(range(len(class_names))) - set(np.unique(trained).tolist())):
@@ -70,20 +66,10 @@ def make_examples(
     return Examples(
         name=name,
         source=source,
-        sha256=fingerprint(batches),
+        sha256=fingerprint_of(batches, jax.tree.leaves),
         train=train,
         held_out=held_out,
         test=batches["test"],
         class_names=class_names,
         preparation=dataclasses.replace(preparation, object_size=None),
     )
-
-
-def fingerprint(batches: Mapping[str, Batch]) -> str:
-    """Compute the SHA-256 of all arrays, their names and shapes."""
-    digest = hashlib.sha256()
-    for name, batch in sorted(batches.items()):
-        for array in jax.tree.leaves(batch):
-            digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

@@ -12,10 +12,10 @@ import numpy as np
 from jax import Array
 
 from common.config import Config
-from common.job import Examples, Job, Tuning, picture_path
+from common.job import Examples, Job, Tuning, picture_path, require_training
 from common.terminal import say, stage
 from dilax import analysis, data, models, training
-from dilax.training import Augment, Batch, Fitted, Plan, Prepare
+from dilax.training import Augment, Batch, Fitted, Plan
 
 Normalise = Callable[[Array], Array]
 """``images (N, H, W, C), uint8 or floats in [0, 1] -> floats of mean 0 and deviation 1``."""
@@ -77,10 +77,6 @@ class Classify(Job):
         """Read the data set of the flags."""
         return make_examples(config, read_data(config, adapt=self.adapt), tuning)
 
-    def prepare(self, examples: Examples) -> Prepare:
-        """Build the function that normalises images."""
-        return examples.preparation.normalise
-
     def augment(self, config: ClassifierConfig, examples: Examples, plan: Plan) -> Augment:
         """Build the augmentation, which leaves labels as they are."""
         of_images = self.augmentation(config, self.prepare(examples), plan)
@@ -140,11 +136,9 @@ class Classify(Job):
         fitted: Fitted,
         decoded: np.ndarray,
     ) -> None:
-        """Draw learning curves, confusion matrix, mistakes and feature maps."""
+        """Draw confusion matrix, mistakes and feature maps."""
         names, (images, labels) = examples.class_names, examples.test
         counts = training.confusion_matrix(labels, decoded.argmax(-1), classes=len(names))
-        runs = {config.output.name: fitted.history}
-        training.draw_learning_curves(picture_path(config, "learning_curves"), runs)
         training.draw_confusion_matrix(picture_path(config, "confusion_matrix"), counts, names)
         mistakes = picture_path(config, "mistakes")
         training.draw_mistakes(mistakes, images, labels, decoded, names)
@@ -213,10 +207,7 @@ def make_examples(
     note_untrained_classes(dataset)
     if config.limit:
         train = data.Split(train.images[: config.limit], train.labels[: config.limit])
-    if not config.validation < len(train):
-        raise ValueError(
-            f"--validation must leave training images, got {config.validation} of {len(train)}."
-        )
+    require_training(config, len(train), what="images")
     train, held_out = data.holdout(train, config.validation)
     if not config.validation:
         held_out = dataset.splits.get("validation", held_out)

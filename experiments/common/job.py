@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from common.config import Config
-from dilax import training
+from dilax import models, training
 from dilax.training import Augment, Batch, Fitted, Plan, Prepare, Task
 
 HELD_OUT = "final or ema without held-out examples, or add --validation 500"
@@ -69,6 +69,9 @@ class Examples:
 class Job:
     """What one kind of program does. A base class; each kind has one of its own."""
 
+    task_name: str
+    """What its networks are trained to do, as ``dilax.models.Description`` names it."""
+
     rows: str = "class"
     """What ``by_class`` has a row for."""
 
@@ -85,8 +88,8 @@ class Job:
         raise NotImplementedError
 
     def prepare(self, examples: Examples) -> Prepare:
-        """Build the function that turns inputs into what the network sees."""
-        raise NotImplementedError
+        """Build the function that turns inputs into what the network sees: it normalises them."""
+        return examples.preparation.normalise
 
     def augment(self, config: Any, examples: Examples, plan: Plan) -> Augment:
         """Build the function that turns training examples into what the network sees."""
@@ -126,7 +129,14 @@ class Job:
         self, config: Any, examples: Examples, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return what it takes to use the trained network, in JSON."""
-        raise NotImplementedError
+        return models.Description(
+            model=config.model,
+            task=self.task_name,
+            class_names=examples.class_names,
+            preparation=examples.preparation,
+            options=options,
+            kernel_bits=config.kernel_bits,
+        ).as_json()
 
     def by_class(self, examples: Examples, decoded: Any) -> Sequence[Mapping[str, Any]]:
         """Compute results on each class from the decoded outputs on the test examples.
@@ -142,7 +152,7 @@ class Job:
     def draw(
         self, config: Any, examples: Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
-        """Draw the pictures of a run into its folder, ``config.output``.
+        """Draw the pictures of a run into its folder, beside its learning curves.
 
         Args:
             config: The flags of the run.
@@ -152,6 +162,30 @@ class Job:
             decoded: Its decoded outputs on the test examples.
         """
         raise NotImplementedError
+
+
+def hold_out(config: Config, available: int, *, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Draw which of the first ``--limit`` training examples ``--validation`` holds out.
+
+    Returns:
+        The indices of the others, and of those held out.
+
+    Raises:
+        ValueError: No training example is left.
+    """
+    used = min(config.limit or available, available)
+    require_training(config, used, what=what)
+    rows = np.arange(used)
+    kept, held = split_off(Batch(rows, rows), config.validation)
+    return kept.inputs, held.inputs
+
+
+def require_training(config: Config, available: int, *, what: str) -> None:
+    """Refuse to hold out all training examples."""
+    if not config.validation < available:
+        raise ValueError(
+            f"--validation must leave training {what}, got {config.validation} of {available}."
+        )
 
 
 def split_off(examples: Batch, count: int, *, seed: int = 0) -> tuple[Batch, Batch]:

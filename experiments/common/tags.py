@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from common import addresses
-from common.job import Examples, require_held_out, split_off
+from common.job import Examples, hold_out, require_held_out
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
@@ -28,14 +28,9 @@ def read(config: Any) -> Examples:
     """
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         texts, source = load(config.dataset)
-        train = texts["train"].take(range(len(texts["train"]))[: config.limit or None])
-        if not config.validation < len(train):
-            raise ValueError(
-                f"--validation must leave training texts, got {config.validation} of {len(train)}."
-            )
-        rows = np.arange(len(train))
-        kept, held = split_off(Batch(rows, rows), config.validation)
-        parts = {"train": train.take(kept.inputs), "validation": train.take(held.inputs)}
+        train = texts["train"]
+        kept, held = hold_out(config, len(train), what="texts")
+        parts = {"train": train.take(kept.tolist()), "validation": train.take(held.tolist())}
         if not config.validation and "validation" in texts:
             parts["validation"] = texts["validation"]
         return number(config, {**parts, "test": texts["test"]}, source)

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from common import sentences
-from common.job import Examples, require_held_out, split_off
+from common.job import Examples, hold_out, require_held_out, split_off
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
@@ -47,13 +47,8 @@ def read(config: Any) -> TextExamples:
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         found = load(config.dataset)
         train = found.splits["train"]
-        rows = np.arange(len(train))[: config.limit or None]
-        if not config.validation < len(rows):
-            raise ValueError(
-                f"--validation must leave training texts, got {config.validation} of {len(rows)}."
-            )
-        kept, held = split_off(Batch(rows, rows), config.validation)
-        texts = {"train": take(train, kept.inputs), "validation": take(train, held.inputs)}
+        kept, held = hold_out(config, len(train), what="texts")
+        texts = {"train": take(train, kept), "validation": take(train, held)}
         if "validation" in found.splits and not config.validation:
             texts["validation"] = found.splits["validation"]
         texts["test"] = found.splits["test"]

