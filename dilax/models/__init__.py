@@ -26,6 +26,7 @@ from dilax.models._segmentation import (
     UNetDSDC,
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
+from dilax.models._sequences import SequenceClassifier, Sequences, TcnDense, TcnDSDC
 from dilax.models._super_resolution import (
     SuperResolver,
     SuperResolverDense,
@@ -75,6 +76,8 @@ __all__ = [
     "TextClassifier",
     "SuperResolver",
     "Tagger",
+    "SequenceClassifier",
+    "Sequences",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -108,6 +111,9 @@ __all__ = [
     "SuperResolverDSDC",
     "SuperResolverDense",
     "TaggerDSDC",
+    # sequences
+    "TcnDSDC",
+    "TcnDense",
     # fine-tuning
     "in_first_blocks",
 ]

@@ -20,6 +20,7 @@ from dilax.models._dsdc import CifarDSDC, MnistDSDC
 from dilax.models._eesp import CifarEESP
 from dilax.models._mobilenet import MobileNetV2
 from dilax.models._segmentation import DeepLabDense, DeepLabDSDC, Segmenter, UNetDense, UNetDSDC
+from dilax.models._sequences import SequenceClassifier, TcnDense, TcnDSDC
 from dilax.models._super_resolution import SuperResolver, SuperResolverDense, SuperResolverDSDC
 from dilax.models._tagger import Tagger, TaggerDSDC
 from dilax.models._text import TextClassifier, TextDense, TextDSDC
@@ -54,6 +55,8 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "sr_dsdc": SuperResolverDSDC,
     "sr_dense": SuperResolverDense,
     "tagger_dsdc": TaggerDSDC,
+    "tcn_dsdc": TcnDSDC,
+    "tcn_dense": TcnDense,
 }
 
 SegmenterName = Literal["unet_dsdc", "unet_dense", "deeplab_dsdc", "deeplab_dense"]
@@ -61,6 +64,7 @@ DetectorName = Literal["centers_dsdc", "centers_dense"]
 TextName = Literal["text_dsdc", "text_dense"]
 TaggerName = Literal["tagger_dsdc"]
 ResolverName = Literal["sr_dsdc", "sr_dense"]
+SequenceName = Literal["tcn_dsdc", "tcn_dense"]
 ClassifierName = Literal[
     "mnist_dsdc",
     "mnist_textbook",
@@ -85,6 +89,7 @@ KINDS: Mapping[Any, type[nnx.Module]] = {
     TextName: TextClassifier,
     TaggerName: Tagger,
     ResolverName: SuperResolver,
+    SequenceName: SequenceClassifier,
 }
 """For the names of each kind of network, its base class, as type checkers are told."""
 
@@ -115,6 +120,10 @@ def create(
 ) -> SuperResolver: ...
 @overload
 def create(
+    name: SequenceName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> SequenceClassifier: ...
+@overload
+def create(
     name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
 ) -> nnx.Module: ...
 def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
@@ -130,7 +139,7 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
         segmenter to logits ``(N, H, W, classes)``, a detector to heat, sizes and offsets, a
         super-resolver to larger images. A classifier of texts maps numbers of words ``(N, T)`` to
-        logits ``(N, classes)``.
+        logits ``(N, classes)``, one of sequences vectors ``(N, T, features)``.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.
