@@ -1,4 +1,4 @@
-"""Data sets of images and of texts as NumPy arrays, and the augmentation of images on the device.
+"""Data sets of images, texts and sounds as NumPy arrays, and augmentation on the device.
 
 ``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists the known ones and fetches
 them. Importing this package imports neither TFDS nor TensorFlow.
@@ -8,10 +8,13 @@ from dilax.data import augment
 from dilax.data._box_folders import BoxedDataset, BoxedSplit, load_boxes
 from dilax.data._canvases import Canvases, compose_canvases
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
+from dilax.data._log_mel import log_mel_spectrogram
 from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
 from dilax.data._photographs import read_pictures
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
+from dilax.data._sound_files import Sound, read_sound
+from dilax.data._sounds import SoundDataset, SoundSplit, load_sounds
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
 from dilax.data._tagged import TaggedTexts, load_tagged
@@ -27,6 +30,9 @@ __all__ = [
     "MaskedDataset",
     "MaskedSplit",
     "PictureOptions",
+    "Sound",
+    "SoundDataset",
+    "SoundSplit",
     "Split",
     "TaggedTexts",
     "TextDataset",
@@ -39,10 +45,13 @@ __all__ = [
     "load",
     "load_boxes",
     "load_masks",
+    "load_sounds",
     "load_tagged",
     "load_texts",
+    "log_mel_spectrogram",
     "make_split",
     "read_pictures",
+    "read_sound",
     "read_state_dict",
     "shapes",
     "tokenize",

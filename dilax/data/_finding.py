@@ -1,15 +1,16 @@
-"""The picture files that paths lead to."""
+"""The picture and sound files that paths lead to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
+from dilax.data import _sound_files
 from dilax.data._dataset import DataError
 from dilax.data._pictures import SUFFIXES
 
 
 def is_picture(path: Path) -> bool:
     """Return whether a file is a picture by its name; ``._rose.jpg`` is of a file manager."""
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    return _is_one(path, SUFFIXES)
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Path]:
@@ -26,7 +27,21 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     >>> [path.name for path in find_pictures([folder])]
     ['rose.png']
     """
-    return [picture for path in paths for picture in _below(path)]
+    return [picture for path in paths for picture in _below(path, SUFFIXES, "picture")]
+
+
+def find_sounds(paths: Iterable[Path]) -> list[Path]:
+    """List the files among ``paths``, and the sounds in folders and their folders, in order.
+
+    Raises:
+        FileNotFoundError: A path leads nowhere.
+        DataError: A folder holds no sound.
+    """
+    return [sound for path in paths for sound in _below(path, {_sound_files.SUFFIX}, "sound")]
+
+
+def _is_one(path: Path, suffixes: Set[str]) -> bool:
+    return path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
 
 
 def _is_hidden(name: str) -> bool:
@@ -34,17 +49,17 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def _below(path: Path) -> list[Path]:
+def _below(path: Path, suffixes: Set[str], what: str) -> list[Path]:
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a picture, or a folder of pictures.")
+        raise FileNotFoundError(f"{path} does not exist; give a {what}, or a folder of {what}s.")
     if not path.is_dir():
         return [path]
     found = [
         file
         for file in sorted(path.rglob("*"))
-        if is_picture(file) and not any(map(_is_hidden, file.relative_to(path).parts))
+        if _is_one(file, suffixes) and not any(map(_is_hidden, file.relative_to(path).parts))
     ]
     if not found:
-        suffixes = ", ".join(sorted(SUFFIXES))
-        raise DataError(f"{path} must hold pictures ({suffixes}), got none.")
+        named = ", ".join(sorted(suffixes))
+        raise DataError(f"{path} must hold {what}s ({named}), got none.")
     return found

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dilax._checks import entries, integer, number, shown
+from dilax._checks import entries, integer, shown
 from dilax.data._dataset import DataError, SplitDataset
-from dilax.data._splits import SPLITS, few, hold_out
+from dilax.data._splits import SPLITS, check_labels, check_place, hold_out, trained_classes
 from dilax.data._text_files import SUFFIXES, Line, read_file, read_text
 
 
@@ -73,17 +73,7 @@ class TextDataset(SplitDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.class_names) < 2:
-            raise DataError(
-                f"{self.name} must have at least two classes, got {few(self.class_names)}."
-            )
-        for name, split in self.splits.items():
-            labels = np.unique(split.labels)
-            if len(labels) and not 0 <= labels[0] <= labels[-1] < len(self.class_names):
-                raise DataError(
-                    f"labels of {self.name}/{name} must be 0 to {len(self.class_names) - 1}, got "
-                    f"{labels[0]} to {labels[-1]}."
-                )
+        check_labels(self)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -121,18 +111,14 @@ def load_texts(
         ValueError: The share is not between 0 and 1.
         TypeError: ``path`` is no path, or a number is none.
     """
-    if not isinstance(path, str | os.PathLike) or not str(path).strip("\0"):
-        raise TypeError(f"path must be the path of a file or a folder, got {shown(path)}.")
-    if not 0 < number(test_share, "test_share") < 1:
-        raise ValueError(f"test_share must be above 0 and below 1, got {test_share}.")
-    place = Path(path)
+    place = check_place(path, test_share)
     lines = _read(place)
     source = str(place)
     if "test" not in lines:
         seed = integer(seed, "seed", minimum=0)
         lines |= hold_out(lines["train"], share=test_share, seed=seed, path=place, what="texts")
         source += f", {test_share:.0%} held out as test (seed {seed})"
-    names = _class_names(lines, place)
+    names = trained_classes(lines, path=place, what="texts")
     numbers = {name: number for number, name in enumerate(names)}
     splits = {
         split: TextSplit(
@@ -176,19 +162,3 @@ def _read_classes(folder: Path) -> list[Line]:
     if empty := [line.place for line in lines if not line.text]:
         raise DataError(f"{empty[0]} must have a text, got an empty file; delete it.")
     return lines
-
-
-def _class_names(lines: Mapping[str, list[Line]], path: Path) -> tuple[str, ...]:
-    """Return the classes of training, after checking that there are two and no others."""
-    names = tuple(sorted({line.label for line in lines["train"]}))
-    if len(names) < 2:
-        raise DataError(
-            f"{path} must have texts of at least two classes to train on, got {few(names)}."
-        )
-    for line in (line for listed in lines.values() for line in listed):
-        if line.label not in names:
-            raise DataError(
-                f"{line.place} must have a label that texts for training have ({few(names)}), got "
-                f"{line.label!r}; is it written alike?"
-            )
-    return names

@@ -6,7 +6,7 @@ import concurrent.futures
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,11 @@ from dilax.models._description import Description
 from dilax.models._preparation import Preparation, as_pictures
 
 _LARGEST_BATCH = 2**16
+Find = Callable[[Iterable[Path]], list[Path]]
 
 
 class Predictions(NamedTuple):
-    """What a network says of pictures, or of texts.
+    """What a network says of pictures, texts or sounds.
 
     >>> found = Predictions(np.array([[0.2, 0.8]]), ("cat", "dog"))
     >>> found.classes
@@ -40,9 +41,11 @@ class Predictions(NamedTuple):
     class_names: tuple[str, ...]
     """The name of each class."""
     paths: tuple[Path, ...] = ()
-    """The pictures, if files were given."""
+    """The pictures or sounds, if files were given."""
     unread: tuple[tuple[Path, str], ...] = ()
     """Files that could not be used, and why."""
+    notes: tuple[str, ...] = ()
+    """What was done to files besides reading them, such as resampling."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -221,21 +224,26 @@ def _softmax_of_logits(
     return jax.nn.softmax(_logits(graphdef, state, images, preparation, mirrored))
 
 
-def as_paths(images: Any) -> list[Path] | None:
-    """Return the pictures that are meant; None if ``images`` is an array.
+def as_paths(images: Any, *, find: Find = find_pictures, name: str = "images") -> list[Path] | None:
+    """Return the files that are meant; None if ``images`` is an array.
+
+    Args:
+        images: A path, paths, or an array.
+        find: Lists the files that paths lead to.
+        name: The name of the argument, for messages.
 
     Raises:
         FileNotFoundError: A path leads nowhere.
-        DataError: A folder holds no picture.
+        DataError: A folder holds no such file.
         TypeError: Paths and arrays are mixed.
     """
     if isinstance(images, str | os.PathLike):
-        return find_pictures([Path(images)])
+        return find([Path(images)])
     if not isinstance(images, Sequence) or not any(map(_is_path, images)):
         return None
     if other := [one for one in images if not _is_path(one)]:
-        raise TypeError(f"images must be an array or paths, got paths and {shown(other[0])}.")
-    return find_pictures(map(Path, images))
+        raise TypeError(f"{name} must be an array or paths, got paths and {shown(other[0])}.")
+    return find(map(Path, images))
 
 
 def _is_path(value: Any) -> bool:
