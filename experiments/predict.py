@@ -1,7 +1,8 @@
-"""What a trained network sees in pictures, or reads in texts.
+"""What a trained network sees in pictures, reads in texts, or hears in sounds.
 
     python experiments/predict.py runs/mnist_dsdc digit.png photos/ --top 3 --csv answers.csv
     python experiments/predict.py runs/text "A warm, funny film."
+    python experiments/predict.py runs/speech recordings/ yes.wav
 
 The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
@@ -9,7 +10,8 @@ gives the most probable classes or, of a network that finds the class of each pi
 with the most pixels; of one that finds objects, these; of one that enlarges pictures, the new size.
 A picture that cannot be read is named, and the others are answered. Of a network for texts, each
 text is followed by its most probable classes and by the words that moved the answer most: towards
-the first class (+), or away from it (-).
+the first class (+), or away from it (-). Of a network for sounds, WAV files and folders of them are
+answered as pictures are.
 """
 
 import interrupts
@@ -44,12 +46,12 @@ FEW = 64
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Print what a trained network sees in pictures, or reads in texts."""
+    """Print what a trained network sees in pictures, reads in texts, or hears in sounds."""
 
     model: Positional[Path]
     """The folder of a run, or a file of dilax.models.save."""
     inputs: Positional[tuple[str, ...]]
-    """Pictures, and folders of pictures; or texts, in quotation marks."""
+    """Pictures or sounds, and folders of them; or texts, in quotation marks."""
     top: int = 1
     """Number of classes to print for each input, the most probable first."""
     weights: str | None = None
@@ -73,7 +75,7 @@ class Config:
                 flag = name.replace("_", "-")
                 raise ValueError(f"--{flag} must be at least 1, got {getattr(self, name)}.")
         if not self.inputs:
-            raise ValueError("give at least one picture, folder of pictures, or text, got none.")
+            raise ValueError("give at least one picture, sound, folder of them, or text, got none.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "--masks must be left out with a network that finds no class of each pixel, got "
                 f"{config.masks} with {model.description.model}."
             )
+        if isinstance(model, models.TrainedSoundClassifier) and config.draw is not None:
+            raise ValueError(
+                f"--draw must be left out with a network for sounds, got {config.draw}."
+            )
         check_enlarged(model, config)
         found = predict(model, config)
         write(model, found, config)
@@ -106,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show(found, config.top)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for note in found.notes if isinstance(found, models.Predictions) else ():
+        say(f"note: {note}", file=sys.stderr)
     for _, reason in found.unread:
         say(f"left out: {reason}", file=sys.stderr)
     return 1 if found.unread else 0
@@ -177,6 +185,8 @@ def predict(model: models.TrainedNetwork, config: Config) -> Answers:
         def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, visible=total > FEW)
 
+        if isinstance(model, models.TrainedSoundClassifier):
+            return model.predict(paths, batch_size=config.batch_size)
         if isinstance(model, models.TrainedClassifier):
             return model.predict(paths, batch_size=config.batch_size, on_progress=on_progress)
         kinds = models.TrainedSegmenter | models.TrainedSuperResolver | models.TrainedDetector

@@ -24,8 +24,9 @@ import common
 import jax
 import numpy as np
 from common import texts
+from common.job import class_rows, draw_confusions
 
-from dilax import models, training
+from dilax import models
 from dilax.training import Augment, Batch, Classification, Fitted, Plan, Prepare
 
 
@@ -125,12 +126,7 @@ class ClassifyTexts(common.Job):
         self, examples: common.Examples, decoded: np.ndarray
     ) -> Sequence[Mapping[str, Any]]:
         """Compute the accuracy on the test texts of each class."""
-        labels, found = examples.test.targets, decoded.argmax(-1)
-        rows = training.class_accuracies(labels, found, examples.class_names)
-        return [
-            {"name": row["name"], "texts": row["images"], "accuracy": row["accuracy"]}
-            for row in rows
-        ]
+        return class_rows(examples, decoded, what="texts")
 
     def further_tests(
         self, config: Config, examples: common.Examples, decoded: np.ndarray
@@ -144,17 +140,12 @@ class ClassifyTexts(common.Job):
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
         """Draw mistakes by class, and the words that moved answers."""
-        names = examples.class_names
-        counts = training.confusion_matrix(
-            examples.test.targets, decoded.argmax(-1), classes=len(names)
-        )
-        path = common.picture_path(config, "confusion_matrix")
-        training.draw_confusion_matrix(path, counts, names)
+        draw_confusions(config, examples, decoded)
         options = {**self.network_options(config, examples), **config.network_options()}
         described = models.Description.from_json(self.describe(config, examples, options))
         assert isinstance(examples, texts.TextExamples)
         test = examples.texts["test"]
-        labels = [names[label] for label in test.labels]
+        labels = [examples.class_names[label] for label in test.labels]
         model = models.TrainedTextClassifier(module, described)
         texts.draw_words(common.picture_path(config, "words"), model, test.texts, labels)
 

@@ -58,7 +58,7 @@ def read_sound(path: str | os.PathLike[str], *, rate: int = 16_000) -> Sound:
     if x.ndim > 1:
         x = x.mean(axis=1)
     if own_rate != rate:
-        x = _resampled(x, own_rate, rate)
+        x = resampled(x, own_rate, rate)
     return Sound(np.rint(np.clip(x, -1, 1) * LARGEST).astype(np.int16), own_rate)
 
 
@@ -118,7 +118,12 @@ def _as_floats(samples: np.ndarray) -> np.ndarray:
     return samples.astype(np.float64) / np.iinfo(samples.dtype).max
 
 
-def _resampled(x: np.ndarray, own_rate: int, rate: int) -> np.ndarray:
+def resampled(x: np.ndarray, own_rate: int, rate: int) -> np.ndarray:
+    """Convert ``(samples,)`` from one rate to another by a polyphase filter.
+
+    >>> resampled(np.zeros(441), 44_100, 16_000).shape
+    (160,)
+    """
     import scipy.signal
 
     shared = math.gcd(own_rate, rate)

@@ -12,7 +12,14 @@ import numpy as np
 from jax import Array
 
 from common.config import Config
-from common.job import Examples, Job, Tuning, picture_path, require_training
+from common.job import (
+    Examples,
+    Job,
+    Tuning,
+    draw_confusions,
+    picture_path,
+    require_training,
+)
 from common.terminal import say, stage
 from dilax import analysis, data, models, training
 from dilax.training import Augment, Batch, Fitted, Plan
@@ -138,8 +145,7 @@ class Classify(Job):
     ) -> None:
         """Draw confusion matrix, mistakes and feature maps."""
         names, (images, labels) = examples.class_names, examples.test
-        counts = training.confusion_matrix(labels, decoded.argmax(-1), classes=len(names))
-        training.draw_confusion_matrix(picture_path(config, "confusion_matrix"), counts, names)
+        draw_confusions(config, examples, decoded)
         mistakes = picture_path(config, "mistakes")
         training.draw_mistakes(mistakes, images, labels, decoded, names)
         module.eval()

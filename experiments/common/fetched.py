@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from dilax import data
@@ -13,15 +14,17 @@ def folder_of(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Pat
     return _cache.path_of(name, cache_dir=cache_dir).with_suffix("")
 
 
-def check(content: bytes, sha256: str, name: str) -> None:
-    """Refuse content that is not the published one.
+def check(content: bytes, sha256: str | Collection[str], name: str) -> None:
+    """Refuse content that is not the published one, or one of several.
 
     Raises:
         DataError: It has another SHA-256.
     """
     found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise data.DataError(f"the SHA-256 of {name} must be {sha256}, got {found}; try again.")
+    published = [sha256] if isinstance(sha256, str) else list(sha256)
+    if found not in published:
+        wanted = " or ".join(published)
+        raise data.DataError(f"the SHA-256 of {name} must be {wanted}, got {found}; try again.")
 
 
 def require(name: str, *files: Path) -> None:

@@ -204,6 +204,21 @@ def require_held_out(config: Config, held_out: Batch) -> None:
     config.require("evaluate", config.evaluate != "best" or held_out.size > 0, HELD_OUT)
 
 
+def class_rows(examples: Examples, decoded: np.ndarray, *, what: str) -> list[dict[str, Any]]:
+    """Compute the number of test examples of each class, named ``what``, and their accuracy."""
+    labels, found = examples.test.targets, decoded.argmax(-1)
+    rows = training.class_accuracies(labels, found, examples.class_names)
+    return [{"name": row["name"], what: row["images"], "accuracy": row["accuracy"]} for row in rows]
+
+
+def draw_confusions(config: Config, examples: Examples, decoded: np.ndarray) -> None:
+    """Draw how often each class of the test examples was taken for which."""
+    names = examples.class_names
+    found = decoded.argmax(-1)
+    counts = training.confusion_matrix(examples.test.targets, found, classes=len(names))
+    training.draw_confusion_matrix(picture_path(config, "confusion_matrix"), counts, names)
+
+
 def one_input(examples: Examples, prepare: Prepare) -> Any:
     """Return the shapes of what the network sees of one example."""
     first = jax.tree.map(
