@@ -25,6 +25,7 @@ from common.terminal import print_all_letters, say, stage
 from tyro.conf import Positional
 
 from dilax import data, models
+from dilax.data._sound_files import resampling_notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(model, models.TrainedSoundClassifier):
             raise ValueError(f"model must be a network for sounds, got {model!r}.")
         sound = data.read_sound(config.sound, rate=model.preparation.rate)
-        for note in data.resampling_notes({config.sound: sound.file_rate}, model.preparation.rate):
+        for note in resampling_notes({config.sound: sound.file_rate}, model.preparation.rate):
             say(f"note: {note}", file=sys.stderr)
         listen(model, sound.samples, config.milliseconds)
     except (ValueError, OSError) as error:

@@ -13,7 +13,7 @@ from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
 from dilax.data._photographs import read_pictures
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
-from dilax.data._sound_files import Sound, read_sound, resampling_notes
+from dilax.data._sound_files import Sound, read_sound
 from dilax.data._sounds import SoundDataset, SoundSplit, load_sounds
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
@@ -53,7 +53,6 @@ __all__ = [
     "read_pictures",
     "read_sound",
     "read_state_dict",
-    "resampling_notes",
     "shapes",
     "tokenize",
 ]

@@ -12,6 +12,7 @@ from dilax._arrays import as_array
 from dilax._checks import LONGEST, integer, number, shown
 
 FramePadding = Literal["VALID", "CAUSAL"] | tuple[int, int]
+LONGEST_WINDOW = 2**20
 LINEAR_STEP, BREAK, OCTAVES = 200 / 3, 1000.0, np.log(6.4) / 27
 """Hertz in a mel up to the break, in hertz, and the logarithm of their ratio beyond it."""
 
@@ -74,17 +75,23 @@ def log_mel_spectrogram(
             f"sounds must be floats (..., samples), got {x.dtype} {x.shape}; divide 16-bit "
             "integers by 32768."
         )
-    for name, value in {"rate": rate, "window": window, "hop": hop, "bands": bands}.items():
-        integer(value, name, minimum=1, maximum=LONGEST)
-    if not number(floor, "floor") > 0:
-        raise ValueError(f"floor must be positive, got {floor}.")
+    integer(rate, "rate", minimum=1, maximum=LONGEST)
+    integer(window, "window", minimum=2, maximum=LONGEST_WINDOW)
+    integer(hop, "hop", minimum=1, maximum=window)
     size = 1 << (window - 1).bit_length()
-    filters = mel_filters(rate, size, bands, low, rate / 2 if high is None else high)
+    integer(bands, "bands", minimum=1, maximum=size // 2)
+    epsilon = float(number(floor, "floor"))
+    if not 0 < epsilon < np.inf:
+        raise ValueError(f"floor must be positive, got {floor}.")
+    lowest, highest = float(number(low, "low")), rate / 2
+    if high is not None:
+        highest = float(number(high, "high"))
+    filters = mel_filters(rate, size, bands, lowest, highest)
     cut = frames(x.astype(jnp.float32), window, hop, padding)
     weights = jnp.asarray(hann(window), jnp.float32).reshape(*[1] * x.ndim, window)
     spectrum = jnp.fft.rfft(cut * weights, n=size)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    return jnp.log(jnp.matmul(power, filters, precision="highest") + floor).astype(x.dtype)
+    return jnp.log(jnp.matmul(power, filters, precision="highest") + epsilon).astype(x.dtype)
 
 
 def frames(x: Array, window: int, hop: int, padding: FramePadding) -> Array:
@@ -99,24 +106,25 @@ def frames(x: Array, window: int, hop: int, padding: FramePadding) -> Array:
     """
     side_by_side = -(-window // hop)
     before = [(0, 0)] * (x.ndim - 1)
-    if padding == "CAUSAL":
+    causal = isinstance(padding, str) and padding == "CAUSAL"
+    if causal:
         count = x.shape[-1] // hop
         missing, start = 0, side_by_side * hop - window
     else:
-        x = jnp.pad(x, [*before, _ends(padding)])
+        x = jnp.pad(x, [*before, _ends(padding, window)])
         count = (x.shape[-1] - window) // hop + 1
         missing, start = max(0, (count - 1 + side_by_side) * hop - x.shape[-1]), 0
     if count < 1:
         raise ValueError(
-            f"sounds must have at least {hop if padding == 'CAUSAL' else window} samples for a "
-            f"frame, got {x.shape[-1]}."
+            f"sounds must have at least {hop if causal else window} samples for a "
+            f"frame of this window and hop, with their padding, got {x.shape[-1]}."
         )
     if missing:
         x = jnp.pad(x, [*before, (0, missing)])
     if x.shape[-1] % hop:
         x = x[..., : x.shape[-1] // hop * hop]
     blocks = x.reshape(*x.shape[:-1], -1, hop)
-    if padding == "CAUSAL":
+    if causal:
         blocks = jnp.pad(blocks, [*before, (side_by_side - 1, 0), (0, 0)])
     shifted = [blocks[..., first : first + count, :] for first in range(side_by_side)]
     return jnp.concatenate(shifted, axis=-1)[..., start : start + window]
@@ -141,7 +149,7 @@ def mel_filters(rate: int, size: int, bands: int, low: float, high: float) -> np
     >>> mel_filters(16_000, 512, 40, 20.0, 8000.0).shape
     (257, 40)
     """
-    if not 0 <= number(low, "low") < number(high, "high") <= rate / 2:
+    if not 0 <= low < high <= rate / 2:
         raise ValueError(
             f"low and high must be from 0 to half the rate, {rate / 2} Hz, and high above low, got "
             f"{low} and {high}."
@@ -156,8 +164,9 @@ def mel_filters(rate: int, size: int, bands: int, low: float, high: float) -> np
     filters = np.maximum(0, np.minimum(rising, falling)) * 2 / (right - left)
     if (empty := (filters == 0).all(axis=0)).any():
         raise ValueError(
-            f"bands must be wide enough for windows of {size} samples, got band "
-            f"{empty.argmax()} of {bands} without a frequency; give fewer bands or longer windows."
+            f"bands must be wide enough for window and rate, got band {empty.argmax()} of {bands} "
+            f"from low {low} Hz to high {high} Hz without one of the {size // 2 + 1} frequencies; "
+            "give fewer bands or a longer window."
         )
     return filters.astype(np.float32)
 
@@ -179,13 +188,11 @@ def to_hertz(mel: np.ndarray) -> np.ndarray:
     return np.where(mel < BREAK / LINEAR_STEP, mel * LINEAR_STEP, beyond)
 
 
-def _ends(padding: FramePadding) -> tuple[int, int]:
+def _ends(padding: FramePadding, window: int) -> tuple[int, int]:
     """Return the zeros before and after a sound."""
-    if padding == "VALID":
+    if isinstance(padding, str) and padding == "VALID":
         return 0, 0
     if not isinstance(padding, tuple) or len(padding) != 2:
         raise ValueError(f"padding must be VALID, CAUSAL or two integers, got {shown(padding)}.")
-    before, after = (
-        integer(each, "each of padding", minimum=0, maximum=LONGEST) for each in padding
-    )
-    return before, after
+    first, last = (integer(each, "each of padding", minimum=0, maximum=window) for each in padding)
+    return first, last

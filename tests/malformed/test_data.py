@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from dilax import data
 from dilax.data import augment
+from tests.data import mel
 from tests.malformed import values
 from tests.malformed.answers import floats
 from tests.malformed.calls import Call, answered
@@ -78,6 +79,12 @@ def split_up(text: Any, unit: Any) -> Any:
         return list(" ".join(lowered.split()))
     assert unit == "words"
     return re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", lowered)  # noqa: RUF001
+
+
+def spectrogram(sounds: Any, **options: Any) -> np.ndarray:
+    x = np.asarray(jnp.asarray(sounds))
+    assert jnp.issubdtype(x.dtype, jnp.floating)
+    return mel.log_mel(x, **options).astype(x.dtype)
 
 
 images = np.abs(floats(2, 5, 6, 3))
@@ -177,6 +184,27 @@ CALLS = {
     ),
     "load": Call(
         lambda name: data.load(name).name, {"name": "mnist"}, {"name": PATHS}, lambda name: name
+    ),
+    "log_mel_spectrogram": Call(
+        data.log_mel_spectrogram,
+        {
+            "sounds": floats(2, 60),
+            "rate": 8000,
+            "window": 24,
+            "hop": 10,
+            "bands": 4,
+            "low": 100.0,
+            "high": 4000.0,
+            "padding": (12, 12),
+            "floor": 1e-3,
+        },
+        {
+            "sounds": values.arrays(floats(2, 60)),
+            **{name: values.integers() for name in ("rate", "window", "hop", "bands")},
+            **{name: values.numbers() for name in ("low", "high", "floor")},
+            "padding": values.paddings(),
+        },
+        spectrogram,
     ),
     "tokenize": Call(
         data.tokenize,
