@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,18 +68,16 @@ def listen(model: models.TrainedSoundClassifier, samples: np.ndarray, millisecon
     """Print the words as they come, and the time of a step."""
     pause = np.zeros(round(2 * sounds.PAUSE * model.preparation.rate), samples.dtype)
     times: list[float] = []
-
-    def timed(steps: Iterable[sounds.Step]) -> Iterator[sounds.Step]:
-        for step in steps:
-            times.append(step.milliseconds)
-            yield step
-
-    steps = sounds.follow(model, np.concatenate([samples, pause]), milliseconds=milliseconds)
-    for word in sounds.words_of(timed(steps), model.class_names):
-        print(f"{word.seconds:7.2f} s  {word.name} {word.probability:.1%}", flush=True)
-    step = sounds.step_size(model, milliseconds) * 1000 / model.preparation.rate
+    samples = np.concatenate([samples, pause])
+    for step in sounds.follow(model, samples, milliseconds=milliseconds):
+        times.append(step.milliseconds)
+        if step.word_is_over:
+            best = int(step.probabilities.argmax())
+            name, probability = model.class_names[best], step.probabilities[best]
+            print(f"{step.seconds:7.2f} s  {name} {probability:.1%}", flush=True)
+    length = sounds.step_size(model, milliseconds) * 1000 / model.preparation.rate
     print(
-        f"{len(times)} steps of {step:g} ms: median {np.median(times):.2f} ms, 99 of 100 in "
+        f"{len(times)} steps of {length:g} ms: median {np.median(times):.2f} ms, 99 of 100 in "
         f"{np.percentile(times, 99):.2f} ms"
     )
 

@@ -109,6 +109,15 @@ def trained(tmp_path_factory) -> pathlib.Path:
         options={"sizes": forms.sizes},
     )
     models.save(models.TrainedTagger(description.create(), description), place / "runs/tagging")
+    described = dataclasses.replace(
+        segmenter.description,
+        model="tcn_dsdc",
+        task="sound_classification",
+        class_names=tuple("0123456789"),
+        preparation=models.SoundPreparation(mean=(-5.0,) * 40, std=(2.0,) * 40),
+    )
+    of_sounds = models.TrainedSoundClassifier(described.create(), described)
+    models.save(of_sounds, place / "runs" / "speech")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,64 +122,66 @@ class Step(NamedTuple):
 
     seconds: float
     """Time in the sound, at its end."""
-    loudness: float
-    """The root of the chunk's mean square; full scale is 1."""
     probabilities: np.ndarray
-    """``(classes,)``: of the last sound, as long as those that the network was trained on."""
+    """``(classes,)``: of the word that is being said."""
+    word_is_over: bool
+    """Whether a pause after sound says that the word is complete."""
     milliseconds: float
     """How long the step took."""
 
 
-class Heard(NamedTuple):
-    """A word that was heard."""
+class Pauses:
+    """Finds where words end, by how loud their sound is: where it was quiet for a while after it.
 
-    seconds: float
-    """When the answer came."""
-    name: str
-    probability: float
+    >>> pauses = Pauses()
+    >>> [pauses.end_word(loudness, 0.1) for loudness in (0.0, 0.5, 0.5, 0.0, 0.0, 0.0)]
+    [False, False, False, False, True, False]
+    """
+
+    def __init__(self) -> None:
+        self._loudest = self._loud = self._quiet = 0.0
+
+    def end_word(self, loudness: float, seconds: float) -> bool:
+        """Take the loudness of a chunk of so many seconds; return whether a word is over."""
+        self._loudest = max(self._loudest, loudness)
+        if loudness > QUIET * self._loudest:
+            self._loud, self._quiet = self._loud + seconds, 0.0
+            return False
+        self._quiet += seconds
+        if self._quiet < PAUSE - 1e-6:
+            return False
+        ended, self._loud = self._loud > SHORTEST, 0.0
+        return ended
 
 
 def follow(
     model: models.TrainedSoundClassifier, samples: np.ndarray, *, milliseconds: int = 20
 ) -> Iterator[Step]:
-    """Give sound ``(samples,)`` to a network chunk by chunk, and say what it knows after each."""
+    """Give sound ``(samples,)`` to a network chunk by chunk, and say what it knows after each.
+
+    After each word the network begins anew: it was trained on sounds of one word.
+    """
     kept, size = model.preparation, step_size(model, milliseconds)
     sound = np.float32(samples) / (32_768 if samples.dtype == np.int16 else 1)
     sound = np.pad(sound, (0, -len(sound) % size)).reshape(-1, 1, size)
     streaming = inference.stream(model.follow, jnp.zeros((1, kept.samples // size * size)))
-    state = streaming.initial_state
+    state, pauses = streaming.initial_state, Pauses()
     streaming.step(state, jnp.zeros((1, size)))  # compiles
     for count, chunk in enumerate(sound, start=1):
         begin = time.perf_counter()
         state, answers = streaming.step(state, chunk)
         found = np.asarray(answers)[0, -1]
         took = 1000 * (time.perf_counter() - begin)
-        loudness = float(np.sqrt(np.square(chunk).mean()))
-        yield Step(count * size / kept.rate, loudness, found, took)
+        over = pauses.end_word(float(np.sqrt(np.square(chunk).mean())), size / kept.rate)
+        yield Step(count * size / kept.rate, found, over, took)
+        if over:
+            state = streaming.initial_state
 
 
 def step_size(model: models.TrainedSoundClassifier, milliseconds: int) -> int:
     """Return the samples in a step: those of the whole number of frames that is nearest."""
     kept = model.preparation
     return max(round(kept.rate * milliseconds / 1000 / kept.hop), 1) * kept.hop
-
-
-def words_of(steps: Iterable[Step], names: Sequence[str]) -> Iterator[Heard]:
-    """Tell which words were heard: one after each pause that follows sound."""
-    loudest = before = loud = quiet = 0.0
-    for step in steps:
-        passed, before = step.seconds - before, step.seconds
-        loudest = max(loudest, step.loudness)
-        if step.loudness > QUIET * loudest:
-            loud, quiet = loud + passed, 0.0
-            continue
-        quiet += passed
-        if quiet < PAUSE - 1e-6 or not loud:
-            continue
-        if loud > SHORTEST:
-            best = int(step.probabilities.argmax())
-            yield Heard(step.seconds, names[best], float(step.probabilities[best]))
-        loud = 0.0
 
 
 def string_together(sounds: np.ndarray, rate: int) -> np.ndarray:
@@ -221,9 +223,10 @@ def draw_heard(
     above.set(title=f"said: {spoken}", ylabel="mel band")
     curves = np.stack([step.probabilities for step in steps])
     below.plot([step.seconds for step in steps], curves, label=model.class_names)
-    for word in words_of(steps, model.class_names):
-        below.axvline(word.seconds, color="gray", linewidth=0.8)
-        below.text(word.seconds, 1.02, word.name, ha="center", fontsize=9)
+    for step in (step for step in steps if step.word_is_over):
+        below.axvline(step.seconds, color="gray", linewidth=0.8)
+        name = model.class_names[step.probabilities.argmax()]
+        below.text(step.seconds, 1.02, name, ha="center", fontsize=9)
     below.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.12))
     below.legend(fontsize=7, ncols=2, loc="upper left")
     figure.savefig(path)

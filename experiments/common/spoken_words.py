@@ -50,8 +50,8 @@ SUM = "sha256.txt"
 SOURCE = (
     f"synthetic: {len(WORDS)} words spoken by the voices of eSpeak NG (Python package "
     f"{'=='.join(PACKAGE)}) in {len(ACCENTS)} accents of English, {TAKES} times each at drawn "
-    f"speeds and pitches (seed {SEED}); {SHARES['test']:.0%} of the voices are tested alone, and "
-    f"{SHARES['validation']:.0%} validated alone"
+    f"speeds and pitches (seed {SEED}); {SHARES['test']:.0%} of the voices, with all "
+    f"versions of each, are for testing alone, and {SHARES['validation']:.0%} for validation alone"
 )
 
 

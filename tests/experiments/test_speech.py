@@ -156,12 +156,10 @@ def test_hidden_frames_and_bands_are_runs():
 
 
 def test_a_word_is_told_once_after_a_pause():
-    def step(place, loudness):
-        return sounds.Step(place * 0.02, loudness, np.array([0.2, 0.8]), 1.0)
-
+    pauses = sounds.Pauses()
     loud = [0.0] * 10 + [0.5] * 20 + [0.001] * 30 + [0.5] * 2 + [0.0] * 30 + [0.1] * 10 + [0.0] * 9
-    heard = list(sounds.words_of((step(n, each) for n, each in enumerate(loud, 1)), "ab"))
-    assert [(word.name, round(word.seconds, 2)) for word in heard] == [("b", 0.8)]
+    ends = [place for place, each in enumerate(loud, 1) if pauses.end_word(each, 0.02)]
+    assert ends == [40]
 
 
 # --- the synthesiser ------------------------------------------------------------------------------
