@@ -84,7 +84,9 @@ class TrainedSoundClassifier(TrainedNetwork):
         size = integer(batch_size, "batch_size", minimum=1, maximum=_LARGEST_BATCH)
         paths = as_paths(sounds, find=find_sounds, name="sounds")
         if paths is None:
-            return Predictions(self._probabilities(_as_sounds(sounds), size), self.class_names)
+            return Predictions(
+                self._probabilities(list(_as_sounds(sounds)), size), self.class_names
+            )
         read: dict[Path, np.ndarray] = {}
         rates: dict[Path, int] = {}
         unread = []

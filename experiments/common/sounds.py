@@ -162,7 +162,7 @@ def follow(
     After each word the network begins anew: it was trained on sounds of one word.
     """
     kept, size = model.preparation, step_size(model, milliseconds)
-    sound = np.float32(samples) / (32_768 if samples.dtype == np.int16 else 1)
+    sound = samples.astype(np.float32) / (32_768 if samples.dtype == np.int16 else 1)
     sound = np.pad(sound, (0, -len(sound) % size)).reshape(-1, 1, size)
     streaming = inference.stream(model.follow, jnp.zeros((1, kept.samples // size * size)))
     state, pauses = streaming.initial_state, Pauses()
