@@ -76,7 +76,7 @@ def load(dataset: str, seconds: float) -> data.SoundDataset:
 def shift(key: Array, sounds: Array, *, most: int) -> Array:
     """Shift each of ``(N, samples)`` by up to ``most`` samples either way; zeros come in."""
     padded = jnp.pad(sounds, ((0, 0), (most, most)))
-    starts = jax.random.randint(key, (len(sounds),), 0, 2 * most + 1)
+    starts = up_to(2 * most, jax.random.uniform(key, (len(sounds),)))
     size = sounds.shape[1]
     return jax.vmap(lambda sound, start: lax.dynamic_slice(sound, (start,), (size,)))(
         padded, starts
@@ -102,16 +102,20 @@ def mask(key: Array, spectrograms: Array, *, frames: int, bands: int) -> Array:
 
     Source: D. Park et al., "SpecAugment", 2019.
     """
+    draws = jax.random.uniform(key, (2, 2, len(spectrograms), 1))
     for axis, most in ((1, frames), (2, bands)):
-        key, width_key, start_key = jax.random.split(key, 3)
-        count, size = len(spectrograms), spectrograms.shape[axis]
-        widths = jax.random.randint(width_key, (count, 1), 0, min(most, size) + 1)
-        starts = jax.random.randint(start_key, (count, 1), 0, size - widths + 1)
+        size = spectrograms.shape[axis]
+        widths = up_to(min(most, size), draws[axis - 1, 0])
+        starts = up_to(size - widths, draws[axis - 1, 1])
         places = jnp.arange(size)[None]
-        masked = (places >= starts) & (places < starts + widths)
-        kept = ~jnp.expand_dims(masked, 3 - axis)
-        spectrograms = spectrograms * kept
+        kept = (places < starts) | (places >= starts + widths)
+        spectrograms = spectrograms * jnp.expand_dims(kept, 3 - axis)
     return spectrograms
+
+
+def up_to(most: int | Array, shares: Array) -> Array:
+    """Convert random numbers from 0 to 1 to integers from 0 to ``most``."""
+    return jnp.minimum(jnp.floor(shares * (most + 1)).astype(jnp.int32), most)
 
 
 # --- sound as it arrives --------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io.wavfile
@@ -33,7 +32,8 @@ def test_the_default_spectrogram_is_that_of_speech():
     x = np.random.default_rng(0).normal(size=1600).astype(np.float32)
     options = {"rate": 16_000, "window": 400, "hop": 160, "bands": 40, "low": 20.0, "floor": 1e-6}
     expected = mel.log_mel(x, **options, high=None, padding="CAUSAL")
-    np.testing.assert_allclose(data.log_mel_spectrogram(x), expected, rtol=1e-4, atol=1e-4)
+    found = jax.jit(data.log_mel_spectrogram)(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.long
@@ -62,7 +62,7 @@ def test_a_spectrogram_can_be_streamed():
 
 def test_the_gradient_of_silence_is_finite():
     gradient = jax.jit(jax.grad(lambda x: spectrogram(x).sum()))(np.zeros(100, np.float32))
-    assert jnp.isfinite(gradient).all()
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(

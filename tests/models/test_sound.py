@@ -47,7 +47,8 @@ def test_statistics_are_those_of_the_training_sounds():
     silence = np.zeros((2, 800), np.int16)
     options = {"bands": 6, "rate": 8000, "window": 64, "hop": 20}
     found = models.SoundPreparation.of_sounds(np.concatenate([SOUNDS, silence]), **options)
-    frames = np.asarray(found.normalise(np.concatenate([SOUNDS, silence]))).reshape(-1, 6)
+    normalise = jax.jit(found.normalise)
+    frames = np.asarray(normalise(np.concatenate([SOUNDS, silence]))).reshape(-1, 6)
     np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(frames.std(axis=0), 1, rtol=1e-4)
     still = models.SoundPreparation.of_sounds(silence, **options)
@@ -59,8 +60,8 @@ def test_answers_are_those_of_the_logits(model):
     assert found.probabilities.shape == (3, 3) and not found.paths and not found.notes
     expected = jax.nn.softmax(jax.jit(model.logits)(SOUNDS))
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
-    floats = model.predict(SOUNDS[0] / 32_768, batch_size=1)
-    np.testing.assert_allclose(floats.probabilities[0], expected[0], rtol=1e-4)
+    floats = model.predict(np.float64(SOUNDS) / 32_768)
+    np.testing.assert_allclose(floats.probabilities, expected, rtol=1e-4)
     assert len(model.predict(SOUNDS[:0]).probabilities) == 0
 
 
@@ -78,7 +79,6 @@ def test_files_of_any_rate_and_length_are_answered(model, folder):
     ((path, reason),) = found.unread
     assert path.name == "bad.wav" and "is not a readable WAV file" in reason
     assert found.notes == ("resampled to 8,000 Hz: other.wav from 16,000 Hz",)
-    assert model.predict([folder / "b.wav"]).classes == [found.classes[1]]
 
 
 def test_what_was_heard_so_far_can_be_streamed(model):
@@ -110,7 +110,7 @@ def test_an_exported_network_answers_equally(model, tmp_path):
     inference.export(model.logits, path, ("batch", 800))
     sounds = np.float32(SOUNDS) / 32_768
     found = inference.load_exported(path)(sounds)
-    np.testing.assert_allclose(found, model.logits(sounds), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, jax.jit(model.logits)(sounds), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
