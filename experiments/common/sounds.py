@@ -231,6 +231,6 @@ def draw_heard(
         below.axvline(step.seconds, color="gray", linewidth=0.8)
         name = model.class_names[step.probabilities.argmax()]
         below.text(step.seconds, 1.02, name, ha="center", fontsize=9)
-    below.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.12))
+    below.set(xlabel="seconds", ylabel="probability", xlim=extent[:2], ylim=(0, 1.12))
     below.legend(fontsize=7, ncols=2, loc="upper left")
     figure.savefig(path)
