@@ -1,4 +1,4 @@
-"""Data sets of images and of texts as NumPy arrays, and the augmentation of images on the device.
+"""Data sets of images, texts and time series as NumPy arrays, and augmentation on the device.
 
 ``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists the known ones and fetches
 them. Importing this package imports neither TFDS nor TensorFlow.
@@ -12,6 +12,7 @@ from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
 from dilax.data._photographs import read_pictures
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
+from dilax.data._series import SeriesDataset, SeriesSplit, load_time_series
 from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
 from dilax.data._tagged import TaggedTexts, load_tagged
@@ -27,6 +28,8 @@ __all__ = [
     "MaskedDataset",
     "MaskedSplit",
     "PictureOptions",
+    "SeriesDataset",
+    "SeriesSplit",
     "Split",
     "TaggedTexts",
     "TextDataset",
@@ -41,6 +44,7 @@ __all__ = [
     "load_masks",
     "load_tagged",
     "load_texts",
+    "load_time_series",
     "make_split",
     "read_pictures",
     "read_state_dict",

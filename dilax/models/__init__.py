@@ -27,6 +27,7 @@ from dilax.models._segmentation import (
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
 from dilax.models._sequences import SequenceClassifier, Sequences, TcnDense, TcnDSDC
+from dilax.models._series_preparation import SeriesPreparation
 from dilax.models._super_resolution import (
     SuperResolver,
     SuperResolverDense,
@@ -39,6 +40,7 @@ from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
+from dilax.models._trained_series import TrainedSeriesClassifier
 from dilax.models._trained_tagger import Tags, TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier, WordScore
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
@@ -64,10 +66,12 @@ __all__ = [
     "Enlarged",
     "TrainedTagger",
     "Tags",
+    "TrainedSeriesClassifier",
     "Description",
     "Preparation",
     "TextPreparation",
     "TaggingPreparation",
+    "SeriesPreparation",
     "prune",
     # base classes
     "Classifier",

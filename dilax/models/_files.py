@@ -24,6 +24,7 @@ from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._super_resolver import TrainedSuperResolver
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
+from dilax.models._trained_series import TrainedSeriesClassifier
 from dilax.models._trained_tagger import TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier
 
@@ -39,6 +40,7 @@ _KINDS: Mapping[str, type[TrainedNetwork]] = {
         TrainedSuperResolver,
         TrainedTextClassifier,
         TrainedTagger,
+        TrainedSeriesClassifier,
     )
 }
 

@@ -384,6 +384,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "detection": lambda: job("detection", DETECTION),
     "text": lambda: job("text", TEXT),
     "tagging": lambda: job("tagging", TAGGING),
+    "time_series": lambda: job("time_series", TEXT),
     "super_resolution": lambda: job("super_resolution", SUPER_RESOLUTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
     "transfer": transfer,
