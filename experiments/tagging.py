@@ -33,18 +33,23 @@ class Config(common.Config):
     model: str = "tagger_dsdc"
     """Network to train."""
     dataset: str = "addresses"
-    """Addresses in the United States (addresses), or a folder with train.conll and test.conll: a
-    word and, last, its label in each line, and an empty line after each text."""
+    """Addresses in the United States (addresses), parts of speech in the Brown corpus (brown), or a
+    folder with train.conll and test.conll: a word and, last, its label in each line, and an empty
+    line after each text."""
     features: int = 64
     """Features of each word."""
     kernel_dilation: tuple[int, ...] = (1, 2)
     """Dilation of each block."""
     iterations: int = 2
     """How often the blocks are applied."""
+    chain: bool = True
+    """Score pairs of neighbouring labels, too; slow where labels are many."""
     dropout: float = 0.3
     """Share of features that training sets to zero."""
     word_dropout: float = 0.4
-    """Share of words that training makes unknown, but for their form."""
+    """Share of words that training makes unknown, but for their form and affixes."""
+    affix_dropout: float = 0.4
+    """Share of first, and of last, letters of words that training makes unknown."""
     least_count: int = 2
     """How often a word must occur in the training texts to be known."""
     longest: int = 128
@@ -69,12 +74,12 @@ class Config(common.Config):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         positive = all(dilation >= 1 for dilation in self.kernel_dilation)
         self.require("kernel_dilation", positive, "positive integers")
-        for name in ("dropout", "word_dropout"):
+        for name in ("dropout", "word_dropout", "affix_dropout"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
 
     def network_options(self) -> dict[str, Any]:
         """Return the form of the network."""
-        names = ("features", "kernel_dilation", "iterations", "dropout")
+        names = ("features", "kernel_dilation", "iterations", "chain", "dropout")
         return {name: getattr(self, name) for name in names}
 
 
@@ -95,7 +100,8 @@ class Tag(common.Job):
         """Make random words unknown."""
 
         def augment(key: jax.Array, batch: Batch, step: jax.Array) -> Batch:
-            words = tags.drop_words(key, batch.inputs, share=config.word_dropout)
+            shares = config.word_dropout, config.affix_dropout
+            words = tags.drop_words(key, batch.inputs, *shares)
             return batch._replace(inputs=words)
 
         return augment

