@@ -34,8 +34,10 @@ class Config(common.Config):
     """Network to train."""
     dataset: str = "addresses"
     """Addresses in the United States (addresses), parts of speech in the Brown corpus (brown), or a
-    folder with train.conll and test.conll: a word and, last, its label in each line, and an empty
-    line after each text."""
+    folder with train.conll and test.conll (and validation.conll, more.conll): a word and, last, its
+    label in each line, and an empty line after each text."""
+    more: bool = True
+    """Also train on more.conll, if there is one, of which nothing is held out."""
     features: int = 64
     """Features of each word."""
     kernel_dilation: tuple[int, ...] = (1, 2)

