@@ -66,7 +66,7 @@ class Config(common.Config):
     """Also fit logistic regression on the values, if scikit-learn is installed."""
     label_smoothing: float = 0.1
     """Share of each target that is spread evenly over all classes."""
-    epochs: int = 200
+    epochs: int = 100
     """Passes over the training series."""
     batch_size: int = 16
     """Series in one step."""

@@ -102,16 +102,30 @@ def random_window(key: Array, inputs: Sequences, *, share: float, shift: float) 
     drawn = jax.random.uniform(key, (3, len(values), 1))
     width = 1 - share * drawn[0]
     start = (1 - width) * drawn[1] + shift * (2 * drawn[2] - 1)
-    places = (jnp.round(start * lengths) + width * jnp.arange(values.shape[1])[None]) % lengths
-    before = jnp.floor(places)
-    after = jnp.where(before + 1 < lengths, before + 1, 0)
+    places = jnp.round(start * lengths) + width * jnp.arange(values.shape[1])[None]
+    stretched = interpolate(values, places, lengths)
+    return inputs._replace(values=jnp.where(inputs.mask[..., None], stretched, 0))
+
+
+def interpolate(values: Array, places: Array, lengths: Array) -> Array:
+    """Return the values of series ``(N, T, channels)`` at fractional places, around their ends.
+
+    Args:
+        values: The series.
+        places: ``(N, T)``; those beyond an end enter at the other.
+        lengths: ``(N, 1)`` floats, the number of values of each series.
+
+    >>> interpolate(jnp.array([[[0.0], [4.0]]]), jnp.array([[-1.0, 0.25]]), jnp.array([[2.0]]))
+    Array([[[4.],
+            [1.]]], dtype=float32)
+    """
+    inside = places % lengths  # of a number just below 0, the length itself
+    before = jnp.floor(inside)
     first, second = (
-        jnp.take_along_axis(values, place.astype(jnp.int32)[..., None], axis=1)
-        for place in (before, after)
+        jnp.take_along_axis(values, (place % lengths).astype(jnp.int32)[..., None], axis=1)
+        for place in (before, before + 1)
     )
-    part = (places - before)[..., None]
-    mixed = first + part * (second - first)
-    return inputs._replace(values=jnp.where(inputs.mask[..., None], mixed, 0))
+    return first + (inside - before)[..., None] * (second - first)
 
 
 def random_scale(key: Array, inputs: Sequences, *, deviation: float) -> Sequences:

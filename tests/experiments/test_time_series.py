@@ -128,6 +128,7 @@ def augmented(module_compiles_quickly):
         "same": lambda key, x: series.random_window(key, x, share=0.0, shift=0.0),
         "cut": lambda key, x: series.random_window(key, x, share=0.5, shift=0.0),
         "moved": lambda key, x: series.random_window(key, x, share=0.0, shift=0.5),
+        "both": lambda key, x: series.random_window(key, x, share=0.9, shift=5.0),
         "reversed": series.reverse_half,
         "scaled": lambda key, x: series.random_scale(key, x, deviation=0.2),
         "noisy": lambda key, x: series.jitter(key, x, deviation=0.3),
@@ -152,6 +153,19 @@ def test_windows_are_cut_out_shifted_and_stretched(augmented):
     starts = moved[::2, 0, 0]
     assert starts.min() < 2 and starts.max() > 17  # every time of the series may be its first
     np.testing.assert_allclose(moved[..., 1], -moved[..., 0])
+
+
+def test_no_window_reaches_beyond_a_series(augmented):
+    found = augmented["both"]
+    assert np.isfinite(found).all() and found[..., 0].min() >= 0
+    assert found[::2, :, 0].max() <= 19 and found[1::2, :, 0].max() <= 11
+
+
+def test_a_place_just_before_the_first_is_the_first():
+    """Its remainder rounds to the length, where there is no value."""
+    values, places = jnp.arange(100.0).reshape(1, 100, 1), jnp.array([[-1e-7, 99.5, 250.25]])
+    found = series.interpolate(values, places, jnp.array([[100.0]]))
+    np.testing.assert_allclose(found[0, :, 0], [0, 49.5, 50.25])
 
 
 def test_half_of_the_series_run_backwards(augmented):
