@@ -86,7 +86,7 @@ def random_window(key: Array, inputs: Sequences, *, share: float, shift: float) 
 
     Value :math:`t` of a series of length :math:`L` becomes the one at :math:`(s + w t) \bmod L`,
     interpolated linearly: :math:`w` is drawn from ``[1 - share, 1]``, and :math:`s` so that the
-    window lies inside, plus up to ``shift`` times :math:`L` in either direction, rounded: without
+    window lies inside, plus up to ``shift`` times :math:`L` in either direction, rounded down: without
     a ``share``, values stay as they are.
 
     Args:
@@ -102,7 +102,7 @@ def random_window(key: Array, inputs: Sequences, *, share: float, shift: float) 
     drawn = jax.random.uniform(key, (3, len(values), 1))
     width = 1 - share * drawn[0]
     start = (1 - width) * drawn[1] + shift * (2 * drawn[2] - 1)
-    places = jnp.round(start * lengths) + width * jnp.arange(values.shape[1])[None]
+    places = jnp.floor(start * lengths) + width * jnp.arange(values.shape[1])[None]
     stretched = interpolate(values, places, lengths)
     return inputs._replace(values=jnp.where(inputs.mask[..., None], stretched, 0))
 
