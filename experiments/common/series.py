@@ -86,8 +86,8 @@ def random_window(key: Array, inputs: Sequences, *, share: float, shift: float) 
 
     Value :math:`t` of a series of length :math:`L` becomes the one at :math:`(s + w t) \bmod L`,
     interpolated linearly: :math:`w` is drawn from ``[1 - share, 1]``, and :math:`s` so that the
-    window lies inside, plus up to ``shift`` times :math:`L` in either direction, rounded down: without
-    a ``share``, values stay as they are.
+    window lies inside, plus up to ``shift`` times :math:`L` in either direction. It is rounded
+    down: without a ``share``, values stay as they are.
 
     Args:
         key: A PRNG key.
