@@ -1,6 +1,6 @@
 """A label for each word: a small network of iterated dilated blocks, and a chain of labels.
 
-python experiments/fetch_data.py addresses                    # once
+python experiments/fetch_data.py addresses                    # once; or brown
 python experiments/tagging.py                                 # the parts of addresses
 python experiments/tagging.py --dataset FOLDER                # train.conll and test.conll
 python experiments/predict.py runs/tagging "5 Main St. Apt 2, Springfield IL 62701"
@@ -48,15 +48,15 @@ class Config(common.Config):
     """Score pairs of neighbouring labels, too; slow where labels are many."""
     dropout: float = 0.3
     """Share of features that training sets to zero."""
-    word_dropout: float = 0.4
-    """Share of words that training makes unknown, but for their form and affixes."""
-    affix_dropout: float = 0.4
-    """Share of first, and of last, letters of words that training makes unknown."""
+    word_dropout: float = 0.3
+    """Share of words that training makes unknown, but for their form."""
+    affix_dropout: float = 1.0
+    """Share of these words whose first and last letters become unknown, too."""
     least_count: int = 2
     """How often a word must occur in the training texts to be known."""
     longest: int = 128
     """Number of words after which a text is cut."""
-    epochs: int = 40
+    epochs: int = 15
     """Passes over the training texts."""
     batch_size: int = 32
     """Texts in one step."""
@@ -76,8 +76,9 @@ class Config(common.Config):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         positive = all(dilation >= 1 for dilation in self.kernel_dilation)
         self.require("kernel_dilation", positive, "positive integers")
-        for name in ("dropout", "word_dropout", "affix_dropout"):
+        for name in ("dropout", "word_dropout"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self.require("affix_dropout", 0 <= self.affix_dropout <= 1, "0 to 1")
 
     def network_options(self) -> dict[str, Any]:
         """Return the form of the network."""
@@ -102,8 +103,9 @@ class Tag(common.Job):
         """Make random words unknown."""
 
         def augment(key: jax.Array, batch: Batch, step: jax.Array) -> Batch:
-            shares = config.word_dropout, config.affix_dropout
-            words = tags.drop_words(key, batch.inputs, *shares)
+            words = tags.drop_words(
+                key, batch.inputs, share=config.word_dropout, affixes=config.affix_dropout
+            )
             return batch._replace(inputs=words)
 
         return augment

@@ -105,19 +105,19 @@ def numbers_of(labels: Sequence[Sequence[str]], names: Sequence[str], length: in
     return numbers
 
 
-def drop_words(key: Array, words: Array, word_share: float, affix_share: float) -> Array:
-    """Make random columns of the words ``(N, T, columns)`` unknown, each for itself; forms stay.
+def drop_words(key: Array, words: Array, *, share: float, affixes: float) -> Array:
+    """Make a random share of the words ``(N, T, columns)`` unknown, but for their form.
 
     Args:
         key: A PRNG key.
         words: Their numbers.
-        word_share: Share of words whose letters become unknown.
-        affix_share: Share of first letters, and of last letters, that become unknown.
+        share: Share of words whose letters become unknown.
+        affixes: Share of these whose first and last letters become unknown, too.
     """
-    of_columns = {"word": word_share, "form": 0.0, "start": affix_share, "end": affix_share}
+    drawn = jax.random.uniform(key, words.shape[:2])[..., None]
+    of_columns = {"word": share, "form": 0.0, "start": share * affixes, "end": share * affixes}
     shares = jnp.array([of_columns[name] for name in models.TaggingPreparation.COLUMNS])
-    unknown = jax.random.uniform(key, words.shape) < shares[None, None]
-    return jnp.where(unknown & (words != 0), 1, words)
+    return jnp.where((drawn < shares[None, None]) & (words != 0), 1, words)
 
 
 def by_label(
