@@ -36,7 +36,7 @@ class Config(common.Config):
     """Addresses in the United States (addresses), parts of speech in the Brown corpus (brown), or a
     folder with train.conll and test.conll (and validation.conll, more.conll): a word and, last, its
     label in each line, and an empty line after each text."""
-    more: bool = True
+    more: bool = False
     """Also train on more.conll, if there is one, of which nothing is held out."""
     features: int = 64
     """Features of each word."""
@@ -48,7 +48,7 @@ class Config(common.Config):
     """Score pairs of neighbouring labels, too; slow where labels are many."""
     dropout: float = 0.3
     """Share of features that training sets to zero."""
-    word_dropout: float = 0.3
+    word_dropout: float = 0.4
     """Share of words that training makes unknown, but for their form."""
     affix_dropout: float = 1.0
     """Share of these words whose first and last letters become unknown, too."""
@@ -56,7 +56,7 @@ class Config(common.Config):
     """How often a word must occur in the training texts to be known."""
     longest: int = 128
     """Number of words after which a text is cut."""
-    epochs: int = 15
+    epochs: int = 40
     """Passes over the training texts."""
     batch_size: int = 32
     """Texts in one step."""

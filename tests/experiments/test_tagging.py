@@ -45,7 +45,7 @@ def finished(tmp_path_factory, module_compiles_quickly):
     folder = tmp_path_factory.mktemp("runs")
     for split, count in {"train": 32, "more": 16, "test": 8}.items():
         write_lines(folder / "texts" / f"{split}.conll", count)
-    flags = ["--dataset", str(folder / "texts"), "--validation", "8"]
+    flags = ["--dataset", str(folder / "texts"), "--validation", "8", "--more"]
     assert tagging.main([*QUICK, *flags, "--output", str(folder / "run")]) == 0
     return folder / "run"
 
