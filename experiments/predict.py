@@ -1,8 +1,9 @@
-"""What a trained network sees in pictures, reads in texts, or hears in sounds.
+"""What a trained network sees in pictures, reads in texts or time series, or hears in sounds.
 
     python experiments/predict.py runs/mnist_dsdc digit.png photos/ --top 3 --csv answers.csv
     python experiments/predict.py runs/text "A warm, funny film."
     python experiments/predict.py runs/speech recordings/ yes.wav
+    python experiments/predict.py runs/time_series OSULeaf_TEST.ts
 
 The network is the folder of a run, or a file of ``dilax.models.save``. Pictures may have any size
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
@@ -11,7 +12,8 @@ with the most pixels; of one that finds objects, these; of one that enlarges pic
 A picture that cannot be read is named, and the others are answered. Of a network for texts, each
 text is followed by its most probable classes and by the words that moved the answer most: towards
 the first class (+), or away from it (-). Of a network for sounds, WAV files and folders of them are
-answered as pictures are.
+answered as pictures are. Of a network for time series, each line of a ``.ts`` file
+is answered by its most probable classes.
 """
 
 import interrupts
@@ -51,7 +53,7 @@ class Config:
     model: Positional[Path]
     """The folder of a run, or a file of dilax.models.save."""
     inputs: Positional[tuple[str, ...]]
-    """Pictures or sounds, and folders of them; or texts, in quotation marks."""
+    """Pictures or sounds, folders of them, texts in quotation marks, or files of time series."""
     top: int = 1
     """Number of classes to print for each input, the most probable first."""
     weights: str | None = None
@@ -93,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return answer_texts(model, config)
         if isinstance(model, models.TrainedTagger):
             return tag_texts(model, config)
+        if isinstance(model, models.TrainedSeriesClassifier):
+            return answer_series(model, config)
         if config.masks is not None and not isinstance(model, models.TrainedSegmenter):
             raise ValueError(
                 "--masks must be left out with a network that finds no class of each pixel, got "
@@ -105,13 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_enlarged(model, config)
         found = predict(model, config)
         write(model, found, config)
+        show(found, config.top)
+    except BrokenPipeError:  # as of ``| head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         say(str(error), file=sys.stderr)
         return 2
-    try:
-        show(found, config.top)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for note in found.notes if isinstance(found, models.Predictions) else ():
         say(f"note: {note}", file=sys.stderr)
     for _, reason in found.unread:
@@ -169,11 +173,25 @@ def tag_texts(model: models.TrainedTagger, config: Config) -> int:
     return 0
 
 
-def check_flags_for_texts(config: Config) -> None:
+def answer_series(model: models.TrainedSeriesClassifier, config: Config) -> int:
+    """Print the classes of each series of files; return the status.
+
+    Raises:
+        ValueError: A file is damaged, or a flag is for pictures.
+    """
+    check_flags_for_texts(config, what="time series")
+    for path in config.inputs:
+        found = model.predict(path, batch_size=config.batch_size)
+        for place, answers in enumerate(found.top(config.top), start=1):
+            print(f"{path}, series {place}  {'  '.join(in_words(answers))}")
+    return 0
+
+
+def check_flags_for_texts(config: Config, *, what: str = "texts") -> None:
     """Refuse flags that only networks for pictures have."""
     for name in ("csv", "masks", "draw", "images"):
         if getattr(config, name) is not None:
-            raise ValueError(f"--{name} must be left out with a network for texts.")
+            raise ValueError(f"--{name} must be left out with a network for {what}.")
 
 
 def predict(model: models.TrainedNetwork, config: Config) -> Answers:

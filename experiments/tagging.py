@@ -1,6 +1,6 @@
 """A label for each word: a small network of iterated dilated blocks, and a chain of labels.
 
-python experiments/fetch_data.py addresses                    # once
+python experiments/fetch_data.py addresses                    # once; or brown
 python experiments/tagging.py                                 # the parts of addresses
 python experiments/tagging.py --dataset FOLDER                # train.conll and test.conll
 python experiments/predict.py runs/tagging "5 Main St. Apt 2, Springfield IL 62701"
@@ -33,18 +33,25 @@ class Config(common.Config):
     model: str = "tagger_dsdc"
     """Network to train."""
     dataset: str = "addresses"
-    """Addresses in the United States (addresses), or a folder with train.conll and test.conll: a
-    word and, last, its label in each line, and an empty line after each text."""
+    """Addresses in the United States (addresses), parts of speech in the Brown corpus (brown), or a
+    folder with train.conll and test.conll (and validation.conll, more.conll): a word and, last, its
+    label in each line, and an empty line after each text."""
+    more: bool = False
+    """Also train on more.conll, if there is one, of which nothing is held out."""
     features: int = 64
     """Features of each word."""
     kernel_dilation: tuple[int, ...] = (1, 2)
     """Dilation of each block."""
     iterations: int = 2
     """How often the blocks are applied."""
+    chain: bool = True
+    """Score pairs of neighbouring labels, too; slow where labels are many."""
     dropout: float = 0.3
     """Share of features that training sets to zero."""
     word_dropout: float = 0.4
     """Share of words that training makes unknown, but for their form."""
+    affix_dropout: float = 1.0
+    """Share of these words whose first and last letters become unknown, too."""
     least_count: int = 2
     """How often a word must occur in the training texts to be known."""
     longest: int = 128
@@ -71,10 +78,11 @@ class Config(common.Config):
         self.require("kernel_dilation", positive, "positive integers")
         for name in ("dropout", "word_dropout"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self.require("affix_dropout", 0 <= self.affix_dropout <= 1, "0 to 1")
 
     def network_options(self) -> dict[str, Any]:
         """Return the form of the network."""
-        names = ("features", "kernel_dilation", "iterations", "dropout")
+        names = ("features", "kernel_dilation", "iterations", "chain", "dropout")
         return {name: getattr(self, name) for name in names}
 
 
@@ -95,7 +103,9 @@ class Tag(common.Job):
         """Make random words unknown."""
 
         def augment(key: jax.Array, batch: Batch, step: jax.Array) -> Batch:
-            words = tags.drop_words(key, batch.inputs, share=config.word_dropout)
+            words = tags.drop_words(
+                key, batch.inputs, share=config.word_dropout, affixes=config.affix_dropout
+            )
             return batch._replace(inputs=words)
 
         return augment

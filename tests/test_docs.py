@@ -118,6 +118,16 @@ def trained(tmp_path_factory) -> pathlib.Path:
     )
     of_sounds = models.TrainedSoundClassifier(described.create(), described)
     models.save(of_sounds, place / "runs" / "speech")
+    description = models.Description(
+        model="tcn_dsdc",
+        task="series_classification",
+        class_names=tuple("123456"),
+        preparation=models.SeriesPreparation(mean=(0.0,), std=(1.0,)),
+        options={"in_features": 1},
+    )
+    of_series = models.TrainedSeriesClassifier(description.create(), description)
+    models.save(of_series, place / "runs" / "time_series")
+    (place / "new.ts").write_text("@univariate true\n@data\n1,2,3\n")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

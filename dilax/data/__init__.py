@@ -1,4 +1,4 @@
-"""Data sets of images, texts and sounds as NumPy arrays, and augmentation on the device.
+"""Data sets of images, texts, sounds and time series, as NumPy arrays; augmentation on the device.
 
 ``load(name)`` finds a set wherever it is; ``python -m dilax.data`` lists the known ones and fetches
 them. Importing this package imports neither TFDS nor TensorFlow.
@@ -13,6 +13,7 @@ from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
 from dilax.data._photographs import read_pictures
 from dilax.data._pictures import PictureOptions
 from dilax.data._procedural import shapes
+from dilax.data._series import SeriesDataset, SeriesSplit, load_time_series
 from dilax.data._sound_files import Sound, read_sound
 from dilax.data._sounds import SoundDataset, SoundSplit, load_sounds
 from dilax.data._sources import fetch, load
@@ -33,6 +34,8 @@ __all__ = [
     "Sound",
     "SoundDataset",
     "SoundSplit",
+    "SeriesDataset",
+    "SeriesSplit",
     "Split",
     "TaggedTexts",
     "TextDataset",
@@ -49,6 +52,7 @@ __all__ = [
     "load_tagged",
     "load_texts",
     "log_mel_spectrogram",
+    "load_time_series",
     "make_split",
     "read_pictures",
     "read_sound",

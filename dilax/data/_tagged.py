@@ -52,6 +52,9 @@ class TaggedTexts:
             tuple(self.words[row] for row in rows), tuple(self.labels[row] for row in rows)
         )
 
+    def __add__(self, other: "TaggedTexts") -> "TaggedTexts":
+        return TaggedTexts(self.words + other.words, self.labels + other.labels)
+
     @property
     def fingerprint(self) -> str:
         """The SHA-256, in hexadecimal, of all words and labels."""

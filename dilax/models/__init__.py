@@ -27,6 +27,7 @@ from dilax.models._segmentation import (
 )
 from dilax.models._segmenter import Segments, TrainedSegmenter
 from dilax.models._sequences import SequenceClassifier, Sequences, TcnDense, TcnDSDC
+from dilax.models._series_preparation import SeriesPreparation
 from dilax.models._sound_preparation import SoundPreparation
 from dilax.models._super_resolution import (
     SuperResolver,
@@ -40,6 +41,7 @@ from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._text_preparation import TextPreparation
 from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
+from dilax.models._trained_series import TrainedSeriesClassifier
 from dilax.models._trained_sound import TrainedSoundClassifier
 from dilax.models._trained_tagger import Tags, TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier, WordScore
@@ -67,11 +69,13 @@ __all__ = [
     "TrainedTagger",
     "Tags",
     "TrainedSoundClassifier",
+    "TrainedSeriesClassifier",
     "Description",
     "Preparation",
     "TextPreparation",
     "TaggingPreparation",
     "SoundPreparation",
+    "SeriesPreparation",
     "prune",
     # base classes
     "Classifier",

@@ -12,6 +12,7 @@ from dilax._checks import check_instance, entries, shown
 from dilax.data import DataError
 from dilax.models._preparation import Preparation
 from dilax.models._registry import create
+from dilax.models._series_preparation import SeriesPreparation
 from dilax.models._sound_preparation import SoundPreparation
 from dilax.models._tagging_preparation import TaggingPreparation
 from dilax.models._text_preparation import TextPreparation
@@ -26,6 +27,7 @@ TASKS: Mapping[str, type] = {
     "text_classification": TextPreparation,
     "tagging": TaggingPreparation,
     "sound_classification": SoundPreparation,
+    "series_classification": SeriesPreparation,
 }
 """For each thing that a network is trained to do, what prepares its inputs."""
 
@@ -50,12 +52,14 @@ class Description:
     """Its name in ``list_models()``."""
     task: str = "classification"
     """What it was trained to do: ``"classification"`` (of images), ``"segmentation"``,
-    ``"detection"``, ``"super_resolution"``, ``"text_classification"``, ``"tagging"`` or
-    ``"sound_classification"``."""
+    ``"detection"``, ``"super_resolution"``, ``"text_classification"``, ``"tagging"``,
+    ``"sound_classification"`` or ``"series_classification"``."""
     class_names: tuple[str, ...]
     """The name of each class, in the order of the logits; empty without classes."""
-    preparation: Preparation | TextPreparation | TaggingPreparation | SoundPreparation
-    """How pictures, texts or sounds become its input."""
+    preparation: (
+        Preparation | TextPreparation | TaggingPreparation | SoundPreparation | SeriesPreparation
+    )
+    """How pictures, texts, sounds or time series become its input."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
     mirrored: bool = False

@@ -24,6 +24,7 @@ from dilax.models._detector import TrainedDetector
 from dilax.models._segmenter import TrainedSegmenter
 from dilax.models._super_resolver import TrainedSuperResolver
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
+from dilax.models._trained_series import TrainedSeriesClassifier
 from dilax.models._trained_sound import TrainedSoundClassifier
 from dilax.models._trained_tagger import TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier
@@ -41,6 +42,7 @@ _KINDS: Mapping[str, type[TrainedNetwork]] = {
         TrainedTextClassifier,
         TrainedTagger,
         TrainedSoundClassifier,
+        TrainedSeriesClassifier,
     )
 }
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dilax._checks import LONGEST, entries, integer, number
+from dilax._checks import LONGEST, check_instance, entries, integer, number
 from dilax.models._classifier import Linear
 from dilax.models._text import EMBEDDING_INIT, TextBody, masked
 
@@ -24,7 +24,7 @@ class Tagger(nnx.Module):
         """Return the output of every layer by name, in order; the last is ``scores``."""
         raise NotImplementedError
 
-    def __call__(self, words: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, words: jax.Array) -> tuple[jax.Array, jax.Array | None, jax.Array]:
         """Map ``(N, T, columns)`` to scores, transitions and mask, as ``training.Tagging`` takes.
 
         Raises:
@@ -47,6 +47,8 @@ class TaggerDSDC(Tagger):
         kernel_size: Words that each kernel takes.
         kernel_dilation: Dilation of each block.
         iterations: How often the blocks are applied.
+        chain: Whether pairs of neighbouring labels have scores; without, each word is labelled
+            for itself, which is faster where labels are many.
         dropout: Share of features that training sets to zero.
         rngs: Source of keys; parameters are drawn from the stream ``params``.
 
@@ -69,6 +71,7 @@ class TaggerDSDC(Tagger):
         kernel_size: int = 3,
         kernel_dilation: Sequence[int] = (1, 2),
         iterations: int = 2,
+        chain: bool = True,
         dropout: float = 0.3,
         rngs: nnx.Rngs,
     ) -> None:
@@ -95,7 +98,8 @@ class TaggerDSDC(Tagger):
             rngs=rngs,
         )
         self.head = Linear(features, classes, rngs=rngs)
-        self.transitions = nnx.Param(jnp.zeros((classes, classes)))
+        check_instance(chain, bool, "chain")
+        self.transitions = nnx.Param(jnp.zeros((classes, classes))) if chain else None
 
     def activations(self, words: jax.Array) -> dict[str, jax.Array]:
         """Return the output of every layer by name, in order; the last is ``scores``."""
@@ -110,7 +114,7 @@ class TaggerDSDC(Tagger):
             x = list(found.values())[-1] if found else x
         return layers | {"scores": self.head(self.dropout(x))}
 
-    def __call__(self, words: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, words: jax.Array) -> tuple[jax.Array, jax.Array | None, jax.Array]:
         """Map ``(N, T, columns)`` to scores, transitions and mask, as ``training.Tagging`` takes.
 
         Raises:
@@ -121,5 +125,7 @@ class TaggerDSDC(Tagger):
                 f"words must have shape (N, T, {len(self.embeddings)}), got {words.shape}."
             )
         scores = self.activations(words)["scores"]
+        if self.transitions is None:
+            return scores, None, words[..., 0] != 0
         transitions = jnp.broadcast_to(self.transitions[...], (len(words), *self.transitions.shape))
         return scores, transitions, words[..., 0] != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -69,11 +70,13 @@ class TaggingPreparation:
             longest: Number of words after which a text is cut.
             least_count: How often a word, a form and so on must occur to be known.
         """
-        words = [word for text in texts for word in text]
+        words = collections.Counter(word for text in texts for word in text)
         found = []
         for feature in FEATURES.values():
-            values, counts = np.unique([feature(word) for word in words], return_counts=True)
-            found.append(tuple(values[counts >= least_count].tolist()))
+            counts: collections.Counter[str] = collections.Counter()
+            for word, count in words.items():
+                counts[feature(word)] += count
+            found.append(tuple(sorted(each for each in counts if counts[each] >= least_count)))
         return cls(vocabularies=tuple(found), longest=longest)
 
     @property
@@ -90,13 +93,17 @@ class TaggingPreparation:
         """
         longest = max(max(map(len, texts), default=0), 1) if length is None else length
         numbers = np.zeros((len(texts), min(longest, self.longest), len(FEATURES)), np.int32)
+        of_word = {
+            word: self._numbers_of(word) for word in {word for text in texts for word in text}
+        }
         for row, text in zip(numbers, texts, strict=True):
-            for place, word in enumerate(text[: len(row)]):
-                row[place] = [
-                    known.get(feature(word), 1)
-                    for feature, known in zip(FEATURES.values(), self._numbers, strict=True)
-                ]
+            some = [of_word[word] for word in text[: len(row)]]
+            row[: len(some)] = np.array(some, np.int32).reshape(-1, len(FEATURES))
         return numbers
+
+    def _numbers_of(self, word: str) -> list[int]:
+        pairs = zip(FEATURES.values(), self._numbers, strict=True)
+        return [known.get(feature(word), 1) for feature, known in pairs]
 
     @functools.cached_property
     def _numbers(self) -> list[dict[str, int]]:

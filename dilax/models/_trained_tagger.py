@@ -119,6 +119,7 @@ def _as_words(texts: Any) -> list[tuple[str, ...]]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _labels(graphdef: Any, state: Any, numbers: jax.Array) -> jax.Array:
-    from dilax.training._chains import most_probable
+    from dilax.training import Tagging, TagScores
 
-    return most_probable(*nnx.merge(graphdef, state)(numbers))
+    scores = TagScores(*nnx.merge(graphdef, state)(numbers))
+    return Tagging(classes=scores.scores.shape[-1]).decode(scores)

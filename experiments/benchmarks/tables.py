@@ -386,6 +386,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "text": lambda: job("text", TEXT),
     "tagging": lambda: job("tagging", TAGGING),
     "speech": lambda: job("speech", SPEECH),
+    "time_series": lambda: job("time_series", TEXT),
     "super_resolution": lambda: job("super_resolution", SUPER_RESOLUTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
     "transfer": transfer,

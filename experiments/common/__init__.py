@@ -12,7 +12,9 @@
 - ``photographs``: small and large images of the program that enlarges photographs
 - ``texts``, ``tags``: texts and labelled words of the programs that find their classes
 - ``sounds``: sounds of the program that finds words in them, also as they come
-- ``sentences``, ``addresses``, ``spoken_words``, ``fetched``: the sets that these programs fetch
+- ``series``: time series of the program that finds their classes
+- ``sentences``, ``addresses``, ``brown``, ``spoken_words``, ``series_sets``, ``fetched``: the sets
+  that these programs fetch
 - ``experiment``: examples, network, recipe and devices, checked before a run begins
 - ``start``: the weights of a trained run, from which another run starts
 - ``run``: the runs of an experiment, one for each seed

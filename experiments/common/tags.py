@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from common import addresses
+from common import addresses, brown
 from common.job import Examples, hold_out, require_held_out
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
 
-SPLITS = ("train", "validation", "test")
+FETCHED = {addresses.NAME: addresses, brown.NAME: brown}
+"""For each fetched set, the module that reads it."""
+SPLITS = ("train", "more", "validation", "test")
 SEQEVAL = 'pip install "dilax-jax[text]"'
 
 
@@ -31,21 +33,23 @@ def read(config: Any) -> Examples:
         train = texts["train"]
         kept, held = hold_out(config, len(train), what="texts")
         parts = {"train": train.take(kept.tolist()), "validation": train.take(held.tolist())}
+        if config.more and "more" in texts:
+            parts["train"] = parts["train"] + texts["more"]
         if not config.validation and "validation" in texts:
             parts["validation"] = texts["validation"]
         return number(config, {**parts, "test": texts["test"]}, source)
 
 
 def load(dataset: str) -> tuple[dict[str, data.TaggedTexts], str]:
-    """Load the addresses, or ``train.conll`` and ``test.conll`` of a folder; say their source."""
-    if dataset == addresses.NAME:
-        return addresses.load(), addresses.SOURCE
+    """Load a fetched set, or ``train.conll`` and ``test.conll`` of a folder; say their source."""
+    if dataset in FETCHED:
+        return FETCHED[dataset].load(), FETCHED[dataset].SOURCE
     folder = Path(dataset)
     files = {split: folder / f"{split}.conll" for split in SPLITS}
     if not files["train"].is_file() or not files["test"].is_file():
         raise ValueError(
-            f"--dataset must be {addresses.NAME}, or a folder with train.conll and test.conll, got "
-            f"{dataset}."
+            f"--dataset must be {', '.join(FETCHED)}, or a folder with train.conll and test.conll, "
+            f"got {dataset}."
         )
     return {split: data.load_tagged(file) for split, file in files.items() if file.is_file()}, (
         f"{folder}"
@@ -101,11 +105,19 @@ def numbers_of(labels: Sequence[Sequence[str]], names: Sequence[str], length: in
     return numbers
 
 
-def drop_words(key: Array, words: Array, *, share: float) -> Array:
-    """Make a random share of the words ``(N, T, columns)`` unknown, but for their form."""
-    unknown = jax.random.bernoulli(key, share, words.shape[:2])[..., None] & (words != 0)
-    form = jnp.arange(words.shape[-1])[None, None] == models.TaggingPreparation.FORM
-    return jnp.where(unknown & ~form, 1, words)
+def drop_words(key: Array, words: Array, *, share: float, affixes: float) -> Array:
+    """Make a random share of the words ``(N, T, columns)`` unknown, but for their form.
+
+    Args:
+        key: A PRNG key.
+        words: Their numbers.
+        share: Share of words whose letters become unknown.
+        affixes: Share of these whose first and last letters become unknown, too.
+    """
+    drawn = jax.random.uniform(key, words.shape[:2])[..., None]
+    of_columns = {"word": share, "form": 0.0, "start": share * affixes, "end": share * affixes}
+    shares = jnp.array([of_columns[name] for name in models.TaggingPreparation.COLUMNS])
+    return jnp.where((drawn < shares[None, None]) & (words != 0), 1, words)
 
 
 def by_label(

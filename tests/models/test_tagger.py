@@ -1,5 +1,6 @@
 """The network that labels words: its counts, padding, answers and files."""
 
+import dataclasses
 import re
 
 import jax.numpy as jnp
@@ -49,6 +50,20 @@ def test_what_is_numbered_of_words():
     assert again == preparation
     with pytest.raises(ValueError, match="vocabularies must be 4, got 1"):
         models.TaggingPreparation(vocabularies=(("a",),))
+
+
+def test_without_a_chain_each_word_is_labelled_for_itself(model):
+    options = {**model.description.options, "chain": False}
+    description = dataclasses.replace(model.description, options=options)
+    alone = models.TrainedTagger(drawn(description.create()), description)
+    numbers = jnp.asarray(model.preparation.encode(TEXTS))
+    scores, transitions, mask = alone.network(numbers)
+    assert transitions is None and mask.sum() == 10
+    found = np.asarray(scores).argmax(axis=-1)
+    for row, labels in zip(found, alone.predict(TEXTS).labels, strict=True):
+        assert labels == tuple(model.class_names[label] for label in row[: len(labels)])
+    with pytest.raises(TypeError, match="chain must be"):
+        dataclasses.replace(description, options={**options, "chain": "no"}).create()
 
 
 def test_padding_changes_nothing(model):
