@@ -7,6 +7,7 @@ them. Importing this package imports neither TFDS nor TensorFlow.
 from dilax.data import augment
 from dilax.data._box_folders import BoxedDataset, BoxedSplit, load_boxes
 from dilax.data._canvases import Canvases, compose_canvases
+from dilax.data._clips import ACTIONS, VideoSplit, compose_clips
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
 from dilax.data._photographs import read_pictures
@@ -19,6 +20,7 @@ from dilax.data._texts import TextDataset, TextSplit, load_texts
 from dilax.data._words import Vocabulary, tokenize
 
 __all__ = [
+    "ACTIONS",
     "BoxedDataset",
     "BoxedSplit",
     "Canvases",
@@ -31,9 +33,11 @@ __all__ = [
     "TaggedTexts",
     "TextDataset",
     "TextSplit",
+    "VideoSplit",
     "Vocabulary",
     "augment",
     "compose_canvases",
+    "compose_clips",
     "fetch",
     "holdout",
     "load",

@@ -1,6 +1,6 @@
 """The picture files that paths lead to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dilax.data._dataset import DataError
@@ -26,7 +26,7 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     >>> [path.name for path in find_pictures([folder])]
     ['rose.png']
     """
-    return [picture for path in paths for picture in _below(path)]
+    return [picture for path in paths for picture in below(path, is_picture, "picture", SUFFIXES)]
 
 
 def _is_hidden(name: str) -> bool:
@@ -34,17 +34,30 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def _below(path: Path) -> list[Path]:
+def below(
+    path: Path, is_wanted: Callable[[Path], bool], what: str, suffixes: Iterable[str]
+) -> list[Path]:
+    """List ``path`` itself if it is a file, or what is wanted in a folder and its folders.
+
+    Args:
+        path: The file or folder.
+        is_wanted: Says it of each path.
+        what: Its name, in messages.
+        suffixes: Those of its files, in messages.
+
+    Raises:
+        FileNotFoundError: The path leads nowhere.
+        DataError: The folder holds nothing that is wanted.
+    """
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a picture, or a folder of pictures.")
+        raise FileNotFoundError(f"{path} does not exist; give a {what}, or a folder of {what}s.")
     if not path.is_dir():
         return [path]
     found = [
         file
-        for file in sorted(path.rglob("*"))
-        if is_picture(file) and not any(map(_is_hidden, file.relative_to(path).parts))
+        for file in (path, *sorted(path.rglob("*")))
+        if is_wanted(file) and not any(map(_is_hidden, file.relative_to(path).parts))
     ]
     if not found:
-        suffixes = ", ".join(sorted(SUFFIXES))
-        raise DataError(f"{path} must hold pictures ({suffixes}), got none.")
+        raise DataError(f"{path} must hold {what}s ({', '.join(sorted(suffixes))}), got none.")
     return found

@@ -40,8 +40,11 @@ from dilax.models._tiniest import Tiniest
 from dilax.models._trained import Predictions, TrainedClassifier, TrainedNetwork
 from dilax.models._trained_tagger import Tags, TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier, WordScore
+from dilax.models._trained_video import TrainedVideoClassifier
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
+from dilax.models._video import VideoClassifier, VideoDense, VideoDSDC, VideoFrame
+from dilax.models._video_preparation import VideoPreparation
 
 __all__ = [
     # by name
@@ -63,10 +66,12 @@ __all__ = [
     "Enlarged",
     "TrainedTagger",
     "Tags",
+    "TrainedVideoClassifier",
     "Description",
     "Preparation",
     "TextPreparation",
     "TaggingPreparation",
+    "VideoPreparation",
     "prune",
     # base classes
     "Classifier",
@@ -75,6 +80,7 @@ __all__ = [
     "TextClassifier",
     "SuperResolver",
     "Tagger",
+    "VideoClassifier",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -108,6 +114,10 @@ __all__ = [
     "SuperResolverDSDC",
     "SuperResolverDense",
     "TaggerDSDC",
+    # clips
+    "VideoDSDC",
+    "VideoDense",
+    "VideoFrame",
     # fine-tuning
     "in_first_blocks",
 ]

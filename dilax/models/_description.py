@@ -14,6 +14,7 @@ from dilax.models._preparation import Preparation
 from dilax.models._registry import create
 from dilax.models._tagging_preparation import TaggingPreparation
 from dilax.models._text_preparation import TextPreparation
+from dilax.models._video_preparation import VideoPreparation
 
 FORMAT = 1
 """Version of the JSON object."""
@@ -24,6 +25,7 @@ TASKS: Mapping[str, type] = {
     "super_resolution": Preparation,
     "text_classification": TextPreparation,
     "tagging": TaggingPreparation,
+    "video_classification": VideoPreparation,
 }
 """For each thing that a network is trained to do, what prepares its inputs."""
 
@@ -48,11 +50,11 @@ class Description:
     """Its name in ``list_models()``."""
     task: str = "classification"
     """What it was trained to do: ``"classification"`` (of images), ``"segmentation"``,
-    ``"text_classification"`` or ``"tagging"``."""
+    ``"text_classification"``, ``"tagging"`` or ``"video_classification"``."""
     class_names: tuple[str, ...]
     """The name of each class, in the order of the logits; empty without classes."""
     preparation: Preparation | TextPreparation | TaggingPreparation
-    """How pictures, or texts, become its input."""
+    """How pictures, clips or texts become its input."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
     mirrored: bool = False

@@ -26,6 +26,7 @@ from dilax.models._super_resolver import TrainedSuperResolver
 from dilax.models._trained import TrainedClassifier, TrainedNetwork
 from dilax.models._trained_tagger import TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier
+from dilax.models._trained_video import TrainedVideoClassifier
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
@@ -39,6 +40,7 @@ _KINDS: Mapping[str, type[TrainedNetwork]] = {
         TrainedSuperResolver,
         TrainedTextClassifier,
         TrainedTagger,
+        TrainedVideoClassifier,
     )
 }
 

@@ -26,6 +26,7 @@ from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
+from dilax.models._video import VideoClassifier, VideoDense, VideoDSDC, VideoFrame
 
 MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "mnist_dsdc": MnistDSDC,
@@ -54,6 +55,9 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "sr_dsdc": SuperResolverDSDC,
     "sr_dense": SuperResolverDense,
     "tagger_dsdc": TaggerDSDC,
+    "video_dsdc": VideoDSDC,
+    "video_dense": VideoDense,
+    "video_frame": VideoFrame,
 }
 
 SegmenterName = Literal["unet_dsdc", "unet_dense", "deeplab_dsdc", "deeplab_dense"]
@@ -61,6 +65,7 @@ DetectorName = Literal["centers_dsdc", "centers_dense"]
 TextName = Literal["text_dsdc", "text_dense"]
 TaggerName = Literal["tagger_dsdc"]
 ResolverName = Literal["sr_dsdc", "sr_dense"]
+VideoName = Literal["video_dsdc", "video_dense", "video_frame"]
 ClassifierName = Literal[
     "mnist_dsdc",
     "mnist_textbook",
@@ -85,6 +90,7 @@ KINDS: Mapping[Any, type[nnx.Module]] = {
     TextName: TextClassifier,
     TaggerName: Tagger,
     ResolverName: SuperResolver,
+    VideoName: VideoClassifier,
 }
 """For the names of each kind of network, its base class, as type checkers are told."""
 
@@ -115,6 +121,10 @@ def create(
 ) -> SuperResolver: ...
 @overload
 def create(
+    name: VideoName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> VideoClassifier: ...
+@overload
+def create(
     name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
 ) -> nnx.Module: ...
 def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
@@ -130,7 +140,7 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
         segmenter to logits ``(N, H, W, classes)``, a detector to heat, sizes and offsets, a
         super-resolver to larger images. A classifier of texts maps numbers of words ``(N, T)`` to
-        logits ``(N, classes)``.
+        logits ``(N, classes)``, and one of clips frames ``(N, T, H, W, C)``.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.

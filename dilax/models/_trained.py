@@ -6,7 +6,7 @@ import concurrent.futures
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,9 +164,9 @@ class TrainedClassifier(TrainedNetwork):
         check_callable(on_progress, "on_progress")
         if isinstance(images, Iterator | set | frozenset):
             images = list(images)
-        paths = as_paths(images)
+        paths = self._paths(images)
         if paths is None:
-            pixels = as_pictures(images, self.preparation)
+            pixels = self._arrays(images)
             parts = [self._probabilities(pixels[n : n + size]) for n in range(0, len(pixels), size)]
             return Predictions(np.concatenate(parts), self.class_names)
         found = [np.empty((0, len(self.class_names)), np.float32)]
@@ -193,10 +193,18 @@ class TrainedClassifier(TrainedNetwork):
             *nnx.split(self.network), pixels, self.preparation, self.description.mirrored
         )
 
+    def _paths(self, images: Any) -> list[Path] | None:
+        """Return the files that are meant; None if ``images`` are arrays."""
+        return as_paths(images)
+
+    def _arrays(self, images: Any) -> np.ndarray:
+        """Bring arrays to the form of the network's input."""
+        return as_pictures(images, self.preparation)
+
     def _probabilities(self, pixels: np.ndarray, *, least: int = 0) -> np.ndarray:
         """Compute the probabilities of one batch, filled up to ``least`` images."""
         missing = max(least - len(pixels), 0)
-        filled = np.pad(pixels, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        filled = np.pad(pixels, [(0, missing), *[(0, 0)] * (pixels.ndim - 1)])
         found = _softmax_of_logits(
             *nnx.split(self.network), filled, self.preparation, self.description.mirrored
         )
@@ -210,7 +218,7 @@ def _logits(
     prepared = preparation.normalise(images)
     logits = network(prepared)
     if mirrored:
-        logits = (logits + network(prepared[:, :, ::-1])) / 2
+        logits = (logits + network(prepared[..., ::-1, :])) / 2
     return logits.astype(jnp.float32)
 
 
@@ -221,8 +229,14 @@ def _softmax_of_logits(
     return jax.nn.softmax(_logits(graphdef, state, images, preparation, mirrored))
 
 
-def as_paths(images: Any) -> list[Path] | None:
+def as_paths(
+    images: Any, find: Callable[[Iterable[Path]], list[Path]] = find_pictures
+) -> list[Path] | None:
     """Return the pictures that are meant; None if ``images`` is an array.
+
+    Args:
+        images: Paths, or arrays.
+        find: Lists the files that paths lead to.
 
     Raises:
         FileNotFoundError: A path leads nowhere.
@@ -230,12 +244,12 @@ def as_paths(images: Any) -> list[Path] | None:
         TypeError: Paths and arrays are mixed.
     """
     if isinstance(images, str | os.PathLike):
-        return find_pictures([Path(images)])
+        return find([Path(images)])
     if not isinstance(images, Sequence) or not any(map(_is_path, images)):
         return None
     if other := [one for one in images if not _is_path(one)]:
         raise TypeError(f"images must be an array or paths, got paths and {shown(other[0])}.")
-    return find_pictures(map(Path, images))
+    return find(map(Path, images))
 
 
 def _is_path(value: Any) -> bool:
