@@ -17,6 +17,7 @@ from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
 from dilax.data._tagged import TaggedTexts, load_tagged
 from dilax.data._texts import TextDataset, TextSplit, load_texts
+from dilax.data._video_folders import VideoDataset, load_videos
 from dilax.data._words import Vocabulary, tokenize
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "TaggedTexts",
     "TextDataset",
     "TextSplit",
+    "VideoDataset",
     "VideoSplit",
     "Vocabulary",
     "augment",
@@ -45,6 +47,7 @@ __all__ = [
     "load_masks",
     "load_tagged",
     "load_texts",
+    "load_videos",
     "make_split",
     "read_pictures",
     "read_state_dict",

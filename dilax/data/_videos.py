@@ -121,7 +121,7 @@ def _decoded(path: Path, frames: int) -> list[Image.Image]:
 def _count(container: Any, path: Path) -> tuple[int, int]:
     """Count the frames that are in the file, without decoding, and those that it announces."""
     if not container.streams.video:
-        raise DataError(f"{path} must have pictures, got a file of sound alone.")
+        raise DataError(f"{path} must have pictures, got none; is it damaged, or sound alone?")
     stream = container.streams.video[0]
     if stream.width * stream.height > MAX_PIXELS:
         raise DataError(

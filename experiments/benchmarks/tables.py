@@ -327,6 +327,7 @@ TAGGING = (
     job_tables.Metric("sequence_accuracy", "whole texts"),
     job_tables.Metric("f1", "F1"),
 )
+VIDEO = (job_tables.Metric("accuracy", "accuracy"),)
 SUPER_RESOLUTION = (
     job_tables.Metric("psnr", "PSNR, dB", share=False),
     job_tables.Metric("bicubic_psnr", "of bicubic", share=False),
@@ -384,6 +385,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "detection": lambda: job("detection", DETECTION),
     "text": lambda: job("text", TEXT),
     "tagging": lambda: job("tagging", TAGGING),
+    "video": lambda: job("video", VIDEO),
     "super_resolution": lambda: job("super_resolution", SUPER_RESOLUTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
     "transfer": transfer,

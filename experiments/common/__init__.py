@@ -10,6 +10,7 @@
 - ``segments``: images and masks of the program that finds the class of each pixel
 - ``boxes``: images and boxes of the program that finds objects
 - ``photographs``: small and large images of the program that enlarges photographs
+- ``videos``: clips of the program that finds the class of a video
 - ``texts``, ``tags``: texts and labelled words of the programs that find their classes
 - ``sentences``, ``addresses``, ``fetched``: the sets that these programs fetch
 - ``experiment``: examples, network, recipe and devices, checked before a run begins

@@ -18,6 +18,8 @@ from dilax.training import Batch
 NAME = "digits"
 MOST_DRAWN = 10
 FRAMES_DRAWN = 12
+LINE = 90
+"""Brightness of the line between two frames."""
 
 
 def of_digits(config: Any) -> Examples:
@@ -74,9 +76,10 @@ def shift(key: Array, clips: Array, *, pixels: int) -> Array:
 
 
 def strip(clip: np.ndarray) -> np.ndarray:
-    """Set up to 12 frames of a clip ``(T, H, W, C)`` side by side: ``(H, 12 W, C)``."""
+    """Set up to 12 frames of a clip ``(T, H, W, C)`` side by side, with lines between them."""
     chosen = np.linspace(0, len(clip) - 1, min(len(clip), FRAMES_DRAWN)).round().astype(int)
-    return np.concatenate(list(clip[chosen]), axis=1)
+    beside = np.pad(clip[chosen], ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=LINE)
+    return np.concatenate(list(beside), axis=1)
 
 
 def draw(
@@ -91,23 +94,33 @@ def draw(
         logits: ``(N, classes)``.
         names: One name per class.
     """
-    from matplotlib.figure import Figure
-
     answers = logits.argmax(axis=-1)
     first = np.unique(labels, return_index=True)[1][:MOST_DRAWN]
     wrong = np.flatnonzero(answers != labels)
     shown = [*first, *[place for place in wrong if place not in first][:MOST_DRAWN]]
-    figure = Figure(figsize=(10, 0.85 * len(shown) + 0.2), dpi=110, layout="constrained")
-    grid = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axes, place in zip(grid, shown, strict=True):
-        right = answers[place] == labels[place]
-        axes.imshow(strip(clips[place]), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(
-            f"{names[labels[place]]}, answer {names[answers[place]]}",
-            fontsize=7,
-            loc="left",
-            pad=2,
-            color="black" if right else "firebrick",
-        )
+    draw_strips(
+        path,
+        [clips[place] for place in shown],
+        [f"{names[labels[place]]}, answer {names[answers[place]]}" for place in shown],
+        ["black" if answers[place] == labels[place] else "firebrick" for place in shown],
+    )
+
+
+def draw_strips(
+    path: Path, clips: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str] = ()
+) -> None:
+    """Draw clips ``(T, H, W, C)``, one below the other, each with a title above it."""
+    from matplotlib.figure import Figure
+
+    strips = [strip(clip) for clip in clips]
+    heights = [10 * one.shape[0] / one.shape[1] for one in strips]
+    size = (10, sum(heights) + 0.25 * len(strips))
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    grid = figure.subplots(len(strips), 1, squeeze=False, height_ratios=heights)[:, 0]
+    colours = colours or ["black"] * len(strips)
+    for axes, one, title, colour in zip(grid, strips, titles, colours, strict=True):
+        axes.imshow(one, cmap="gray", vmin=0, vmax=255)
+        shown = title.replace("$", r"\$")
+        axes.set_title(shown, fontsize=7, loc="left", pad=2, color=colour)
         axes.axis("off")
     figure.savefig(path)
