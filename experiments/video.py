@@ -87,7 +87,9 @@ class ClassifyVideos(common.Job):
 
     def read(self, config: Config, tuning: common.Tuning | None) -> common.Examples:
         """Compose clips of digits, or read a folder of videos."""
-        return videos.of_digits(config) if config.dataset == videos.NAME else videos.of_folder(config)
+        if config.dataset == videos.NAME:
+            return videos.of_digits(config)
+        return videos.of_folder(config)
 
     def augment(self, config: Config, examples: common.Examples, plan: Plan) -> Augment:
         """Shift clips; those of digits round, as their digits move."""
@@ -129,12 +131,12 @@ class ClassifyVideos(common.Job):
         self, config: Config, examples: common.Examples, module: Any, fitted: Fitted, decoded: Any
     ) -> None:
         """Draw mistakes by class, and clips with truth and answers."""
-        names = examples.class_names
-        labels = examples.test.targets
+        names, (inputs, labels) = examples.class_names, examples.test
         counts = training.confusion_matrix(labels, decoded.argmax(-1), classes=len(names))
         path = common.picture_path(config, "confusion_matrix")
         training.draw_confusion_matrix(path, counts, names)
-        videos.draw(common.picture_path(config, "clips"), examples.test.inputs, labels, decoded, names)
+        path = common.picture_path(config, "clips")
+        videos.draw(path, inputs, labels, decoded, names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,9 +11,7 @@ from dilax.data._dataset import DataError
 from dilax.data._finding import below, is_picture
 from dilax.data._pictures import MAX_PIXELS, convert_image, read_pixels
 
-SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv")
-)
+SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv"))
 MISSING = 'PyAV must be installed to read videos: pip install "dilax-jax[video]"'
 LEAST_PRESENT = 0.9
 """Share of the frames that a file announces which must be there; else it is cut short."""

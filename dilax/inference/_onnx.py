@@ -7,7 +7,9 @@ and a few of its operations are replaced by what runtimes look for.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -178,11 +180,11 @@ def _conv_by_plane(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
     dilation, *dilations = params["rhs_dilation"]
     count, (batch, length, *_) = kernel.shape[0], result_of(equation).shape
     padded = jnp.pad(x, [(0, 0), pads, (0, 0), (0, 0), (0, 0)]) if any(pads) else x
-    total = None
+    parts = []
     for tap in range(count):
         first = tap * dilation
         planes = padded[:, first : first + (length - 1) * stride + 1 : stride]
-        found = lax.conv_general_dilated(
+        part = lax.conv_general_dilated(
             *(planes.reshape(batch * length, *planes.shape[2:]), kernel[tap], strides, padding),
             rhs_dilation=dilations,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -190,7 +192,8 @@ def _conv_by_plane(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
             precision=params["precision"],
             preferred_element_type=params["preferred_element_type"],
         )
-        total = found if total is None else total + found
+        parts.append(part)
+    total = functools.reduce(operator.add, parts)
     return [total.reshape(batch, length, *total.shape[1:])]
 
 

@@ -137,7 +137,7 @@ def test_sound_alone_is_no_video(tmp_path):
         sound.rate = 8000
         file.mux(stream.encode(sound))
         file.mux(stream.encode())
-    with pytest.raises(DataError, match="a.mp4 must have pictures, got none"):
+    with pytest.raises(DataError, match=r"a\.mp4 must have pictures, got none"):
         read_clip(tmp_path / "a.mp4", frames=2, **FORM)
 
 

@@ -19,7 +19,7 @@ from common import videos
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 QUICK = ["--batch-size", "4", "--epochs", "1", "--learning-rate", "1e-3", "--test-clips", "10"]
-QUICK += ["--frames", "3", "--size", "28", "--kernel-dilation", "1"]
+QUICK += ["--frames", "3", "--size", "28", "--kernel-dilation", "1", "--clips", "12"]
 
 
 def status(arguments):
@@ -107,11 +107,11 @@ def test_motion_is_learned_and_one_frame_does_not_tell_it(tmp_path):
     [
         (["--dataset", "nowhere"], "--dataset must be digits, or a folder with train/CLASS/NAME"),
         (["--clips", "0"], "--clips must be at least 1, got 0"),
-        (["--clips", "12", "--validation", "12"], "--validation must leave training images"),
+        (["--validation", "12"], "--validation must leave training images"),
         (["--size", "20"], "size must be at least 28, got 20"),
         (["--shift", "28"], "--shift must be 0 or more, and below 28"),
         (["--model", "video_frame", "--factorised"], "factorised must be False for a network"),
-        (["--model", "mnist_dsdc", "--clips", "12"], "options of mnist_dsdc must be among"),
+        (["--model", "mnist_dsdc"], "options of mnist_dsdc must be among"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(tmp_path, capsys, flags, message):

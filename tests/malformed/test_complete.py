@@ -48,11 +48,14 @@ BESIDE = {
 }
 OF_FILES = {
     models: {"load", "save", "prune"},
-    data: {"load_masks", "load_boxes", "load_tagged", "load_texts", "read_pictures"},
+    data: {
+        *("load_masks", "load_boxes", "load_tagged", "load_texts", "load_videos"),
+        "read_pictures",
+    },
 }
 """Functions of trained networks, of their files and of folders: see models/test_trained.py,
 models/test_pruning.py, and in data/ test_mask_folders.py, test_box_folders.py, test_tagged.py,
-test_texts.py and test_photographs.py."""
+test_texts.py, test_videos.py and test_photographs.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:

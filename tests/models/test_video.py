@@ -159,7 +159,8 @@ def test_files_are_answered(model, tmp_path):
     found = model.predict(tmp_path, on_progress=lambda done, total: seen.append((done, total)))
     assert [path.name for path in found.paths] == ["a", "b"] and seen == [(4, 4)]
     assert [path.name for path, _ in found.unread] == ["c.mp4", "short"]
-    array = np.full((20, 9, 12, 1), 10, np.uint8) * np.arange(20, dtype=np.uint8)[:, None, None, None]
+    brightness = 10 * np.arange(20, dtype=np.uint8)  # as the frames in the folder have it
+    array = np.broadcast_to(brightness[:, None, None, None], (20, 9, 12, 1))
     expected = model.predict(array).probabilities
     np.testing.assert_allclose(found.probabilities[:1], expected, rtol=1e-5)
 
