@@ -49,11 +49,11 @@ class Config(common.Config):
     """Frames of a clip."""
     size: int = 32
     """Height and width of the frames, or to which those of videos are resized."""
-    clips: int = 8000
+    clips: int = 6000
     """Number of clips to train on."""
     test_clips: int = 2000
     """Number of clips to test on, of other digits."""
-    epochs: int = 6
+    epochs: int = 5
     """Passes over the training clips."""
     batch_size: int = 32
     """Clips in one step."""

@@ -1,5 +1,6 @@
 """The program that finds the class of a video: a run, its folder, its answers, its clips."""
 
+import functools
 import json
 import sys
 
@@ -133,7 +134,7 @@ def test_a_video_that_cannot_be_used_is_one_clear_line(tmp_path, capsys):
 
 def test_clips_of_digits_move_round_as_a_whole():
     clips = np.random.default_rng(0).integers(0, 256, (6, 2, 5, 4, 1), dtype=np.uint8)
-    moved = np.asarray(videos.roll(jax.random.key(0), clips))
+    moved = np.asarray(jax.jit(videos.roll)(jax.random.key(0), clips))
     found = set()
     for before, after in zip(clips, moved, strict=True):
         by = [
@@ -149,7 +150,8 @@ def test_clips_of_digits_move_round_as_a_whole():
 
 def test_clips_of_a_folder_are_shifted_as_a_whole():
     clips = np.full((20, 3, 6, 5, 1), 255, np.uint8)
-    moved = np.asarray(videos.shift(jax.random.key(0), clips, pixels=2))
+    shift = jax.jit(functools.partial(videos.shift, pixels=2))
+    moved = np.asarray(shift(jax.random.key(0), clips))
     assert set(np.unique(moved)) == {0.0, 1.0}
     np.testing.assert_array_equal(moved, moved[:, :1].repeat(3, axis=1))
     assert len({one.tobytes() for one in moved}) > 5
