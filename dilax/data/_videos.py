@@ -133,12 +133,13 @@ def _count(container: Any, path: Path) -> tuple[int, int]:
 
 
 def _take(decoded: Iterator[Any], wanted: list[int]) -> list[Image.Image]:
-    """Convert the frames whose numbers are wanted."""
+    """Convert the frames whose numbers are wanted, upright as the file says."""
     chosen, last = set(wanted), wanted[-1]
     found = []
     for number, frame in enumerate(decoded):
         if number in chosen:
-            found.append(Image.fromarray(frame.to_ndarray(format="rgb24")))
+            image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+            found.append(image.rotate(getattr(frame, "rotation", 0), expand=True))
         if number == last:
             break
     return found

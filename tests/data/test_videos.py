@@ -15,15 +15,19 @@ PICTURES = PictureOptions(size=8, channels=1)
 FORM = {"size": (8, 8), "channels": 1}
 
 
-def write_video(path, count=20, *, step=10, size=(32, 48), noise=1):
+def write_video(path, count=20, *, step=10, size=(32, 48), noise=1, turned=0):
     """A video whose frames have the brightness ``step`` times their number, and noise."""
     random = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as file:
         stream = file.add_stream("mpeg4", rate=10)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        if turned:
+            stream.set_display_rotation(turned)
         for number in range(count):
             frame = random.integers(step * number, step * number + noise, (*size, 3), np.uint8)
+            if turned:
+                frame[: size[0] // 2] = 250  # bright at the top
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         file.mux(stream.encode())
     return path
@@ -55,6 +59,17 @@ def test_frames_are_taken_evenly(tmp_path, name):
     colours = read_clip(path, frames=20, size=(6, 7), channels=3)
     assert colours.shape == (20, 6, 7, 3)
     np.testing.assert_allclose(colours[:, 3, 3], 10 * np.arange(20)[:, None].repeat(3, 1), atol=7)
+
+
+@pytest.mark.skipif(
+    not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="an older PyAV"
+)
+@pytest.mark.parametrize(("turned", "bright"), [(90, np.s_[:, :6]), (-90, np.s_[:, -6:])])
+def test_a_turned_video_is_upright(tmp_path, turned, bright):
+    """Counterclockwise by a quarter, the top of a frame is on the left."""
+    path = write_video(tmp_path / "a.mp4", 2, step=0, turned=turned)
+    (frame,) = read_clip(path, frames=1, size=(24, 16), channels=1)
+    assert (frame[bright] > 200).all() and (frame > 128).mean() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize(("count", "frames"), [(7, 7), (30, 4), (1, 1), (11, 10)])
