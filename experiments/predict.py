@@ -1,6 +1,7 @@
-"""What a trained network sees in pictures, reads in texts or time series, or hears in sounds.
+"""What a trained network sees in pictures or videos, reads in texts or series, or hears in sounds.
 
     python experiments/predict.py runs/mnist_dsdc digit.png photos/ --top 3 --csv answers.csv
+    python experiments/predict.py runs/video clip.mp4 --draw answers.png
     python experiments/predict.py runs/text "A warm, funny film."
     python experiments/predict.py runs/speech recordings/ yes.wav
     python experiments/predict.py runs/time_series OSULeaf_TEST.ts
@@ -9,7 +10,8 @@ The network is the folder of a run, or a file of ``dilax.models.save``. Pictures
 and any of the usual formats, and a folder stands for all pictures in it. For each picture a line
 gives the most probable classes or, of a network that finds the class of each pixel, the classes
 with the most pixels; of one that finds objects, these; of one that enlarges pictures, the new size.
-A picture that cannot be read is named, and the others are answered. Of a network for texts, each
+A picture that cannot be read is named, and the others are answered. Of a network for videos,
+inputs are videos, folders of frames, and folders of either. Of a network for texts, each
 text is followed by its most probable classes and by the words that moved the answer most: towards
 the first class (+), or away from it (-). Of a network for sounds, WAV files and folders of them are
 answered as pictures are. Of a network for time series, each line of a ``.ts`` file
@@ -30,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from common import photographs, segments
+from common import photographs, segments, videos
 from common.terminal import print_all_letters, say, stage
 from rich.progress import Progress
 from tyro.conf import Positional
@@ -53,7 +55,7 @@ class Config:
     model: Positional[Path]
     """The folder of a run, or a file of dilax.models.save."""
     inputs: Positional[tuple[str, ...]]
-    """Pictures or sounds, folders of them, texts in quotation marks, or files of time series."""
+    """Pictures, videos or sounds, folders of them, texts in quotation marks, or .ts files."""
     top: int = 1
     """Number of classes to print for each input, the most probable first."""
     weights: str | None = None
@@ -277,10 +279,14 @@ def write_table(path: Path, found: models.Predictions | models.Segments) -> None
 
 
 def draw(path: Path, model: models.TrainedNetwork, found: models.Predictions, top: int) -> None:
-    """Draw the inputs of the network with its answers."""
+    """Draw the inputs of the network with its answers; of a video, some frames side by side."""
     drawn = list(zip(found.paths, found.top(top), strict=True))[:MOST_DRAWN]
     images: list[np.ndarray] = [model.preparation.from_file(one) for one, _ in drawn]
-    titles = ["\n".join([one.name, *in_words(answers)]) for one, answers in drawn]
+    parts = [[one.name, *in_words(answers)] for one, answers in drawn]
+    if isinstance(model, models.TrainedVideoClassifier):
+        videos.draw_strips(path, images, ["  ".join(each) for each in parts])
+        return
+    titles = ["\n".join(each) for each in parts]
     training.draw_predictions(path, images, titles, most=MOST_DRAWN)
 
 

@@ -128,6 +128,16 @@ def trained(tmp_path_factory) -> pathlib.Path:
     of_series = models.TrainedSeriesClassifier(description.create(), description)
     models.save(of_series, place / "runs" / "time_series")
     (place / "new.ts").write_text("@univariate true\n@data\n1,2,3\n")
+    description = models.Description(
+        model="video_dsdc",
+        task="video_classification",
+        class_names=data.ACTIONS,
+        preparation=models.VideoPreparation(
+            frames=12, height=32, width=32, mean=(0.1,), std=(0.3,)
+        ),
+    )
+    videos = models.TrainedVideoClassifier(description.create(), description)
+    models.save(videos, place / "runs" / "video")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
     Image.fromarray(pixels).save(place / "photos" / "page.png")

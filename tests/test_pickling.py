@@ -25,7 +25,7 @@ IMAGES = {"mnist": (2, 28, 28, 1), "cifar": (2, 32, 32, 3)}
 WORDS = (2, 9)
 BASE_CLASSES = {
     *("Classifier", "Segmenter", "Detector", "SuperResolver"),
-    *("TextClassifier", "Tagger", "SequenceClassifier"),
+    *("TextClassifier", "Tagger", "SequenceClassifier", "VideoClassifier"),
 }
 
 
@@ -42,6 +42,8 @@ def network(name):
         return made, (*WORDS, 4)
     if isinstance(made, models.SequenceClassifier):
         return made, (2, 12, made.in_features)
+    if isinstance(made, models.VideoClassifier):
+        return made, (2, 4, 16, 16, 1)
     grey = "mnist" in name or isinstance(made, models.Segmenter)
     return made, IMAGES["mnist" if grey else "cifar"]
 

@@ -7,6 +7,7 @@ them. Importing this package imports neither TFDS nor TensorFlow.
 from dilax.data import augment
 from dilax.data._box_folders import BoxedDataset, BoxedSplit, load_boxes
 from dilax.data._canvases import Canvases, compose_canvases
+from dilax.data._clips import ACTIONS, VideoSplit, compose_clips
 from dilax.data._dataset import DataError, Dataset, Split, holdout, make_split
 from dilax.data._log_mel import log_mel_spectrogram
 from dilax.data._mask_folders import MaskedDataset, MaskedSplit, load_masks
@@ -20,9 +21,11 @@ from dilax.data._sources import fetch, load
 from dilax.data._state_dicts import read_state_dict
 from dilax.data._tagged import TaggedTexts, load_tagged
 from dilax.data._texts import TextDataset, TextSplit, load_texts
+from dilax.data._video_folders import VideoDataset, load_videos
 from dilax.data._words import Vocabulary, tokenize
 
 __all__ = [
+    "ACTIONS",
     "BoxedDataset",
     "BoxedSplit",
     "Canvases",
@@ -31,18 +34,21 @@ __all__ = [
     "MaskedDataset",
     "MaskedSplit",
     "PictureOptions",
+    "SeriesDataset",
+    "SeriesSplit",
     "Sound",
     "SoundDataset",
     "SoundSplit",
-    "SeriesDataset",
-    "SeriesSplit",
     "Split",
     "TaggedTexts",
     "TextDataset",
     "TextSplit",
+    "VideoDataset",
+    "VideoSplit",
     "Vocabulary",
     "augment",
     "compose_canvases",
+    "compose_clips",
     "fetch",
     "holdout",
     "load",
@@ -51,8 +57,9 @@ __all__ = [
     "load_sounds",
     "load_tagged",
     "load_texts",
-    "log_mel_spectrogram",
     "load_time_series",
+    "load_videos",
+    "log_mel_spectrogram",
     "make_split",
     "read_pictures",
     "read_sound",

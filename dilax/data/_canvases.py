@@ -74,15 +74,11 @@ def compose_canvases(
 
     Source: the clutter is that of V. Mnih et al., "Recurrent Models of Visual Attention", 2014.
     """
-    check_instance(digits, Split, "digits")
+    check_digits(digits)
     count = integer(count, "count", minimum=0, maximum=_MOST)
     most = integer(most, "most", minimum=1, maximum=255)
     least = integer(least, "least", minimum=0, maximum=most)
     seed = integer(seed, "seed", minimum=0)
-    if not len(digits) or digits.images.shape[-1] != 1:
-        raise DataError(
-            f"digits must be one or more images (N, H, W, 1), got {digits.images.shape}."
-        )
     smallest = round(SCALES[1] * max(digits.images.shape[1:3]))
     size = integer(size, "size", minimum=smallest, maximum=_LARGEST)
     canvases = Canvases(
@@ -96,6 +92,20 @@ def compose_canvases(
         number = int(rng.integers(least, most + 1))
         _compose(rng, digits, number, *(part[place] for part in canvases))
     return canvases
+
+
+def check_digits(digits: Split) -> None:
+    """Refuse what are no images of digits.
+
+    Raises:
+        DataError: There are none, or they have several channels.
+        TypeError: They are no split of a data set.
+    """
+    check_instance(digits, Split, "digits")
+    if not len(digits) or digits.images.shape[-1] != 1:
+        raise DataError(
+            f"digits must be one or more images (N, H, W, 1), got {digits.images.shape}."
+        )
 
 
 def _compose(

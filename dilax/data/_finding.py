@@ -1,6 +1,6 @@
 """The picture and sound files that paths lead to."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
 from dilax.data import _sound_files
@@ -27,7 +27,7 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     >>> [path.name for path in find_pictures([folder])]
     ['rose.png']
     """
-    return [picture for path in paths for picture in _below(path, SUFFIXES, "picture")]
+    return [picture for path in paths for picture in below(path, is_picture, "picture", SUFFIXES)]
 
 
 def find_sounds(paths: Iterable[Path]) -> list[Path]:
@@ -37,7 +37,12 @@ def find_sounds(paths: Iterable[Path]) -> list[Path]:
         FileNotFoundError: A path leads nowhere.
         DataError: A folder holds no sound.
     """
-    return [sound for path in paths for sound in _below(path, {_sound_files.SUFFIX}, "sound")]
+    suffixes = {_sound_files.SUFFIX}
+    return [
+        sound
+        for path in paths
+        for sound in below(path, lambda file: _is_one(file, suffixes), "sound", suffixes)
+    ]
 
 
 def _is_one(path: Path, suffixes: Set[str]) -> bool:
@@ -49,17 +54,30 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def _below(path: Path, suffixes: Set[str], what: str) -> list[Path]:
+def below(
+    path: Path, is_wanted: Callable[[Path], bool], what: str, suffixes: Iterable[str]
+) -> list[Path]:
+    """List ``path`` itself if it is a file, or what is wanted in a folder and its folders.
+
+    Args:
+        path: The file or folder.
+        is_wanted: Says it of each path.
+        what: Its name, in messages.
+        suffixes: Those of its files, in messages.
+
+    Raises:
+        FileNotFoundError: The path leads nowhere.
+        DataError: The folder holds nothing that is wanted.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give a {what}, or a folder of {what}s.")
     if not path.is_dir():
         return [path]
     found = [
         file
-        for file in sorted(path.rglob("*"))
-        if _is_one(file, suffixes) and not any(map(_is_hidden, file.relative_to(path).parts))
+        for file in (path, *sorted(path.rglob("*")))
+        if is_wanted(file) and not any(map(_is_hidden, file.relative_to(path).parts))
     ]
     if not found:
-        named = ", ".join(sorted(suffixes))
-        raise DataError(f"{path} must hold {what}s ({named}), got none.")
+        raise DataError(f"{path} must hold {what}s ({', '.join(sorted(suffixes))}), got none.")
     return found

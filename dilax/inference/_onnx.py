@@ -7,7 +7,9 @@ and a few of its operations are replaced by what runtimes look for.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -165,7 +167,40 @@ def _choice(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
     return [arrays[chosen.pop()]] if len(chosen) == 1 else None
 
 
+def _conv_by_plane(equation: JaxprEqn, operands: Operands) -> list[Any] | None:
+    """Add up convolutions of images, one for each entry of a kernel along the first of three axes.
+
+    jax2onnx writes convolutions of one and two axes alone.
+    """
+    params, (x, kernel) = equation.params, operands
+    specs = tuple(params["dimension_numbers"])
+    if x.ndim != 5 or specs != _VOLUMES or set(params["lhs_dilation"]) != {1}:
+        return None
+    (stride, *strides), (pads, *padding) = params["window_strides"], params["padding"]
+    dilation, *dilations = params["rhs_dilation"]
+    count, (batch, length, *_) = kernel.shape[0], result_of(equation).shape
+    padded = jnp.pad(x, [(0, 0), pads, (0, 0), (0, 0), (0, 0)]) if any(pads) else x
+    parts = []
+    for tap in range(count):
+        first = tap * dilation
+        planes = padded[:, first : first + (length - 1) * stride + 1 : stride]
+        part = lax.conv_general_dilated(
+            *(planes.reshape(batch * length, *planes.shape[2:]), kernel[tap], strides, padding),
+            rhs_dilation=dilations,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=params["feature_group_count"],
+            precision=params["precision"],
+            preferred_element_type=params["preferred_element_type"],
+        )
+        parts.append(part)
+    total = functools.reduce(operator.add, parts)
+    return [total.reshape(batch, length, *total.shape[1:])]
+
+
+_VOLUMES = ((0, 4, 1, 2, 3), (4, 3, 0, 1, 2), (0, 4, 1, 2, 3))
+"""Dimension numbers of ``(N, D, H, W, C)`` and kernels ``(D, H, W, I, O)``."""
 REPLACEMENTS: Mapping[str, Replacement] = {
+    "conv_general_dilated": _conv_by_plane,
     "dot_general": _product,
     "max": _rectifier,
     "select_n": _choice,

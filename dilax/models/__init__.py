@@ -45,8 +45,11 @@ from dilax.models._trained_series import TrainedSeriesClassifier
 from dilax.models._trained_sound import TrainedSoundClassifier
 from dilax.models._trained_tagger import Tags, TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier, WordScore
+from dilax.models._trained_video import TrainedVideoClassifier
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated, in_first_blocks
+from dilax.models._video import VideoClassifier, VideoDense, VideoDSDC, VideoFrame
+from dilax.models._video_preparation import VideoPreparation
 
 __all__ = [
     # by name
@@ -70,12 +73,14 @@ __all__ = [
     "Tags",
     "TrainedSoundClassifier",
     "TrainedSeriesClassifier",
+    "TrainedVideoClassifier",
     "Description",
     "Preparation",
     "TextPreparation",
     "TaggingPreparation",
     "SoundPreparation",
     "SeriesPreparation",
+    "VideoPreparation",
     "prune",
     # base classes
     "Classifier",
@@ -86,6 +91,7 @@ __all__ = [
     "Tagger",
     "SequenceClassifier",
     "Sequences",
+    "VideoClassifier",
     # MNIST
     "MnistDSDC",
     "MnistTextbook",
@@ -122,6 +128,10 @@ __all__ = [
     # sequences
     "TcnDSDC",
     "TcnDense",
+    # clips
+    "VideoDSDC",
+    "VideoDense",
+    "VideoFrame",
     # fine-tuning
     "in_first_blocks",
 ]

@@ -56,7 +56,7 @@ class NormalisedConv(nnx.Module):
         out_features: int,
         kernel_size: Sequence[int],
         *,
-        strides: int = 1,
+        strides: int | Sequence[int] = 1,
         kernel_dilation: int = 1,
         padding: PaddingLike = "SAME",
         feature_group_count: int = 1,

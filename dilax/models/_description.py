@@ -16,6 +16,7 @@ from dilax.models._series_preparation import SeriesPreparation
 from dilax.models._sound_preparation import SoundPreparation
 from dilax.models._tagging_preparation import TaggingPreparation
 from dilax.models._text_preparation import TextPreparation
+from dilax.models._video_preparation import VideoPreparation
 
 FORMAT = 1
 """Version of the JSON object."""
@@ -28,6 +29,7 @@ TASKS: Mapping[str, type] = {
     "tagging": TaggingPreparation,
     "sound_classification": SoundPreparation,
     "series_classification": SeriesPreparation,
+    "video_classification": VideoPreparation,
 }
 """For each thing that a network is trained to do, what prepares its inputs."""
 
@@ -52,14 +54,14 @@ class Description:
     """Its name in ``list_models()``."""
     task: str = "classification"
     """What it was trained to do: ``"classification"`` (of images), ``"segmentation"``,
-    ``"detection"``, ``"super_resolution"``, ``"text_classification"``, ``"tagging"``,
-    ``"sound_classification"`` or ``"series_classification"``."""
+    ``"detection"``, ``"super_resolution"``, ``"video_classification"``, ``"text_classification"``,
+    ``"tagging"``, ``"sound_classification"`` or ``"series_classification"``."""
     class_names: tuple[str, ...]
     """The name of each class, in the order of the logits; empty without classes."""
     preparation: (
         Preparation | TextPreparation | TaggingPreparation | SoundPreparation | SeriesPreparation
     )
-    """How pictures, texts, sounds or time series become its input."""
+    """How pictures, clips, texts, sounds or time series become its input."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of ``create`` besides ``classes``, such as ``kernel_dilation``."""
     mirrored: bool = False

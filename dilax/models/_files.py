@@ -28,6 +28,7 @@ from dilax.models._trained_series import TrainedSeriesClassifier
 from dilax.models._trained_sound import TrainedSoundClassifier
 from dilax.models._trained_tagger import TrainedTagger
 from dilax.models._trained_text import TrainedTextClassifier
+from dilax.models._trained_video import TrainedVideoClassifier
 
 _KEY, _DIGEST = "dilax", "sha256"
 """Names of the description and of the checksum in the metadata of a file."""
@@ -43,6 +44,7 @@ _KINDS: Mapping[str, type[TrainedNetwork]] = {
         TrainedTagger,
         TrainedSoundClassifier,
         TrainedSeriesClassifier,
+        TrainedVideoClassifier,
     )
 }
 

@@ -27,6 +27,7 @@ from dilax.models._text import TextClassifier, TextDense, TextDSDC
 from dilax.models._tiniest import Tiniest
 from dilax.models._tutorials import KerasDilated, KerasSeparable, MnistTextbook, MnistTutorial
 from dilax.models._vgg import VGG16Dilated
+from dilax.models._video import VideoClassifier, VideoDense, VideoDSDC, VideoFrame
 
 MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "mnist_dsdc": MnistDSDC,
@@ -57,6 +58,9 @@ MODELS: Mapping[str, Callable[..., nnx.Module]] = {
     "tagger_dsdc": TaggerDSDC,
     "tcn_dsdc": TcnDSDC,
     "tcn_dense": TcnDense,
+    "video_dsdc": VideoDSDC,
+    "video_dense": VideoDense,
+    "video_frame": VideoFrame,
 }
 
 SegmenterName = Literal["unet_dsdc", "unet_dense", "deeplab_dsdc", "deeplab_dense"]
@@ -65,6 +69,7 @@ TextName = Literal["text_dsdc", "text_dense"]
 TaggerName = Literal["tagger_dsdc"]
 ResolverName = Literal["sr_dsdc", "sr_dense"]
 SequenceName = Literal["tcn_dsdc", "tcn_dense"]
+VideoName = Literal["video_dsdc", "video_dense", "video_frame"]
 ClassifierName = Literal[
     "mnist_dsdc",
     "mnist_textbook",
@@ -90,6 +95,7 @@ KINDS: Mapping[Any, type[nnx.Module]] = {
     TaggerName: Tagger,
     ResolverName: SuperResolver,
     SequenceName: SequenceClassifier,
+    VideoName: VideoClassifier,
 }
 """For the names of each kind of network, its base class, as type checkers are told."""
 
@@ -124,6 +130,10 @@ def create(
 ) -> SequenceClassifier: ...
 @overload
 def create(
+    name: VideoName, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
+) -> VideoClassifier: ...
+@overload
+def create(
     name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any
 ) -> nnx.Module: ...
 def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
@@ -139,7 +149,8 @@ def create(name: str, *, classes: int | None = None, rngs: nnx.Rngs, **options: 
         The network. A classifier maps images ``(N, H, W, C)`` to logits ``(N, classes)``, a
         segmenter to logits ``(N, H, W, classes)``, a detector to heat, sizes and offsets, a
         super-resolver to larger images. A classifier of texts maps numbers of words ``(N, T)`` to
-        logits ``(N, classes)``, one of sequences vectors ``(N, T, features)``.
+        logits ``(N, classes)``, one of sequences vectors ``(N, T, features)``, and one of clips
+        frames ``(N, T, H, W, C)``.
 
     Raises:
         ValueError: For an unknown name (the message suggests known ones), or fewer than one class.

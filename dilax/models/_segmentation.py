@@ -59,7 +59,7 @@ class DenseBlock(nnx.Module):
         out_features: int,
         kernel_size: Sequence[int],
         *,
-        strides: int = 1,
+        strides: int | Sequence[int] = 1,
         kernel_dilation: int = 1,
         residual: bool = False,
         rngs: nnx.Rngs,

@@ -167,9 +167,9 @@ class TrainedClassifier(TrainedNetwork):
         check_callable(on_progress, "on_progress")
         if isinstance(images, Iterator | set | frozenset):
             images = list(images)
-        paths = as_paths(images)
+        paths = self._paths(images)
         if paths is None:
-            pixels = as_pictures(images, self.preparation)
+            pixels = self._arrays(images)
             parts = [self._probabilities(pixels[n : n + size]) for n in range(0, len(pixels), size)]
             return Predictions(np.concatenate(parts), self.class_names)
         found = [np.empty((0, len(self.class_names)), np.float32)]
@@ -196,10 +196,18 @@ class TrainedClassifier(TrainedNetwork):
             *nnx.split(self.network), pixels, self.preparation, self.description.mirrored
         )
 
+    def _paths(self, images: Any) -> list[Path] | None:
+        """Return the files that are meant; None if ``images`` are arrays."""
+        return as_paths(images)
+
+    def _arrays(self, images: Any) -> np.ndarray:
+        """Bring arrays to the form of the network's input."""
+        return as_pictures(images, self.preparation)
+
     def _probabilities(self, pixels: np.ndarray, *, least: int = 0) -> np.ndarray:
         """Compute the probabilities of one batch, filled up to ``least`` images."""
         missing = max(least - len(pixels), 0)
-        filled = np.pad(pixels, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        filled = np.pad(pixels, [(0, missing), *[(0, 0)] * (pixels.ndim - 1)])
         found = _softmax_of_logits(
             *nnx.split(self.network), filled, self.preparation, self.description.mirrored
         )
@@ -213,7 +221,7 @@ def _logits(
     prepared = preparation.normalise(images)
     logits = network(prepared)
     if mirrored:
-        logits = (logits + network(prepared[:, :, ::-1])) / 2
+        logits = (logits + network(prepared[..., ::-1, :])) / 2
     return logits.astype(jnp.float32)
 
 

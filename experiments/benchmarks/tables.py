@@ -328,6 +328,7 @@ TAGGING = (
     job_tables.Metric("f1", "F1"),
 )
 SPEECH = (job_tables.Metric("accuracy", "accuracy"),)
+VIDEO = (job_tables.Metric("accuracy", "accuracy"),)
 SUPER_RESOLUTION = (
     job_tables.Metric("psnr", "PSNR, dB", share=False),
     job_tables.Metric("bicubic_psnr", "of bicubic", share=False),
@@ -387,6 +388,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "tagging": lambda: job("tagging", TAGGING),
     "speech": lambda: job("speech", SPEECH),
     "time_series": lambda: job("time_series", TEXT),
+    "video": lambda: job("video", VIDEO),
     "super_resolution": lambda: job("super_resolution", SUPER_RESOLUTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
     "transfer": transfer,

@@ -10,6 +10,7 @@
 - ``segments``: images and masks of the program that finds the class of each pixel
 - ``boxes``: images and boxes of the program that finds objects
 - ``photographs``: small and large images of the program that enlarges photographs
+- ``videos``: clips of the program that finds the class of a video
 - ``texts``, ``tags``: texts and labelled words of the programs that find their classes
 - ``sounds``: sounds of the program that finds words in them, also as they come
 - ``series``: time series of the program that finds their classes

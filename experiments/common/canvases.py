@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -39,6 +39,9 @@ def make_examples(
     class_names: tuple[str, ...],
     *,
     labels: str | None = None,
+    prepared: Callable[[np.ndarray], Any] = lambda images: dataclasses.replace(
+        models.Preparation.of_images(images), object_size=None
+    ),
 ) -> Examples:
     """Hold images out for validation, and measure the statistics of the others.
 
@@ -49,6 +52,7 @@ def make_examples(
         batches: The examples of each split.
         class_names: The name of each class.
         labels: The part of the targets that holds classes; None if they are all of them.
+        prepared: Measures, on the training images, how images are prepared.
 
     Raises:
         ValueError: No training image is left.
@@ -62,7 +66,6 @@ def make_examples(
     if absent := sorted(set(range(len(class_names))) - set(np.unique(trained).tolist())):
         names = ", ".join(class_names[label] for label in absent[:5])
         say(f"note: --dataset {name} has nothing to train on of {names}", file=sys.stderr)
-    preparation = models.Preparation.of_images(train.inputs)
     return Examples(
         name=name,
         source=source,
@@ -71,5 +74,5 @@ def make_examples(
         held_out=held_out,
         test=batches["test"],
         class_names=class_names,
-        preparation=dataclasses.replace(preparation, object_size=None),
+        preparation=prepared(train.inputs),
     )

@@ -151,6 +151,27 @@ def test_a_convolution_is_one_node(tmp_path, runtime):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other tools
+def test_a_convolution_of_volumes_is_a_node_for_each_of_its_planes(tmp_path, runtime):
+    """jax2onnx knows one and two axes alone."""
+    import onnx
+
+    path, x = tmp_path / "volumes.onnx", draw(2, 9, 7, 6, 4)
+    dense, apart = draw(3, 2, 3, 4, 6), draw(2, 3, 1, 1, 4)
+    options = {"strides": (2, 1, 2), "padding": ((2, 1), (0, 1), (1, 1))}
+
+    def layers(x):
+        y = dilax.depthwise_conv(x, apart, kernel_dilation=(3, 2, 1))
+        return dilax.conv(y, dense, kernel_dilation=(2, 1, 1), **options)
+
+    export(layers, path, ("batch", *x.shape[1:]))
+    assert sum(node.op_type == "Conv" for node in onnx.load(path).graph.node) == 2 + 3
+    session, expected = runtime.InferenceSession(path), jax.jit(layers)(x)
+    for count in (2, 1):
+        (found,) = session.run(None, {session.get_inputs()[0].name: np.asarray(x[:count])})
+        close(found, expected[:count], 1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other tools
 @pytest.mark.parametrize("batch", ["batch", 2])
 def test_runtimes_get_what_they_fuse(tmp_path, runtime, batch):
     """Convolutions of one entry, relu and biases; of stock layers of Flax as of ours."""

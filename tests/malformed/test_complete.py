@@ -50,12 +50,12 @@ OF_FILES = {
     models: {"load", "save", "prune"},
     data: {
         *("load_masks", "load_boxes", "load_tagged", "load_texts", "load_sounds"),
-        *("load_time_series", "read_pictures", "read_sound"),
+        *("load_time_series", "load_videos", "read_pictures", "read_sound"),
     },
 }
 """Functions of trained networks, of their files and of folders: see models/test_trained.py,
 models/test_pruning.py, and in data/ test_mask_folders.py, test_box_folders.py, test_tagged.py,
-test_texts.py, test_sounds.py, test_series.py and test_photographs.py."""
+test_texts.py, test_sounds.py, test_series.py, test_videos.py and test_photographs.py."""
 
 
 def called_by_users(package: types.ModuleType) -> set[str]:

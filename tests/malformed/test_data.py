@@ -176,6 +176,21 @@ CALLS = {
         },
         lambda count, most, **_: [count, most, 4],
     ),
+    "compose_clips": Call(
+        lambda **arguments: [*data.compose_clips(**arguments).clips.shape],
+        {"digits": split, "count": 2, "frames": 3, "size": 9, "seed": 0},
+        {
+            "digits": values.nothing(),
+            **{name: values.integers() for name in ("count", "frames", "size", "seed")},
+        },
+        lambda count, frames, size, **_: [count, frames, size, size, 1],
+    ),
+    "VideoSplit": Call(
+        lambda **arguments: [*vars(data.VideoSplit(**arguments)).values()],
+        {"clips": bytes_[:, None, ..., None], "labels": labels},
+        {"clips": values.arrays(bytes_[:, None, ..., None]), "labels": values.arrays(labels)},
+        lambda **arguments: list(arguments.values()),
+    ),
     "shapes": Call(
         counts,
         {"train_count": 3, "test_count": 2, "seed": 0},
