@@ -37,6 +37,8 @@ class Config(common.Config):
     dataset: str = "digits"
     """Canvases of digits (digits), or a folder with annotations.json and images, or with
     Annotations and JPEGImages, or with one of these in train and test."""
+    kernel_dilation: tuple[int, ...] = ()
+    """Dilation of each dilated block; by default the network's own."""
     size: int = 72
     """Height and width of the canvases, or of the squares into which pictures are resized."""
     canvases: int = 20_000
@@ -64,6 +66,12 @@ class Config(common.Config):
         for name in ("canvases", "test_canvases", "most"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         self.require("shift", 0 <= self.shift < self.size, f"0 or more, and below {self.size}")
+        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
+        self.require("kernel_dilation", positive, "positive integers")
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the kernel dilation, if it is given."""
+        return {"kernel_dilation": self.kernel_dilation} if self.kernel_dilation else {}
 
 
 class Detect(common.Job):

@@ -1,6 +1,7 @@
 """Strict settings of JAX for all tests: no rank promotion, warnings are errors, two CPU devices."""
 
 import contextlib
+import mmap
 import os
 import shutil
 import tempfile
@@ -9,15 +10,13 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import jaxlib
 import pytest
 
 LONGEST = tuple(Path(__file__).parent / name for name in ("experiments", "training"))
 """Folders of tests that start whole programs."""
 
-# Small programs, of which tests have thousands, compile faster in one piece.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
-)
+
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -35,8 +34,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     keep_compiled_programs(config)
+    set_flags_of_xla(long=config.getoption("--long"))
     config.addinivalue_line("markers", "long: only with --long")
     hypothesis.settings.load_profile("long" if config.getoption("--long") else "default")
+
+
+def set_flags_of_xla(*, long: bool) -> None:
+    """Let XLA compile the thousands of small programs of the tests quickly: each in one piece.
+
+    And by older code for its loops, which takes less than half the time; ``--long`` tests the
+    programs that users get. A flag that is not known would end the process.
+    """
+    flags = ["--xla_cpu_parallel_codegen_split_count=1"]
+    if not long and is_known("xla_cpu_use_fusion_emitters"):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+
+
+def is_known(flag: str) -> bool:
+    """Return whether the installed XLA has a flag."""
+    for path in Path(jaxlib.__file__).parent.glob("libjax_common.*"):
+        with (
+            path.open("rb") as library,
+            mmap.mmap(library.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return content.find(flag.encode()) >= 0
+    return False
 
 
 def keep_compiled_programs(config: pytest.Config) -> None:

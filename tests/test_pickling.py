@@ -52,7 +52,7 @@ MADE = {
     **{f"nn.{name}": lambda name=name: module(name) for name in nn.__all__},
     **{f"models.{name}": lambda name=name: network(name) for name in models.list_models()},
 }
-SHORT = ("models.mnist_dsdc", "models.tiniest", "models.drn")
+SHORT = ("models.mnist_dsdc", "models.tcn_dsdc")
 
 
 def long_for_networks(name):

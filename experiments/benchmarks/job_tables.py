@@ -60,10 +60,16 @@ def _cell(metric: Metric, over: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def linked(records: Mapping[str, Record]) -> dict[str, Record]:
-    """Name each record, by the stem of its file, by its network and dilation, as a link."""
+    """Name each record, by the stem of its file, by its network and dilation, as a link.
+
+    And by its data set, if there are several.
+    """
+    several = len({found["dataset"] for found in records.values()}) > 1
     named = {}
     for stem, found in records.items():
         dilation = found["config"].get("kernel_dilation")
         with_dilation = f", dilation {', '.join(map(str, dilation))}" if dilation else ""
-        named[f"[`{found['model']}`](experiments/results/{stem}.json){with_dilation}"] = found
+        on_set = f", on {found['dataset']}" if several else ""
+        link = f"[`{found['model']}`](experiments/results/{stem}.json)"
+        named[f"{link}{with_dilation}{on_set}"] = found
     return named

@@ -19,7 +19,9 @@ from common import boxes
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
-QUICK = ["--batch-size", "4", "--epochs", "1", "--test-canvases", "4"]
+QUICK = [
+    *("--batch-size", "4", "--epochs", "1", "--test-canvases", "4", "--kernel-dilation", "2"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_a_run_leaves_a_folder_of_results(finished):
     summary = json.loads((finished / "summary.json").read_text())
     for name in ("f1", "recall", "precision", "f1_final", "f1_ema"):
         assert 0 <= summary[f"test_{name}"] <= 1, name
-    assert summary["parameters"] == 62_446 and len(summary["classes"]) == 10
+    assert summary["parameters"] == 31_630 and len(summary["classes"]) == 10
     line = json.loads((finished / "metrics.jsonl").read_text().splitlines()[0])
     assert {"train_f1", "validation_recall", "validation_precision"} <= line.keys()
     for name in ("boxes.png", "learning_curves.png"):
@@ -75,6 +77,7 @@ def test_a_folder_of_pictures_is_learned(tmp_path):
     [
         (["--dataset", "nowhere"], "--dataset must be digits, or a folder with annotations.json"),
         (["--most", "0"], "--most must be at least 1, got 0"),
+        (["--kernel-dilation", "0"], "--kernel-dilation must be positive integers"),
         (["--shift", "72"], "--shift must be 0 or more, and below 72"),
         (["--canvases", "8", "--validation", "8"], "--validation must leave training images"),
     ],

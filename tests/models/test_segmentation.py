@@ -108,7 +108,9 @@ def test_masks_are_those_of_the_largest_logits(model, picture):
     assert found.shares(0)["sea"] == pytest.approx((mask == 1).mean())
 
 
-@pytest.mark.parametrize("tile", [64, 80, 128])
+@pytest.mark.parametrize(
+    "tile", [64, *(pytest.param(tile, marks=pytest.mark.long) for tile in (80, 128))]
+)
 def test_tiles_answer_as_the_whole_picture(model, picture, tile):
     """Also at its edges, and where its sides are no multiples of the stride."""
     for image in (picture, picture[:169, :77], picture[:63, :149]):
