@@ -13,8 +13,10 @@ import jax
 import jaxlib
 import pytest
 
-LONGEST = tuple(Path(__file__).parent / name for name in ("experiments", "training"))
-"""Folders of tests that start whole programs."""
+LONGEST = tuple(
+    Path(__file__).parent / name for name in ("experiments", "training", "test_docs.py")
+)
+"""Tests that start whole programs, and the longest file, which one process runs alone."""
 
 
 jax.config.update("jax_num_cpu_devices", 2)

@@ -135,7 +135,7 @@ def test_every_function_is_here():
     assert functions == {*FUNCTIONS, *NOT_OF_IMAGES}
 
 
-@pytest.mark.parametrize(("name", "case", "part"), cases.thinned(ROWS, 11))
+@pytest.mark.parametrize(("name", "case", "part"), cases.thinned(ROWS, 23))
 def test_functions(name, case, part):
     function = FUNCTIONS[name][case]
     check(jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))) if part == "gradient" else function)
@@ -157,7 +157,7 @@ def test_second_and_forward_derivatives():
     check(jax.grad(lambda x: jnp.sum(jax.grad(lambda x: jnp.sum(function(x)))(x) ** 2)))
 
 
-@pytest.mark.parametrize(("name", "part"), cases.crossed(PARTS, nn.__all__))
+@pytest.mark.parametrize(("name", "part"), cases.crossed(PARTS, nn.__all__, turns=5))
 def test_modules(name, part):
     arguments, own = ARGUMENTS.get(name, ((8, 6, (3, 3)), {"strides": 2}))
     graph, state = nnx.split(getattr(nn, name)(*arguments, **own, rngs=nnx.Rngs(0)))

@@ -45,7 +45,9 @@ def haiku_network():
     return lambda x: network.apply(positive(params), x)
 
 
-@pytest.mark.parametrize("make", [equinox_network, haiku_network])
+@pytest.mark.parametrize(
+    "make", [equinox_network, pytest.param(haiku_network, marks=pytest.mark.long)]
+)
 def test_stock_networks(make):
     network, x = make(), jax.ShapeDtypeStruct((1, 60, 56, 2), jnp.float32)
     found = receptive_field(network, x)

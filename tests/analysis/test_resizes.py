@@ -63,7 +63,7 @@ def resized(size, method="linear", antialias=True):
 ROWS = list(itertools.product(SIZES, METHODS, [True, False]))
 
 
-@pytest.mark.parametrize(("sizes", "method", "antialias"), cases.thinned(ROWS, 23))
+@pytest.mark.parametrize(("sizes", "method", "antialias"), cases.thinned(ROWS, 40))
 def test_resize(sizes, method, antialias):
     old, new = sizes
     check(resized(new, method, antialias), (1, old, 1))
@@ -121,7 +121,7 @@ THERE_AND_BACK = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", cases.thinned([[name] for name in THERE_AND_BACK], 6))
+@pytest.mark.parametrize("name", cases.thinned([[name] for name in THERE_AND_BACK], 9))
 def test_resizes_among_other_operations(name):
     check(*THERE_AND_BACK[name])
 

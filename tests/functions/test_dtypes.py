@@ -75,7 +75,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind"), cases.thinned(CASES, 4))
+@pytest.mark.parametrize(("name", "kind"), cases.thinned(CASES, 7))
 def test_every_type_that_lax_takes(name, kind):
     def by_lax(x, kernel):
         return kind(jax.lax.conv_general_dilated, x, kernel)

@@ -117,7 +117,7 @@ def test_integers_are_summed_in_a_wider_type_without_promotion(name):
     np.testing.assert_array_equal(found, exact)
 
 
-@pytest.mark.parametrize("name", cases.thinned([[name] for name in FUNCTIONS], 3))
+@pytest.mark.parametrize("name", cases.thinned([[name] for name in FUNCTIONS], 7))
 def test_without_jit(name):
     operands = arrays(jnp.float32)
     wanted = all_passes(FUNCTIONS[name], *operands)

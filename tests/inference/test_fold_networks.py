@@ -26,7 +26,7 @@ def randomise(module):
 
 
 def marked(name):
-    often = name in ("mnist_dsdc", "drn", "eesp")
+    often = name in ("mnist_dsdc", "drn")
     return name if often else pytest.param(name, marks=pytest.mark.long)
 
 

@@ -71,7 +71,7 @@ def test_apply_does_what_the_module_does(train):
     [
         lambda rngs: nnx.BatchNorm(3, momentum=0.9, rngs=rngs),
         lambda rngs: nn.SeparableBlock(3, 4, (3, 3), momentum=0.9, rngs=rngs),
-        lambda rngs: models.create("eesp", rngs=rngs),
+        pytest.param(lambda rngs: models.create("eesp", rngs=rngs), marks=pytest.mark.long),
     ],
 )
 def test_the_first_updates_of_running_statistics_weigh_more(key, make):
