@@ -73,6 +73,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
         task="segmentation",
         class_names=("background", *"0123456789"),
         preparation=models.Preparation(height=72, width=72, mean=(0.1,), std=(0.2,)),
+        options={"kernel_dilation": (1,)},  # one block, which is drawn sooner
     )
     segmenter = models.TrainedSegmenter(description.create(), description)
     models.save(segmenter, place / "runs" / "segmentation")
