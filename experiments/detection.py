@@ -66,8 +66,7 @@ class Config(common.Config):
         for name in ("canvases", "test_canvases", "most"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         self.require("shift", 0 <= self.shift < self.size, f"0 or more, and below {self.size}")
-        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
-        self.require("kernel_dilation", positive, "positive integers")
+        self.require_positive("kernel_dilation")
 
     def network_options(self) -> dict[str, Any]:
         """Return the kernel dilation, if it is given."""

@@ -59,8 +59,7 @@ class Config(common.ClassifierConfig):
         for name in ("rotation", "shift", "shear"):
             self.require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         self.require("scale", 0 <= self.scale < 1, "at least 0 and below 1")
-        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
-        self.require("kernel_dilation", positive, "positive integers")
+        self.require_positive("kernel_dilation")
 
     def network_options(self) -> dict[str, Any]:
         """Return the kernel dilation, if it is given."""

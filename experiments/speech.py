@@ -81,8 +81,7 @@ class Config(common.Config):
         super().__post_init__()
         for name in ("bands", "features", "kernel_size"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
-        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
-        self.require("kernel_dilation", positive, "positive integers")
+        self.require_positive("kernel_dilation")
         for name in ("shift", "level", "noise", "mask_frames", "mask_bands"):
             self.require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         for name in ("dropout", "label_smoothing"):

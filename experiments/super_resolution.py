@@ -78,8 +78,7 @@ class Config(common.Config):
         self.require("small_size", self.small_size >= 8, "at least 8")
         self.require("patches", self.patches >= 10, "at least 10")
         self.require("features", self.features >= 0, "0 or more")
-        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
-        self.require("kernel_dilation", positive, "positive integers")
+        self.require_positive("kernel_dilation")
 
     def network_options(self) -> dict[str, Any]:
         """Return the scale and, if they are given, features and kernel dilation."""

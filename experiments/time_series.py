@@ -86,8 +86,7 @@ class Config(common.Config):
         super().__post_init__()
         for name in ("features", "kernel_size", "first_kernel_size"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
-        positive = all(dilation >= 1 for dilation in self.kernel_dilation)
-        self.require("kernel_dilation", positive, "positive integers")
+        self.require_positive("kernel_dilation")
         for name in ("dropout", "window", "label_smoothing"):
             self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name in ("shift", "scaling", "jitter"):

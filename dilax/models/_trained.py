@@ -192,7 +192,7 @@ class TrainedClassifier(TrainedNetwork):
         A pure function of its argument, to be used under ``jax.jit`` and other transformations.
         """
         pixels = jnp.asarray(images)
-        return _logits(
+        return logits_of(
             *nnx.split(self.network), pixels, self.preparation, self.description.mirrored
         )
 
@@ -208,15 +208,16 @@ class TrainedClassifier(TrainedNetwork):
         """Compute the probabilities of one batch, filled up to ``least`` images."""
         missing = max(least - len(pixels), 0)
         filled = np.pad(pixels, [(0, missing), *[(0, 0)] * (pixels.ndim - 1)])
-        found = _softmax_of_logits(
+        found = probabilities_of(
             *nnx.split(self.network), filled, self.preparation, self.description.mirrored
         )
         return np.asarray(found)[: len(pixels)]
 
 
-def _logits(
-    graphdef: Any, state: Any, images: jax.Array, preparation: Preparation, mirrored: bool
+def logits_of(
+    graphdef: Any, state: Any, images: Any, preparation: Any, mirrored: bool = False
 ) -> jax.Array:
+    """Prepare inputs and map them to logits, which ``mirrored`` averages over mirror images."""
     network = nnx.merge(graphdef, state)
     prepared = preparation.normalise(images)
     logits = network(prepared)
@@ -226,10 +227,11 @@ def _logits(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _softmax_of_logits(
-    graphdef: Any, state: Any, images: jax.Array, preparation: Preparation, mirrored: bool
+def probabilities_of(
+    graphdef: Any, state: Any, images: Any, preparation: Any, mirrored: bool = False
 ) -> jax.Array:
-    return jax.nn.softmax(_logits(graphdef, state, images, preparation, mirrored))
+    """Compute the probability of each class, compiled."""
+    return jax.nn.softmax(logits_of(graphdef, state, images, preparation, mirrored))
 
 
 def as_paths(images: Any, *, find: Find = find_pictures, name: str = "images") -> list[Path] | None:

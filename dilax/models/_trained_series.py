@@ -18,7 +18,7 @@ from dilax.data._series_files import read_file
 from dilax.models._sequences import SequenceClassifier, Sequences
 from dilax.models._series_preparation import SeriesPreparation
 from dilax.models._text_preparation import padded
-from dilax.models._trained import Predictions, TrainedNetwork
+from dilax.models._trained import Predictions, TrainedNetwork, logits_of, probabilities_of
 
 _LARGEST_BATCH = 2**16
 
@@ -86,7 +86,7 @@ class TrainedSeriesClassifier(TrainedNetwork):
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             some = _padded(encoded, rows)
-            answers = _probabilities(*nnx.split(self.network), some, self.preparation)
+            answers = probabilities_of(*nnx.split(self.network), some, self.preparation)
             found[rows] = np.asarray(answers)[: len(rows)]
         return Predictions(found, self.class_names)
 
@@ -132,7 +132,7 @@ class TrainedSeriesClassifier(TrainedNetwork):
         series = jnp.asarray(values)
         lengths = jnp.full(series.shape[:1], series.shape[1])
         inputs = Sequences(series, lengths)
-        return _logits(*nnx.split(self.network), inputs, self.preparation)
+        return logits_of(*nnx.split(self.network), inputs, self.preparation)
 
 
 def _as_arrays(series: Any) -> Sequence[np.ndarray]:
@@ -151,19 +151,6 @@ def _padded(encoded: Sequences, rows: np.ndarray) -> Sequences:
     values: Any = padded(np.asarray(encoded.values)[rows, : lengths.max()])
     filled: Any = np.pad(lengths, (0, len(values) - len(rows)))
     return Sequences(values, filled)
-
-
-def _logits(
-    graphdef: Any, state: Any, inputs: Sequences, preparation: SeriesPreparation
-) -> jax.Array:
-    return nnx.merge(graphdef, state)(preparation.normalise(inputs)).astype(jnp.float32)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _probabilities(
-    graphdef: Any, state: Any, inputs: Sequences, preparation: SeriesPreparation
-) -> jax.Array:
-    return jax.nn.softmax(_logits(graphdef, state, inputs, preparation))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

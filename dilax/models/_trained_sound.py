@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from dilax.data._finding import find_sounds
 from dilax.data._sound_files import fit_length, resampling_notes
 from dilax.models._sequences import SequenceClassifier
 from dilax.models._sound_preparation import SoundPreparation
-from dilax.models._trained import Predictions, TrainedNetwork, as_paths
+from dilax.models._trained import Predictions, TrainedNetwork, as_paths, logits_of, probabilities_of
 
 _LARGEST_BATCH = 2**16
 
@@ -104,7 +103,7 @@ class TrainedSoundClassifier(TrainedNetwork):
 
         A pure function of its argument, to be used under ``jax.jit`` and other transformations.
         """
-        return _logits(*nnx.split(self.network), jnp.asarray(sounds), self.preparation)
+        return logits_of(*nnx.split(self.network), jnp.asarray(sounds), self.preparation)
 
     def follow(self, sounds: jax.typing.ArrayLike) -> jax.Array:
         """Compute what was heard so far: the probability of each class after each frame.
@@ -142,7 +141,7 @@ class TrainedSoundClassifier(TrainedNetwork):
         for start in range(0, len(sounds), max(size, 1)):
             batch = np.stack([fit_length(each, length) for each in sounds[start : start + size]])
             filled = np.pad(batch, [(0, size - len(batch)), (0, 0)])
-            found = _softmax_of_logits(*nnx.split(self.network), filled, self.preparation)
+            found = probabilities_of(*nnx.split(self.network), filled, self.preparation)
             parts.append(np.asarray(found)[: len(batch)])
         return np.concatenate(parts)
 
@@ -163,14 +162,3 @@ def _as_sounds(sounds: Any) -> np.ndarray:
     if x.ndim not in (1, 2) or not x.shape[-1]:
         raise ValueError(f"sounds must have shape (samples,) or (N, samples), got {x.shape}.")
     return np.atleast_2d(x if x.dtype == np.int16 else x.astype(np.float32))
-
-
-def _logits(graphdef: Any, state: Any, sounds: jax.Array, kept: SoundPreparation) -> jax.Array:
-    return nnx.merge(graphdef, state)(kept.normalise(sounds)).astype(jnp.float32)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _softmax_of_logits(
-    graphdef: Any, state: Any, sounds: jax.Array, kept: SoundPreparation
-) -> jax.Array:
-    return jax.nn.softmax(_logits(graphdef, state, sounds, kept))

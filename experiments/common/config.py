@@ -134,6 +134,10 @@ class Config:
         for name in ("processes", "process"):
             self.require(name, not getattr(self, name) or self.coordinator is not None, NUMBERED)
 
+    def require_positive(self, name: str) -> None:
+        """Raise ValueError for a flag of several integers unless all are positive."""
+        self.require(name, all(value >= 1 for value in getattr(self, name)), "positive integers")
+
     def require(self, name: str, holds: bool, requirement: str) -> None:
         """Raise a ValueError about the flag ``name`` unless ``holds``."""
         if not holds:

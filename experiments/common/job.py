@@ -180,6 +180,33 @@ def hold_out(config: Config, available: int, *, what: str) -> tuple[np.ndarray, 
     return kept.inputs, held.inputs
 
 
+def parts_of(
+    config: Config,
+    splits: Mapping[str, Any],
+    take: Callable[[Any, np.ndarray], Any],
+    *,
+    what: str,
+) -> dict[str, Any]:
+    """Divide a data set into ``train``, ``validation`` and ``test``.
+
+    Its own ``validation`` is used where ``--validation`` holds nothing out.
+
+    Args:
+        config: All flags.
+        splits: The data set, with ``train``, ``test``, and maybe ``validation``.
+        take: Selects examples of a split by their indices.
+        what: The name of the examples, for messages.
+
+    Raises:
+        ValueError: No training example is left.
+    """
+    kept, held = hold_out(config, len(splits["train"]), what=what)
+    parts = {"train": take(splits["train"], kept), "validation": take(splits["train"], held)}
+    if "validation" in splits and not config.validation:
+        parts["validation"] = splits["validation"]
+    return {**parts, "test": splits["test"]}
+
+
 def require_training(config: Config, available: int, *, what: str) -> None:
     """Refuse to hold out all training examples."""
     if not config.validation < available:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from common import series_sets
-from common.job import Examples, hold_out, require_held_out
+from common.job import Examples, parts_of, require_held_out
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.models import Sequences
@@ -42,12 +42,7 @@ def read(config: Any) -> SeriesExamples:
     """
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         found = load(config.dataset)
-        train = found.splits["train"]
-        kept, held = hold_out(config, len(train), what="series")
-        parts = {"train": train.take(kept), "validation": train.take(held)}
-        if "validation" in found.splits and not config.validation:
-            parts["validation"] = found.splits["validation"]
-        parts["test"] = found.splits["test"]
+        parts = parts_of(config, found.splits, data.SeriesSplit.take, what="series")
         batches = {name: batch_of(split) for name, split in parts.items()}
     require_held_out(config, batches["validation"])
     return SeriesExamples(

@@ -13,7 +13,7 @@ import scipy.io.wavfile
 from jax import Array, lax
 
 from common import spoken_words
-from common.job import Examples, hold_out, require_held_out
+from common.job import Examples, parts_of, require_held_out
 from common.terminal import say, stage
 from dilax import data, inference, models, training
 from dilax.training import Batch
@@ -35,27 +35,29 @@ def read(config: Any) -> Examples:
     """
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         found = load(config.dataset, config.seconds)
-        train = found.splits["train"]
-        kept, held = hold_out(config, len(train), what="sounds")
-        held_out = Batch(train.sounds[held], train.labels[held])
-        if "validation" in found.splits and not config.validation:
-            held_out = Batch(*vars(found.splits["validation"]).values())
+        parts = parts_of(config, found.splits, take, what="sounds")
+        batches = {name: Batch(part.sounds, part.labels) for name, part in parts.items()}
         preparation = models.SoundPreparation.of_sounds(
-            train.sounds[kept], bands=config.bands, rate=found.rate
+            batches["train"].inputs, bands=config.bands, rate=found.rate
         )
     for note in found.notes:
         say(f"note: --dataset {found.name}: {note}", file=sys.stderr)
-    require_held_out(config, held_out)
+    require_held_out(config, batches["validation"])
     return Examples(
         name=found.name,
         source=found.source,
         sha256=found.fingerprint,
-        train=Batch(train.sounds[kept], train.labels[kept]),
-        held_out=held_out,
-        test=Batch(*vars(found.splits["test"]).values()),
+        train=batches["train"],
+        held_out=batches["validation"],
+        test=batches["test"],
         class_names=found.class_names,
         preparation=preparation,
     )
+
+
+def take(split: data.SoundSplit, rows: np.ndarray) -> data.SoundSplit:
+    """Select some sounds by their indices."""
+    return data.SoundSplit(split.sounds[rows], split.labels[rows])
 
 
 def load(dataset: str, seconds: float) -> data.SoundDataset:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from common import addresses, brown
-from common.job import Examples, hold_out, require_held_out
+from common.job import Examples, parts_of, require_held_out
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
@@ -30,14 +30,10 @@ def read(config: Any) -> Examples:
     """
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         texts, source = load(config.dataset)
-        train = texts["train"]
-        kept, held = hold_out(config, len(train), what="texts")
-        parts = {"train": train.take(kept.tolist()), "validation": train.take(held.tolist())}
+        parts = parts_of(config, texts, lambda split, rows: split.take(rows.tolist()), what="texts")
         if config.more and "more" in texts:
             parts["train"] = parts["train"] + texts["more"]
-        if not config.validation and "validation" in texts:
-            parts["validation"] = texts["validation"]
-        return number(config, {**parts, "test": texts["test"]}, source)
+        return number(config, parts, source)
 
 
 def load(dataset: str) -> tuple[dict[str, data.TaggedTexts], str]:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from common import sentences
-from common.job import Examples, hold_out, require_held_out, split_off
+from common.job import Examples, parts_of, require_held_out, split_off
 from common.terminal import say, stage
 from dilax import data, models, training
 from dilax.training import Batch
@@ -46,13 +46,7 @@ def read(config: Any) -> TextExamples:
     """
     with stage(f"loading {config.dataset}", show=training.is_main_process()):
         found = load(config.dataset)
-        train = found.splits["train"]
-        kept, held = hold_out(config, len(train), what="texts")
-        texts = {"train": take(train, kept), "validation": take(train, held)}
-        if "validation" in found.splits and not config.validation:
-            texts["validation"] = found.splits["validation"]
-        texts["test"] = found.splits["test"]
-        return number(config, found, texts)
+        return number(config, found, parts_of(config, found.splits, take, what="texts"))
 
 
 def load(dataset: str) -> data.TextDataset:
