@@ -57,6 +57,7 @@ def batch_norm(
     momentum: float = 0.99,
     epsilon: float = 1e-5,
     axis_name: str | None = None,
+    mask: ArrayLike | None = None,
 ) -> tuple[jax.Array, BatchNormParams]:
     """Normalise each feature over all other axes: ``(x - mean) / sqrt(var + eps) scale + bias``.
 
@@ -65,6 +66,10 @@ def batch_norm(
     statistics become ``momentum old + (1 - momentum) new``. With ``use_running_average``, as in
     evaluation, ``mean`` and ``var`` are the running statistics, which do not change.
 
+    It is computed as ``x gain + (bias - mean gain)`` with ``gain = scale / sqrt(var + eps)``. The
+    rounding is that of the last bit of ``x``, which the variance has, too; and the derivative needs
+    two sums over the batch where that of ``x - mean`` needs three.
+
     Args:
         x: ``(..., C)``.
         params: The statistics, scale and bias, each ``(C,)``.
@@ -72,12 +77,14 @@ def batch_norm(
         momentum: Share of the old running statistics that each update keeps.
         epsilon: Added to the variance.
         axis_name: Mapped axis (of pmap, shard_map or vmap) to take the statistics over.
+        mask: Booleans of the shape of ``x``, or broadcast to it: false for entries that the
+            statistics leave out, such as padding. They are normalised like the others.
 
     Returns:
         The normalised array, and the params with updated statistics.
 
     Raises:
-        ValueError: The features do not fit, or ``axis_name`` is not mapped.
+        ValueError: The features or the mask do not fit, or ``axis_name`` is not mapped.
         TypeError: ``params`` are no ``BatchNormParams`` of arrays.
 
     Source: Ioffe and Szegedy, "Batch normalization" (2015).
@@ -96,13 +103,13 @@ def batch_norm(
     momentum, epsilon = as_scalar(momentum, "momentum"), as_scalar(epsilon, "epsilon")
     mean, var = given.mean, given.var
     if not use_running_average:
-        mean, var = _batch_statistics(x, axis_name)
+        mean, var = _batch_statistics(x, axis_name, mask)
         moved = [_lerp(*pair, momentum) for pair in ((given.mean, mean), (given.var, var))]
         params = params._replace(mean=moved[0], var=moved[1])
     wide = common_type(x, mean, var, given.scale, given.bias)
     gain = lax.rsqrt(var.astype(wide) + epsilon) * given.scale.astype(wide)
-    shift, bias = (_over_features(values.astype(wide), x) for values in (mean, given.bias))
-    y = (x.astype(wide) - shift) * _over_features(gain, x) + bias
+    shift = given.bias.astype(wide) - mean.astype(wide) * gain
+    y = x.astype(wide) * _over_features(gain, x) + _over_features(shift, x)
     return y.astype(x.dtype), params
 
 
@@ -263,22 +270,43 @@ def separable_block(
     return _activated(y, x if residual else None, activation), params._replace(norm=norm)
 
 
-def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+def _batch_statistics(
+    x: jax.Array, axis_name: str | None, mask: ArrayLike | None
+) -> tuple[jax.Array, jax.Array]:
     wide = x.astype(common_type(x.dtype, jnp.float32))
     others = tuple(range(x.ndim - 1))
-    mean, square = wide.mean(axis=others), (wide * wide).mean(axis=others)
-    if axis_name is not None:
-        mean, square = _over_devices((mean, square), axis_name)
+    if mask is None:
+        moments = wide.mean(axis=others), (wide * wide).mean(axis=others)
+        mean, square = moments if axis_name is None else _over(lax.pmean, moments, axis_name)
+    else:
+        counted = _as_mask(mask, x)
+        kept = jnp.where(counted, wide, 0)
+        parts = counted.astype(wide.dtype), kept, kept * kept
+        sums = tuple(part.sum(axis=others) for part in parts)
+        count, *rest = sums if axis_name is None else _over(lax.psum, sums, axis_name)
+        mean, square = (total / jnp.maximum(count, 1) for total in rest)
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
-def _over_devices(
-    moments: tuple[jax.Array, jax.Array], axis_name: str
-) -> tuple[jax.Array, jax.Array]:
+def _as_mask(mask: ArrayLike, x: jax.Array) -> jax.Array:
+    mask = as_array(mask, "mask")
+    try:
+        fits = jnp.broadcast_shapes(mask.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if mask.dtype != bool or not fits:
+        raise ValueError(
+            f"mask must be booleans that broadcast to the shape of x, {x.shape}, got {mask.dtype} "
+            f"of shape {mask.shape}; mask[..., None] has one entry for all features."
+        )
+    return jnp.broadcast_to(mask, x.shape)
+
+
+def _over(reduce: Callable, values: tuple[jax.Array, ...], axis_name: str) -> tuple:
     try:
         if isinstance(axis_name, int):  # an integer, which lax would take for an axis of the array
             raise NameError(axis_name)
-        return lax.pmean(moments, axis_name)
+        return reduce(values, axis_name)
     except (NameError, TypeError, ValueError) as error:
         raise ValueError(
             f"axis_name {shown(axis_name)} is not the name of a mapped axis here; leave it out, or "

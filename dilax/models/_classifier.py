@@ -75,7 +75,7 @@ class NormalisedConv(nnx.Module):
             kernel_init=kernel_init,
             rngs=rngs,
         )
-        self.norm = nnx.BatchNorm(out_features, momentum=MOMENTUM, rngs=rngs)
+        self.norm = dilax.nn.BatchNorm(out_features, momentum=MOMENTUM, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``(N, H, W, in_features)`` to ``(N, H_out, W_out, out_features)``."""

@@ -98,7 +98,7 @@ class MnistDSDC(Classifier):
         rngs: nnx.Rngs,
     ) -> None:
         self.stem = dilax.nn.Conv(1, stem_features, (3, 3), use_bias=False, rngs=rngs)
-        self.stem_norm = nnx.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
+        self.stem_norm = dilax.nn.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
         blocks = residual_blocks(
             stem_features,
             widths,
@@ -165,7 +165,7 @@ class CifarDSDC(Classifier):
         rngs: nnx.Rngs,
     ) -> None:
         self.stem = dilax.nn.Conv(3, stem_features, (3, 3), use_bias=False, rngs=rngs)
-        self.stem_norm = nnx.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
+        self.stem_norm = dilax.nn.BatchNorm(stem_features, momentum=MOMENTUM, rngs=rngs)
         blocks = residual_blocks(
             stem_features,
             widths,

@@ -112,7 +112,7 @@ class SequenceBlock(nnx.Module):
             kernel_init=KERNEL_INIT,
             rngs=rngs,
         )
-        self.norm = nnx.BatchNorm(features, momentum=MOMENTUM, rngs=rngs)
+        self.norm = dilax.nn.BatchNorm(features, momentum=MOMENTUM, rngs=rngs)
         self.dropout = nnx.Dropout(dropout, rngs=rngs)
         self.residual = in_features == features
 

@@ -8,6 +8,7 @@ from dilax.nn._filters import (
     RandomDepthwiseConv,
     SmoothedDepthwiseConv,
 )
+from dilax.nn._norm import BatchNorm
 from dilax.nn._pyramids import ASPP, EESP
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Conv",
     "DepthwiseConv",
     "SeparableConv",
+    # normalisation
+    "BatchNorm",
     # blocks
     "SeparableBlock",
     # degridding replacements for a dilated depthwise convolution

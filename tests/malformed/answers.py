@@ -146,12 +146,15 @@ def mean(entries: np.ndarray, axes: Any) -> np.ndarray:
     return entries.sum(axis=axes) / count
 
 
-def normalise(x: Any, params: Any, *, momentum: Any, epsilon: Any, **options: Any) -> Any:
+def normalise(
+    x: Any, params: Any, *, momentum: Any, epsilon: Any, mask: Any = None, **options: Any
+) -> Any:
     """Batch normalisation by the batch's statistics."""
     x = np.asarray(jnp.asarray(x))
     wide, axes = x.astype(np.float64), tuple(range(x.ndim - 1))
-    count = np.prod(x.shape[:-1])
-    mean, square = wide.sum(axis=axes) / count, (wide * wide).sum(axis=axes) / count
+    counted = np.broadcast_to(True if mask is None else np.asarray(mask), x.shape)
+    count, kept = np.maximum(counted.sum(axis=axes), 1), np.where(counted, wide, 0)
+    mean, square = kept.sum(axis=axes) / count, (kept * kept).sum(axis=axes) / count
     var = np.maximum(square - mean * mean, 0)
     y = (wide - mean) / np.sqrt(var + epsilon) * params.scale + params.bias
     old = [jnp.asarray(field) for field in params]

@@ -80,6 +80,8 @@ BAD_NORM = {
     "epsilon": values.numbers(),
     "axis_name": st.sampled_from(["batch", 3, (), ["batch"], object()]),
 }
+COUNTED = np.arange(10).reshape(2, 5, 1) % 3 > 0
+"""A mask."""
 BLOCK = {**WINDOW, **NORM, "activation": jax.nn.relu}
 BAD_BLOCK = {
     **BAD_WINDOW,
@@ -162,8 +164,13 @@ CALLS = {
     ),
     "batch_norm": Call(
         dilax.batch_norm,
-        {"x": floats(2, 5, 6), "params": norm, **NORM},
-        {"x": values.arrays(floats(2, 5, 6)), "params": values.fields(norm), **BAD_NORM},
+        {"x": floats(2, 5, 6), "params": norm, **NORM, "mask": COUNTED},
+        {
+            "x": values.arrays(floats(2, 5, 6)),
+            "params": values.fields(norm),
+            "mask": values.arrays(COUNTED),
+            **BAD_NORM,
+        },
         answers.normalise,
     ),
     "dilated_block": Call(

@@ -131,6 +131,13 @@ CALLS = {
         lambda x, **_: (*np.shape(x)[:-1], 6),
         as_lax_says=True,
     ),
+    "BatchNorm": Call(
+        shape_of(nn.BatchNorm),
+        {"x": x, "rngs": FRESH, "num_features": 4},
+        {"x": values.arrays(x), "num_features": values.integers(), **BAD_NORM},
+        lambda x, **_: np.shape(x),
+        as_lax_says=True,
+    ),
     **{
         module.__name__: Call(
             shape_of(module),
