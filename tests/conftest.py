@@ -13,6 +13,8 @@ import jax
 import jaxlib
 import pytest
 
+from tests import random_arrays
+
 LONGEST = tuple(
     Path(__file__).parent / name for name in ("experiments", "training", "test_docs.py")
 )
@@ -85,6 +87,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
     items.sort(key=lambda item: not any(map(item.path.is_relative_to, LONGEST)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a test have the same random arrays in any order of tests."""
+    random_arrays.restart()
 
 
 @pytest.fixture(scope="session")

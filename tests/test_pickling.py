@@ -30,7 +30,8 @@ BASE_CLASSES = {
 
 
 def module(name):
-    arguments, own = ARGUMENTS.get(name, ((8, 6, (3, 3)), {}))
+    stock = {"Conv": (8, 6, (3, 3)), "BatchNorm": (8,)}
+    arguments, own = ARGUMENTS.get(name) or (stock[name], {})
     return getattr(nn, name)(*arguments, **own, rngs=nnx.Rngs(0)), (2, 9, 9, 8)
 
 

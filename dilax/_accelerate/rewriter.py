@@ -22,10 +22,12 @@ from dilax._accelerate.internals import (
     with_custom_rules,
     with_equations,
 )
+from dilax._accelerate.replacing import REPLACED, as_call, gives_its_types, in_place_of
 from dilax._accelerate.rule import Equation, Left, Replacement
 from dilax._accelerate.rules import RULES
+from dilax._accelerate.sums import REARRANGED, Definitions, rearranged
 from dilax._functions.using import algorithm_in_use
-from dilax._jaxprs import Program
+from dilax._jaxprs import Program, opened
 from dilax.algorithms import lax
 
 ENTERED = frozenset(
@@ -44,9 +46,6 @@ ENTERED = frozenset(
     }
 )
 """Primitives whose programs mean what they say; any other is bound exactly as it was."""
-
-REPLACED = "dilax_"
-"""How the names of replacements begin; they are not looked into again."""
 
 
 class Rewriter:
@@ -81,14 +80,19 @@ class Rewriter:
 
     def _rewritten(self, program: Program) -> Program:
         old = equations(program)
-        new = [self._equation(equation) for equation in old]
+        given = Definitions.of(old, opened(program).outvars)
+        new = [self._equation(equation, given) for equation in old]
         same = all(a is b for a, b in zip(old, new, strict=True))
         return program if same else with_equations(program, new)
 
-    def _equation(self, equation: JaxprEqn) -> JaxprEqn:
+    def _equation(self, equation: JaxprEqn, given: Definitions) -> JaxprEqn:
         if equation.primitive.name in RULES:
             outcome = decide(equation)
-            return equation if isinstance(outcome, Left) else _in_place_of(equation, outcome[1])
+            if isinstance(outcome, Left):
+                return equation
+            return in_place_of(equation, outcome[1], equation.invars)
+        if equation.primitive.name in REARRANGED and algorithm_in_use() is not lax:
+            return rearranged(equation, given) or equation
         if not is_entered(equation):
             return equation
         params = {name: self._parameter(value) for name, value in equation.params.items()}
@@ -139,27 +143,7 @@ def _decide(
     outcome = RULES[primitive.name](equation)
     if isinstance(outcome, Left):
         return outcome
-    call = _as_call(outcome.compute, f"{REPLACED}{primitive.name}", operands)
-    if tuple(variable.aval for variable in call.outvars) != results:
+    call = as_call(outcome.compute, primitive.name, operands)
+    if not gives_its_types(call, results):
         return Left("dilax would give its result another type")
     return outcome, call
-
-
-def _as_call(compute: Callable[..., jax.Array], name: str, operands: tuple) -> JaxprEqn:
-    """The equation that calls a function on operands of these types."""
-
-    def function(*arrays: jax.Array) -> jax.Array:
-        return compute(*arrays)
-
-    function.__name__ = function.__qualname__ = name
-    (call,) = jax.make_jaxpr(jax.jit(function))(*operands).eqns
-    return call
-
-
-def _in_place_of(equation: JaxprEqn, call: JaxprEqn) -> JaxprEqn:
-    return call.replace(
-        invars=equation.invars,
-        outvars=equation.outvars,
-        source_info=equation.source_info,
-        ctx=equation.ctx,
-    )

@@ -24,11 +24,13 @@ def accelerate(function: Callable[Parameters, Result]) -> Callable[Parameters, R
     ``function`` may be written with any library. It is traced, the operations that dilax computes
     faster are replaced, and all others stay as they are. Replaced are convolutions of floats (the
     forward pass, and both gradients in the form that JAX derives) and, on CPU, maximum pools and
-    their gradients. ``accelerate(jax.grad(f))`` and ``jax.grad(accelerate(f))`` are equally fast,
-    and ``jit``, ``vmap``, ``scan`` and ``checkpoint`` may be applied before or after. The bodies of
-    ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``, ``custom_jvp`` and ``custom_vjp``
-    are rewritten, and also the rules of the last two. The bodies of ``shard_map``, of kernels and
-    of unknown primitives are not. ``explain`` lists what is replaced, what is not, and why.
+    their gradients. A sum of an array times what does not vary along the sum, as in derivatives of
+    batch normalisation, becomes the sum times that. ``accelerate(jax.grad(f))`` and
+    ``jax.grad(accelerate(f))`` are equally fast, and ``jit``, ``vmap``, ``scan`` and ``checkpoint``
+    may be applied before or after. The bodies of ``jit``, ``scan``, ``while_loop``, ``cond``,
+    ``checkpoint``, ``custom_jvp`` and ``custom_vjp`` are rewritten, and also the rules of the last
+    two. The bodies of ``shard_map``, of kernels and of unknown primitives are not. ``explain``
+    lists which convolutions and pools are replaced, which are not, and why.
 
     A function that cannot be traced (Python control flow on values, arguments changed in place, a
     function as its result) is called unchanged, with a warning that gives the reason: the result is

@@ -32,6 +32,7 @@ import scaling
 import smaller_networks
 import step_speed
 import stream_speed
+import training_speed
 import tyro
 import wall_clock
 from benchmark import RESULTS, Record
@@ -368,6 +369,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "roles": lambda: role_speed.section(record("role_speed")),
     "overhead": lambda: call_overhead.section(record("call_overhead")),
     "speed": lambda: step_speed.section(record("step_speed")),
+    "training_speed": lambda: training_speed.section(record("training_speed")),
     "accelerate": lambda: accelerate_speed.section(record("accelerate_speed")),
     "mnist": mnist,
     "cifar": cifar,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dilax._accelerate.internals import equations
-from dilax._accelerate.rewriter import REPLACED
+from dilax._accelerate.replacing import REPLACED
 from dilax._jaxprs import inner_programs
 
 CALLS = ("jit", "pjit")

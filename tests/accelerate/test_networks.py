@@ -117,7 +117,8 @@ def test_a_functional_step_with_statistics_and_dropout(key):
     x = jax.random.normal(key, (2, 8, 8, 3))
     expected = jax.jit(step)(params, rest, x)
     for fast in (jax.jit(dilax.accelerate(step)), dilax.accelerate(step)):
-        close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+        # The gradient of a bias before normalisation is zero, but for rounding.
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=5e-5)
         jax.tree.map(close, fast(params, rest, x), expected)
 
 

@@ -9,12 +9,6 @@ from jax import lax
 
 from dilax.inference import StreamOutput, stream
 
-RANDOM = np.random.default_rng(0)
-
-
-def draw(*shape, dtype=np.float32):
-    return jnp.asarray(RANDOM.uniform(-1, 1, shape), dtype)
-
 
 def close(found, expected, tolerance=1e-5, name=""):
     found, expected = (np.asarray(array).astype(np.float64) for array in (found, expected))

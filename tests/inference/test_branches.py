@@ -11,7 +11,8 @@ from jax import lax
 import dilax
 from dilax.inference import fold
 from tests.accelerate.programs import operations
-from tests.inference.test_fold import LAYOUTS, assert_left, close, draw
+from tests.inference.test_fold import LAYOUTS, assert_left, close
+from tests.random_arrays import draw
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 

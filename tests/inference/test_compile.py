@@ -13,7 +13,8 @@ import pytest
 import dilax
 from dilax.inference import ExportError, _race, compile, export, load_compiled, load_exported
 from dilax.inference._race import DEFAULTS, FORMS, Way
-from tests.inference.test_fold import close, draw
+from tests.inference.test_fold import close
+from tests.random_arrays import draw
 
 KERNEL, FACTOR = draw(3, 3, 1, 8), draw(1, 1, 1, 8)
 IMAGES = draw(2, 12, 12, 8)

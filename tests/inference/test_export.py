@@ -16,8 +16,9 @@ import dilax
 from dilax import models
 from dilax.inference import ExportError, export, load_exported
 from dilax.models._registry import MODELS
-from tests.inference.test_fold import close, draw
+from tests.inference.test_fold import close
 from tests.inference.test_fold_networks import randomise
+from tests.random_arrays import draw
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 

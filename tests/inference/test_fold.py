@@ -11,15 +11,11 @@ from jax import lax
 import dilax
 from dilax.inference import fold
 from tests.accelerate.programs import operations
+from tests.random_arrays import draw
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
 LAYOUTS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
-RANDOM = np.random.default_rng(0)
-
-
-def draw(*shape, low=-1.0, high=1.0, dtype=np.float32):
-    return jnp.asarray(RANDOM.uniform(low, high, shape), dtype)
 
 
 def close(found, expected, tolerance=1e-5):

@@ -10,7 +10,8 @@ from dilax import models
 from dilax.inference import fold
 from dilax.models._registry import MODELS
 from tests.accelerate.programs import operations
-from tests.inference.test_fold import close, draw
+from tests.inference.test_fold import close
+from tests.random_arrays import draw
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 

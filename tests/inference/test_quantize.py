@@ -11,8 +11,8 @@ from flax import nnx
 import dilax
 from dilax import models
 from dilax.inference import ExportError, export, quantize
-from tests.inference.test_fold import draw
 from tests.inference.test_fold_networks import randomise
+from tests.random_arrays import draw
 
 pytestmark = [
     pytest.mark.usefixtures("module_compiles_quickly"),

@@ -15,7 +15,8 @@ from jax import lax
 
 import dilax
 from dilax.inference import StreamOutput, stream
-from tests.inference.streams import RANDOM, all_of, assert_streams, close, draw, entries
+from tests.inference.streams import all_of, assert_streams, close, entries
+from tests.random_arrays import RANDOM, draw
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 

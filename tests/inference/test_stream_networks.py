@@ -13,7 +13,8 @@ from jax import lax
 
 import dilax
 from dilax.inference import stream
-from tests.inference.streams import assert_streams, close, draw, entries
+from tests.inference.streams import assert_streams, close, entries
+from tests.random_arrays import draw
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 

@@ -11,10 +11,10 @@ from flax import nnx
 
 from dilax import inference, models
 from dilax.data import DataError
+from tests.random_arrays import RANDOM
 
 pytestmark = pytest.mark.usefixtures("module_compiles_quickly")
 
-RANDOM = np.random.default_rng(0)
 SOUNDS = np.int16(RANDOM.normal(size=(3, 800)) * 3000)
 OPTIONS = {"in_features": 6, "features": 8, "kernel_size": 3, "kernel_dilation": (1, 2)}
 

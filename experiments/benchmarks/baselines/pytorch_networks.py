@@ -1,11 +1,20 @@
-"""MobileNetV2 and ConvNeXt-Tiny in PyTorch, as their papers define them, with random weights.
+"""Networks in PyTorch, with random weights.
+
+MobileNetV2 and ConvNeXt-Tiny are as their papers define them; ``mnist_dsdc`` and ``dsdc`` are those
+of dilax, but for the padding of strided convolutions, which is PyTorch's own.
 
 Sources: M. Sandler et al., "MobileNetV2", 2018, table 2; Z. Liu et al., "A ConvNet for the 2020s",
 2022, section 2 and table 9.
 """
 
+from collections.abc import Sequence
+
 import torch
+from flax import nnx
 from torch import nn
+
+from dilax.geometry import canonical_tuple
+from dilax.models import CifarDSDC
 
 CLASSES = 1000
 STAGES = (
@@ -13,6 +22,8 @@ STAGES = (
     *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
     *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
 )
+CHANNELS_LAST = ("mobilenet", "mnist_dsdc", "dsdc")
+"""Networks that are faster in this layout."""
 WIDTHS, DEPTHS = (96, 192, 384, 768), (3, 3, 9, 3)
 
 
@@ -82,6 +93,61 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise the channels of each pixel."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def mnist_dsdc() -> nn.Module:
+    """Create ``mnist_dsdc``: a pooled stem, and separable blocks with a pool before the fourth."""
+    widths, dilations = (24, 24, 24, 32, 32, 32, 32), (1, 2, 1, 1, 2, 1, 2)
+    blocks = _separable(16, widths, dilations, strides=[1] * 7)
+    blocks.insert(3, nn.MaxPool2d(2))
+    stem = [nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+    return nn.Sequential(*stem, nn.BatchNorm2d(16), nn.ReLU(), *blocks, *_classify(32, 10))
+
+
+def dsdc() -> nn.Module:
+    """Create ``dsdc``: a stem, and two stages of separable blocks that begin with a stride."""
+    network = CifarDSDC(rngs=nnx.Rngs(0))
+    widths = [block.pointwise_kernel[...].shape[-1] for block in network.blocks]
+    dilations = [
+        canonical_tuple(b.kernel_dilation, 2, "kernel_dilation")[0] for b in network.blocks
+    ]
+    strides = [2 if place in network.WIDENING else 1 for place in range(network.BLOCKS)]
+    features = network.stem.kernel[...].shape[-1]
+    stem = [nn.Conv2d(3, features, 3, padding=1, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
+    blocks = _separable(features, widths, dilations, strides)
+    return nn.Sequential(*stem, *blocks, *_classify(widths[-1], 10))
+
+
+class Separable(nn.Module):
+    """A separable block: depthwise and pointwise convolution, normalisation, ReLU, residual."""
+
+    def __init__(self, features: int, outputs: int, dilation: int, stride: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(
+                features, features, 3, stride, dilation, dilation, groups=features, bias=False
+            ),
+            nn.Conv2d(features, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
+        self.residual = stride == 1 and features == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, C, H, W)`` to the features of the block."""
+        return x + self.layers(x) if self.residual else self.layers(x)
+
+
+def _separable(
+    features: int, widths: Sequence[int], dilations: Sequence[int], strides: Sequence[int]
+) -> list[nn.Module]:
+    """Separable blocks in a row."""
+    before = (features, *widths)
+    return [Separable(*each) for each in zip(before, widths, dilations, strides, strict=False)]
+
+
+def _classify(features: int, classes: int) -> list[nn.Module]:
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, classes)]
 
 
 def _normalised(
