@@ -4,10 +4,10 @@
 
 A step is the forward and backward pass and plain SGD on one batch of noise. Networks of dilax are
 timed as its programs run them, in a scan. Keras's networks are timed as they are (stock JAX) and
-under ``dilax.accelerate``, step by step, with the state donated. PyTorch runs eagerly, with channels
-last where that is faster for it, and its networks are those of the papers, with random weights. A
-twin is the network of the same widths with dense convolutions, by dilax. Freed memory is kept, as in
-the training programs.
+under ``dilax.accelerate``, step by step, with the state donated. PyTorch runs eagerly, with
+channels last where that is faster for it; its networks are those of the papers, with random
+weights. A twin is the network of the same widths with dense convolutions, by dilax. Freed memory is
+kept, as in the training programs.
 """
 
 import dataclasses
