@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
+from flax import nnx, traverse_util
 
 from dilax._atomic import write_bytes
 from dilax._checks import check_instance, shown
@@ -151,13 +153,21 @@ def _filled(description: Description, params: Any, batch_stats: Any, path: Path)
     from dilax.training import load_into
 
     try:
-        network = description.create()
+        network = nnx.eval_shape(description.create)  # drawing what is replaced takes seconds
         load_into(network, params, batch_stats)
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{path} holds a network that this version of dilax cannot create: {error}"
         ) from error
+    nnx.update(network, jax.tree.map(_start, nnx.state(network, nnx.RngState)))
     return _KINDS[description.task](network, description)
+
+
+def _start(variable: jax.ShapeDtypeStruct) -> jax.Array:
+    """The first key or count of a stream of random numbers, of which an answer has none."""
+    if jnp.issubdtype(variable.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), variable.shape)
+    return jnp.zeros(variable.shape, variable.dtype)
 
 
 def _read(path: Path) -> tuple[Description, dict[str, Any]]:
