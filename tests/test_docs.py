@@ -13,6 +13,7 @@ import tyro
 from PIL import Image
 
 from dilax import data, models
+from tests.networks import drawn_network
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 ROOT = pathlib.Path(__file__).parents[1]
@@ -75,12 +76,12 @@ def trained(tmp_path_factory) -> pathlib.Path:
         preparation=models.Preparation(height=72, width=72, mean=(0.1,), std=(0.2,)),
         options={"kernel_dilation": (1,)},  # one block, which is drawn sooner
     )
-    segmenter = models.TrainedSegmenter(description.create(), description)
+    segmenter = models.TrainedSegmenter(drawn_network(description), description)
     models.save(segmenter, place / "runs" / "segmentation")
     described = dataclasses.replace(
         description, model="centers_dsdc", task="detection", class_names=tuple("0123456789")
     )
-    detector = models.TrainedDetector(described.create(), described)
+    detector = models.TrainedDetector(drawn_network(described), described)
     models.save(detector, place / "runs" / "detection")
     words = models.TextPreparation.of_texts(["A warm, funny film.", "Dull."])
     description = models.Description(
@@ -90,7 +91,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
         preparation=words,
         options={"words": len(words.vocabulary)},
     )
-    of_texts = models.TrainedTextClassifier(description.create(), description)
+    of_texts = models.TrainedTextClassifier(drawn_network(description), description)
     models.save(of_texts, place / "runs" / "text")
     described = dataclasses.replace(
         segmenter.description,
@@ -99,7 +100,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
         class_names=(),
         preparation=models.Preparation(height=24, width=24, mean=(0.0,) * 3, std=(1.0,) * 3),
     )
-    resolver = models.TrainedSuperResolver(described.create(), described)
+    resolver = models.TrainedSuperResolver(drawn_network(described), described)
     models.save(resolver, place / "runs" / "super_resolution")
     forms = models.TaggingPreparation.of_texts([("5", "Main", "St.")])
     description = models.Description(
@@ -109,7 +110,9 @@ def trained(tmp_path_factory) -> pathlib.Path:
         preparation=forms,
         options={"sizes": forms.sizes},
     )
-    models.save(models.TrainedTagger(description.create(), description), place / "runs/tagging")
+    models.save(
+        models.TrainedTagger(drawn_network(description), description), place / "runs/tagging"
+    )
     described = dataclasses.replace(
         segmenter.description,
         model="tcn_dsdc",
@@ -117,7 +120,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
         class_names=tuple("0123456789"),
         preparation=models.SoundPreparation(mean=(-5.0,) * 40, std=(2.0,) * 40),
     )
-    of_sounds = models.TrainedSoundClassifier(described.create(), described)
+    of_sounds = models.TrainedSoundClassifier(drawn_network(described), described)
     models.save(of_sounds, place / "runs" / "speech")
     description = models.Description(
         model="tcn_dsdc",
@@ -126,7 +129,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
         preparation=models.SeriesPreparation(mean=(0.0,), std=(1.0,)),
         options={"in_features": 1},
     )
-    of_series = models.TrainedSeriesClassifier(description.create(), description)
+    of_series = models.TrainedSeriesClassifier(drawn_network(description), description)
     models.save(of_series, place / "runs" / "time_series")
     (place / "new.ts").write_text("@univariate true\n@data\n1,2,3\n")
     description = models.Description(
@@ -137,7 +140,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
             frames=12, height=32, width=32, mean=(0.1,), std=(0.3,)
         ),
     )
-    videos = models.TrainedVideoClassifier(description.create(), description)
+    videos = models.TrainedVideoClassifier(drawn_network(description), description)
     models.save(videos, place / "runs" / "video")
     (place / "photos").mkdir()
     pixels = data.load("mnist").splits["train"].images[0, ..., 0]
