@@ -167,6 +167,7 @@ def test_data_sets(way):
     assert str(WAYS[way](data.DataError("damaged"))) == "damaged"
 
 
+@pytest.mark.long
 def test_across_processes(tmp_path):
     """Another process loads what this one wrote, and finds the same outputs."""
     names = ["nn.Conv", "nn.SeparableBlock", "nn.ASPP", "models.mnist_dsdc", "models.tiniest"]

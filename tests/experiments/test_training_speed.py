@@ -41,7 +41,8 @@ def test_an_unknown_network_is_an_error(capsys):
 @pytest.mark.parametrize(
     ("name", "images", "twin"),
     [
-        ("unet_dsdc", (2, 16, 16, 1), "unet_dense"),
+        ("tcn_dsdc", (2, 20, 40), "tcn_dense"),
+        pytest.param("unet_dsdc", (2, 16, 16, 1), "unet_dense", marks=pytest.mark.long),
         pytest.param("video_dsdc", (2, 4, 16, 16, 1), "video_dense", marks=pytest.mark.long),
         pytest.param("mnist_dsdc", (2, 28, 28, 1), "", marks=pytest.mark.long),
     ],

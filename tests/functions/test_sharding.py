@@ -121,6 +121,7 @@ for name in ("stem", "two groups", "one output", "max_pool, all", "max_pool, 3 o
 """
 
 
+@pytest.mark.long
 def test_single_entries_are_sliced_right_on_four_devices():
     """XLA slices the last entry of an axis over four devices wrongly, if the slice has a stride."""
     four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
