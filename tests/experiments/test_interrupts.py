@@ -107,6 +107,7 @@ def test_a_signal_at_any_time_ends_a_program_in_one_line(tmp_path, digits, progr
     assert statuses == [130] * 10
 
 
+@pytest.mark.long
 def test_a_benchmark_ends_with_one_line():
     code = """
 import signal, benchmark

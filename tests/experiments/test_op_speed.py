@@ -192,6 +192,7 @@ def test_the_other_checkout_must_hold_dilax_and_be_imported(other, tmp_path, cap
         op_speed.same_programs(0, {"other": Elsewhere()}, other)
 
 
+@pytest.mark.long
 def test_passes_with_the_same_program_are_not_timed(tmp_path, capsys) -> None:
     flags = ["--other", str(op_speed.benchmark.RESULTS.parents[1]), "--families", "tiny", *AT_ONCE]
     output = tmp_path / "before_after.json"

@@ -77,6 +77,7 @@ def test_parameters_that_are_not_finite_are_no_result(tmp_path, small, capsys, m
     assert "must be finite after 20 steps of 4 images" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_devices_are_made_of_a_cpu_before_jax_begins():
     code = "import scaling; print(len(scaling.find(scaling.Config(simulated=3))))"
     paths = os.pathsep.join([str(ROOT), str(ROOT / "experiments" / "benchmarks")])

@@ -126,7 +126,7 @@ def test_random_stacks(library, long):
         st.lists(st.integers(1, 9), min_size=1, max_size=3),
         st.integers(1, 3),
     )
-    @hypothesis.settings(max_examples=100 if long else 3)
+    @hypothesis.settings(max_examples=100 if long else 2)
     def check(stack, sizes, batch):
         network = network_of(library, stack)
         streaming = assert_streams(network, draw(batch, LENGTH, FEATURES), sizes=sizes)

@@ -18,6 +18,7 @@ from dilax.models._context import ContextModule
 from dilax.models._registry import KINDS, MODELS
 from dilax.models._tiniest import GatedBlock
 from dilax.training import functional
+from tests.cases import thinned
 from tests.models import abstract
 
 NAMES = [name for name in models.list_models() if issubclass(MODELS[name], models.Classifier)]
@@ -57,7 +58,7 @@ def test_images_to_finite_logits(key, long, compile_quickly):
         chex.assert_tree_all_finite(logits)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", thinned([(name,) for name in NAMES], 2))
 def test_a_training_step_fits_its_parameters_and_statistics(name):
     network = abstract.shapes(name, classes=3)
     assert network.head.bias.shape == (3,)
