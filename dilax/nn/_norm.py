@@ -1,7 +1,5 @@
 """Batch normalisation as a module."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -66,14 +64,12 @@ class BatchNorm(Picklable, nnx.BatchNorm):
 
     def _is_plain(self, x: jax.Array) -> bool:
         """Whether ``dilax.batch_norm`` has all that is asked for."""
-        absent: Any = (self.scale, self.bias, self.axis, self.dtype, self.axis_index_groups)
-        scale, bias, axis, dtype, groups = absent
         return (
-            scale is not None
-            and bias is not None
-            and axis in (-1, x.ndim - 1)
-            and dtype is None
-            and groups is None
+            self.use_scale
+            and self.use_bias
+            and self.axis in (-1, x.ndim - 1)
+            and self.dtype is None
+            and self.axis_index_groups is None
             and self.use_fast_variance
             and jnp.issubdtype(x.dtype, jnp.floating)
         )

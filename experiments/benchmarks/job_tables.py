@@ -73,3 +73,18 @@ def linked(records: Mapping[str, Record]) -> dict[str, Record]:
         link = f"[`{found['model']}`](experiments/results/{stem}.json)"
         named[f"{link}{with_dilation}{on_set}"] = found
     return named
+
+
+def transfer(found: Record) -> str:
+    """Say what fine-tuning gave on CIFAR-10, from how many images, and how long it took."""
+    config = found["config"]
+    side = config["size"] or 96
+    libraries = ", ".join(f"{name} {found['versions'][name]}" for name in ("jax", "flax"))
+    return (
+        f"Of {config['limit']:,} training images of CIFAR-10, resized to {side} x {side}, "
+        f"{config['validation']:,} were held out to choose the epoch. After {config['epochs']} "
+        f"passes over the others, {found['test_accuracy']:.2%} of the 10,000 test images are "
+        "recognised (one seed, [record](experiments/results/transfer_cifar10.json)). These passes "
+        f"took {found['train_seconds'] / 60:.1f} minutes on {found['device']}, which other "
+        f"programs shared; {libraries}.\n"
+    )

@@ -125,7 +125,7 @@ def pytorch(
 ) -> benchmark.Turn:
     """Make a turn of the same network, batch and optimiser in eager PyTorch."""
     import torch
-    from baselines.pytorch import TorchMnistDSDC, tensor
+    from baselines.pytorch import TorchMnistDSDC, steps_of, tensor
 
     network = TorchMnistDSDC(model)
     batch = tensor(images.transpose(0, 3, 1, 2)).to(memory_format=torch.channels_last)
@@ -135,15 +135,7 @@ def pytorch(
         np.testing.assert_allclose(network(batch).numpy(), expected, rtol=1e-3, atol=1e-3)
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-
-    def turn() -> object:
-        for _ in range(steps):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(batch), targets).backward()
-            optimizer.step()
-        return None
-
-    return turn
+    return steps_of(network, optimizer, batch, targets, steps)
 
 
 def section(record: benchmark.Record) -> str:

@@ -346,23 +346,6 @@ def job(name: str, metrics: Sequence[job_tables.Metric]) -> str:
     return job_tables.section(job_tables.linked({stem: record(stem) for stem in stems}), metrics)
 
 
-def transfer() -> str:
-    """Say what fine-tuning gave on CIFAR-10, from how many images, and how long it took."""
-    name = "transfer_cifar10"
-    found = record(name)
-    config = found["config"]
-    side = config["size"] or 96
-    libraries = ", ".join(f"{name} {found['versions'][name]}" for name in ("jax", "flax"))
-    return (
-        f"Of {config['limit']:,} training images of CIFAR-10, resized to {side} x {side}, "
-        f"{config['validation']:,} were held out to choose the epoch. After {config['epochs']} "
-        f"passes over the others, {found['test_accuracy']:.2%} of the 10,000 test images are "
-        f"recognised (one seed, [record](experiments/results/{name}.json)). These passes took "
-        f"{found['train_seconds'] / 60:.1f} minutes on {found['device']}, which other programs "
-        f"shared; {libraries}.\n"
-    )
-
-
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "summary": summary,
     "operations": single_operations,
@@ -393,7 +376,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "video": lambda: job("video", VIDEO),
     "super_resolution": lambda: job("super_resolution", SUPER_RESOLUTION),
     "segmentation": lambda: job("segmentation", SEGMENTATION),
-    "transfer": transfer,
+    "transfer": lambda: job_tables.transfer(record("transfer_cifar10")),
 }
 
 

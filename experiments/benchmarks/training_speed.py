@@ -22,10 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import step_speed
 from baselines import keras_networks
 from common.memory import keep_freed_memory
 from flax import nnx
-from jax import Array, lax
+from jax import Array
 
 import dilax
 from dilax import models, training
@@ -147,15 +148,7 @@ def scanned(name: str, images: tuple[int, ...], steps: int) -> benchmark.Turn:
         apply, optimizer, task=task, augment=lambda key, batch, step: batch
     )
     state = training.create_state(jax.random.key(0), params, batch_stats, optimizer)
-
-    def all_steps(state: Any) -> Any:
-        def one(state: Any, _: None) -> Any:
-            return step(state, batch, state.step_key())[0], None
-
-        return lax.scan(one, state, length=steps)[0]
-
-    compiled, _ = benchmark.compile_timed(all_steps, state)
-    return lambda: jax.block_until_ready(compiled(state))
+    return step_speed.scanned(lambda now: step(now, batch, now.step_key())[0], state, steps)
 
 
 def example(name: str, images: tuple[int, ...]) -> tuple[training.Task, training.Batch]:
@@ -173,6 +166,7 @@ def by_pytorch(name: str, images: tuple[int, ...], steps: int) -> Turns:
         return {}
     import torch
     from baselines import pytorch_networks
+    from baselines.pytorch import steps_of
 
     network = getattr(pytorch_networks, name)()
     random = np.random.default_rng(0)
@@ -183,15 +177,7 @@ def by_pytorch(name: str, images: tuple[int, ...], steps: int) -> Turns:
         network = network.to(memory_format=torch.channels_last)
         given = given.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
-
-    def turn() -> object:
-        for _ in range(steps):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(given), labels).backward()
-            optimizer.step()
-        return None
-
-    return {"PyTorch": turn}
+    return {"PyTorch": steps_of(network, optimizer, given, labels, steps)}
 
 
 NETWORKS: Mapping[str, Race] = {

@@ -1,5 +1,6 @@
 """``mnist_dsdc`` in PyTorch, channels last."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ class Block(nn.Module):
             features,
             features,
             (height, width),
+            stride=canonical_tuple(block.strides, 2, "strides"),
             padding=(dilation[0] * (height // 2), dilation[1] * (width // 2)),
             dilation=dilation,
             groups=features,
@@ -73,6 +75,24 @@ class TorchMnistDSDC(nn.Module):
         for place, block in enumerate(self.blocks):
             x = block(self.pool(x) if place == self.pooled_block else x)
         return self.head(x.mean(dim=(2, 3)))
+
+
+def steps_of(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    steps: int,
+) -> Callable[[], None]:
+    """Make a function that takes training steps on one batch."""
+
+    def turn() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+
+    return turn
 
 
 def tensor(array: jax.Array) -> torch.Tensor:

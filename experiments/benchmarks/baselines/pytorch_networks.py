@@ -7,14 +7,14 @@ Sources: M. Sandler et al., "MobileNetV2", 2018, table 2; Z. Liu et al., "A Conv
 2022, section 2 and table 9.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from flax import nnx
 from torch import nn
 
-from dilax.geometry import canonical_tuple
-from dilax.models import CifarDSDC
+from baselines.pytorch import Block, TorchMnistDSDC
+from dilax.models import CifarDSDC, MnistDSDC
 
 CLASSES = 1000
 STAGES = (
@@ -96,58 +96,17 @@ class LayerNorm(nn.LayerNorm):
 
 
 def mnist_dsdc() -> nn.Module:
-    """Create ``mnist_dsdc``: a pooled stem, and separable blocks with a pool before the fourth."""
-    widths, dilations = (24, 24, 24, 32, 32, 32, 32), (1, 2, 1, 1, 2, 1, 2)
-    blocks = _separable(16, widths, dilations, strides=[1] * 7)
-    blocks.insert(3, nn.MaxPool2d(2))
-    stem = [nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.MaxPool2d(2)]
-    return nn.Sequential(*stem, nn.BatchNorm2d(16), nn.ReLU(), *blocks, *_classify(32, 10))
+    """Create ``mnist_dsdc``."""
+    return TorchMnistDSDC(MnistDSDC(rngs=nnx.Rngs(0)))
 
 
 def dsdc() -> nn.Module:
     """Create ``dsdc``: a stem, and two stages of separable blocks that begin with a stride."""
-    network = CifarDSDC(rngs=nnx.Rngs(0))
-    widths = [block.pointwise_kernel[...].shape[-1] for block in network.blocks]
-    dilations = [
-        canonical_tuple(b.kernel_dilation, 2, "kernel_dilation")[0] for b in network.blocks
-    ]
-    strides = [2 if place in network.WIDENING else 1 for place in range(network.BLOCKS)]
-    features = network.stem.kernel[...].shape[-1]
+    network: Any = CifarDSDC(rngs=nnx.Rngs(0))
+    features, outputs = network.stem_norm.num_features, network.head.in_features
     stem = [nn.Conv2d(3, features, 3, padding=1, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
-    blocks = _separable(features, widths, dilations, strides)
-    return nn.Sequential(*stem, *blocks, *_classify(widths[-1], 10))
-
-
-class Separable(nn.Module):
-    """A separable block: depthwise and pointwise convolution, normalisation, ReLU, residual."""
-
-    def __init__(self, features: int, outputs: int, dilation: int, stride: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(
-                features, features, 3, stride, dilation, dilation, groups=features, bias=False
-            ),
-            nn.Conv2d(features, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        )
-        self.residual = stride == 1 and features == outputs
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``(N, C, H, W)`` to the features of the block."""
-        return x + self.layers(x) if self.residual else self.layers(x)
-
-
-def _separable(
-    features: int, widths: Sequence[int], dilations: Sequence[int], strides: Sequence[int]
-) -> list[nn.Module]:
-    """Separable blocks in a row."""
-    before = (features, *widths)
-    return [Separable(*each) for each in zip(before, widths, dilations, strides, strict=False)]
-
-
-def _classify(features: int, classes: int) -> list[nn.Module]:
-    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, classes)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(outputs, 10)]
+    return nn.Sequential(*stem, *map(Block, network.blocks), *head)
 
 
 def _normalised(
